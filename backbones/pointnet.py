@@ -1,0 +1,60 @@
+"""PointNet (Qi, Su, Mo, Guibas 2017): a shared MLP over points, a maximum, and a classifier."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pcbench.api import Backbone
+from pcbench.ops.layers import BatchNorm, Dense, Dropout, Linear, LinearNorm, max_over_points, mlp
+
+
+class Transform(nn.Module):
+    """A learned width × width matrix per cloud, the identity plus what the network adds (Qi et al. 2017, Sec. 4.2)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.local = mlp(width, 64, 128, 1024)
+        self.head = nn.Sequential(*mlp(1024, 512, 256), Linear(256, width * width))
+
+    def matrix(self, x: Tensor) -> Tensor:
+        """x (B, N, width) -> (B, width, width)."""
+        entries = self.head(max_over_points(self.local(x)))
+        return entries.unflatten(-1, (self.width, self.width)) + torch.eye(self.width, device=x.device)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.matrix(x)
+
+
+class PointNet(Backbone):
+    """PointNet: a shared MLP over the points, max pooling, and a three-layer classifier (Qi et al. 2017)."""
+
+    name = "pointnet"
+    presets = {
+        "paper": {"feature_transform": False, "dropout": 0.3},
+        "canonical": {"feature_transform": True, "dropout": 0.4},
+    }
+
+    def __init__(self, classes: int, feature_transform: bool = False, dropout: float = 0.3) -> None:
+        super().__init__(classes)
+        self.input_transform = Transform(3)
+        self.low = mlp(3, 64)
+        self.feature_transform = Transform(64) if feature_transform else nn.Identity()
+        self.high = nn.Sequential(Dense(64, 128), LinearNorm(128, 1024))
+        self.head = nn.Sequential(
+            Dense(1024, 512), Linear(512, 256), Dropout(dropout), BatchNorm(256), nn.ReLU()
+        )
+        self.classifier = Linear(256, classes)
+
+    def point_features(self, xyz: Tensor) -> Tensor:
+        return self.high(self.feature_transform(self.low(self.input_transform(xyz))))
+
+    def global_feature(self, xyz: Tensor) -> Tensor:
+        return max_over_points(self.point_features(xyz))
+
+    def embed(self, xyz: Tensor) -> Tensor:
+        return self.head(self.global_feature(xyz))
+
+    def forward(self, xyz: Tensor) -> Tensor:
+        return self.classifier(self.embed(xyz))

@@ -1,0 +1,174 @@
+"""What a plugin author imports: the contracts of methods, backbones and data sets.
+
+A plugin is one Python file that defines a subclass of `Method`, `Backbone` or `Dataset` with a literal `name` and a
+docstring whose first line says what it is. It imports from `pcbench.api` and `pcbench.ops` alone.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from pcbench.clouds import PointClouds
+from pcbench.ops.layers import initialise
+from pcbench.seeds import Streams
+
+__all__ = [
+    "Backbone",
+    "Dataset",
+    "Method",
+    "MethodParams",
+    "PointClouds",
+    "Snapshot",
+    "Splits",
+    "Streams",
+    "Task",
+    "param",
+]
+
+
+class MethodParams(BaseModel):
+    """A method's parameters: frozen, checked, and without room for a name that the method does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+def param(default: Any, description: str, *, source: str, unit: str = "", **limits: Any) -> Any:
+    """One documented parameter. source: where the default comes from; limits: gt, ge, lt, le as in pydantic."""
+    extra = {"source": source, "unit": unit}
+    return Field(default, description=description, json_schema_extra=extra, **limits)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The synthetic set after `iteration` updates; iteration 0 is the initialisation."""
+
+    iteration: int
+    clouds: PointClouds
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that a method is given. It never sees the test split, a file, a clock or a global generator.
+
+    train: the training clouds, (B, N, 3), on `device`. ppc: clouds to make per class. iterations: updates to do.
+    snapshots: the iterations, ascending, at which to yield a snapshot; the last one is `iterations`.
+    streams: random streams by purpose. network: builds a freshly drawn backbone on `device` from a generator.
+    trained_network: the backbone trained on the whole training split by the protocol's recipe (cached; the time
+    it took counts as the method's). report: called with the iterations done; `steps` calls it.
+    """
+
+    train: PointClouds
+    ppc: int
+    iterations: int
+    snapshots: tuple[int, ...]
+    device: torch.device
+    streams: Streams
+    network: Callable[[torch.Generator], Backbone]
+    trained_network: Callable[[], Backbone]
+    report: Callable[[int], None]
+
+    def steps(self) -> Iterator[int]:
+        """The iterations 1, 2, …, `iterations`, each reported when it is done."""
+        for iteration in range(1, self.iterations + 1):
+            yield iteration
+            self.report(iteration)
+
+
+class Method(ABC):
+    """A way to make a small synthetic training set. One instance serves one run."""
+
+    name: ClassVar[str]
+    Params: ClassVar[type[MethodParams]] = MethodParams
+
+    def __init__(self, params: MethodParams) -> None:
+        self.params: Any = params
+
+    @abstractmethod
+    def distill(self, task: Task) -> Iterator[Snapshot]:
+        """Yield a snapshot at each iteration of `task.snapshots` (one that needs no iterations yields one, at 0).
+
+        Each snapshot holds exactly `task.ppc` finite clouds of every class, ordered by class.
+        """
+
+
+class Backbone(nn.Module, ABC):
+    """A network from clouds to class logits, written so that S stacked copies run as one (see `pcbench.ops.layers`).
+
+    Every method below takes xyz (B, N, 3), or (S, B, N, 3) when stacked, and keeps the leading axes.
+    presets: constructor arguments by name; the first is the default.
+    """
+
+    name: ClassVar[str]
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"canonical": {}}
+
+    @abstractmethod
+    def __init__(self, classes: int, **preset: Any) -> None:
+        super().__init__()
+
+    @classmethod
+    def build(cls, classes: int, preset: str, generator: torch.Generator) -> Backbone:
+        """A network in training mode, drawn from `generator`."""
+        network = cls(classes, **cls.presets[preset])
+        initialise(network, generator)
+        return network
+
+    @abstractmethod
+    def forward(self, xyz: Tensor) -> Tensor:
+        """Class logits, (B, K)."""
+
+    @abstractmethod
+    def embed(self, xyz: Tensor) -> Tensor:
+        """The input of the last linear layer, (B, E)."""
+
+    @abstractmethod
+    def global_feature(self, xyz: Tensor) -> Tensor:
+        """The pooled feature, (B, D)."""
+
+    @abstractmethod
+    def point_features(self, xyz: Tensor) -> Tensor:
+        """The features that pooling sees, signed, (B, N, D)."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set as it is used: training and test clouds of N points in the unit sphere.
+
+    content_hash: of both splits together. sampling: how N points were taken from each stored cloud.
+    standard: whether counts and classes are those of the data set's card.
+    """
+
+    train: PointClouds
+    test: PointClouds
+    content_hash: str
+    sampling: str
+    standard: bool = True
+
+
+class Dataset(ABC):
+    """A named data set. `load` raises DataError, with how to get it, where this machine does not have it."""
+
+    name: ClassVar[str]
+    variant: ClassVar[str]
+    up_axis: ClassVar[Literal["x", "y", "z", "none"]]
+    classes: ClassVar[int]
+    train_size: ClassVar[int]
+    test_size: ClassVar[int]
+
+    @abstractmethod
+    def present(self) -> bool:
+        """Whether this machine can load it now, without a download."""
+
+    @abstractmethod
+    def how_to_get(self) -> str:
+        """One sentence with the command that makes it present."""
+
+    @abstractmethod
+    def load(self, points: int) -> Splits:
+        """Both splits with `points` points a cloud, normalised to the unit sphere."""

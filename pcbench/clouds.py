@@ -1,0 +1,174 @@
+"""The one value that flows through the benchmark: labelled point clouds, checked, hashed, kept in HDF5."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from pcbench.errors import DataError
+from pcbench.files import atomic_path, canonical_json
+
+
+@dataclass(frozen=True, eq=False)
+class PointClouds:
+    """B labelled clouds of N points each.
+
+    points: (B, N, 3) float32, finite. labels: (B,) int64 in [0, K). class_names: the K names, in label order.
+    Raises DataError for anything else.
+    """
+
+    points: Tensor
+    labels: Tensor
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        points, labels = self.points, self.labels
+        if points.dtype != torch.float32 or points.ndim != 3 or points.shape[-1] != 3 or points.shape[1] == 0:
+            raise DataError(f"points must be float32 (B, N, 3), not {points.dtype} {tuple(points.shape)}")
+        if labels.dtype != torch.int64 or labels.shape != points.shape[:1]:
+            raise DataError(
+                f"labels must be int64 ({len(points)},), not {labels.dtype} {tuple(labels.shape)}"
+            )
+        if len(set(self.class_names)) != len(self.class_names):
+            raise DataError("two classes share a name")
+        if len(labels) and not (0 <= int(labels.min()) and int(labels.max()) < len(self.class_names)):
+            raise DataError(
+                f"labels {int(labels.min())} to {int(labels.max())} do not fit {len(self.class_names)} classes"
+            )
+        if not torch.isfinite(points.sum()) and not torch.isfinite(points).all():
+            bad = int((~torch.isfinite(points)).flatten(1).any(1).nonzero()[0])
+            raise DataError(f"cloud {bad} holds a coordinate that is not finite")
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @property
+    def classes(self) -> int:
+        """K, the number of classes."""
+        return len(self.class_names)
+
+    @property
+    def points_per_cloud(self) -> int:
+        """N."""
+        return self.points.shape[1]
+
+    def counts(self) -> Tensor:
+        """Clouds per class, (K,) int64."""
+        return torch.bincount(self.labels, minlength=self.classes)
+
+    def select(self, index: Tensor) -> PointClouds:
+        """The clouds at `index`, (M,) int64 or (B,) bool."""
+        return replace(self, points=self.points[index], labels=self.labels[index])
+
+    def to(self, device: torch.device | str) -> PointClouds:
+        """The same clouds on a device."""
+        return replace(self, points=self.points.to(device), labels=self.labels.to(device))
+
+    def normalised(self) -> PointClouds:
+        """Every cloud with its mean at the origin and its farthest point at distance one."""
+        return replace(self, points=unit_sphere(self.points))
+
+    def content_hash(self) -> str:
+        """SHA-256 over shapes, names, labels and coordinates, little-endian, as 64 hexadecimal digits."""
+        points, labels = as_stored(self)
+        header = canonical_json({"points": list(points.shape), "class_names": list(self.class_names)})
+        state = hashlib.sha256(header.encode())
+        state.update(labels.tobytes())
+        state.update(memoryview(points).cast("B"))
+        return state.hexdigest()
+
+
+def unit_sphere(points: Tensor) -> Tensor:
+    """Centre clouds (..., N, 3) at their mean and scale their farthest point to one; a collapsed cloud stays 0."""
+    centred = points - points.mean(-2, keepdim=True)
+    radius = torch.linalg.vector_norm(centred, dim=-1, keepdim=True).amax(-2, keepdim=True)
+    return centred / radius.clamp_min(torch.finfo(points.dtype).tiny)
+
+
+def concatenate(parts: Sequence[PointClouds]) -> PointClouds:
+    """All clouds of several sets of the same classes; other class names raise DataError."""
+    names = parts[0].class_names
+    if any(part.class_names != names for part in parts):
+        raise DataError("clouds of different classes cannot be put together")
+    return PointClouds(
+        torch.cat([part.points for part in parts]), torch.cat([part.labels for part in parts]), names
+    )
+
+
+def as_stored(clouds: PointClouds) -> tuple[np.ndarray, np.ndarray]:
+    """Points (B, N, 3) '<f4' and labels (B,) '<i8' as they stand in a file."""
+    points = np.ascontiguousarray(clouds.points.detach().cpu().numpy(), dtype="<f4")
+    labels = np.ascontiguousarray(clouds.labels.cpu().numpy(), dtype="<i8")
+    return points, labels
+
+
+def write_clouds(group: h5py.Group, clouds: PointClouds) -> None:
+    """Put clouds into an open HDF5 group: `points`, `labels`, and the attribute `class_names`."""
+    points, labels = as_stored(clouds)
+    group.create_dataset("points", data=points)
+    group.create_dataset("labels", data=labels)
+    group.attrs["class_names"] = canonical_json(list(clouds.class_names))
+
+
+def read_clouds(group: h5py.Group, max_bytes: int = 16 << 30) -> PointClouds:
+    """The clouds of an HDF5 group; raises DataError that names the file and what is wrong in it.
+
+    Shapes and types are looked at before anything is read, so that a hostile file cannot ask for more than
+    `max_bytes` of memory.
+    """
+    where = f"{group.file.filename}:{group.name}"
+    points, labels = group.get("points"), group.get("labels")
+    if not isinstance(points, h5py.Dataset) or not isinstance(labels, h5py.Dataset):
+        raise DataError(f"{where} lacks the arrays 'points' and 'labels'")
+    if points.dtype != np.dtype("<f4") or points.ndim != 3 or points.shape[2] != 3:
+        raise DataError(f"{where}: points must be float32 (B, N, 3), not {points.dtype} {points.shape}")
+    if labels.dtype != np.dtype("<i8") or labels.shape != points.shape[:1]:
+        raise DataError(
+            f"{where}: labels must be int64 ({points.shape[0]},), not {labels.dtype} {labels.shape}"
+        )
+    if points.size * 4 > max_bytes:
+        raise DataError(f"{where}: points claim {points.size * 4} bytes, more than the {max_bytes} allowed")
+    try:
+        names = json.loads(group.attrs.get("class_names", ""))
+    except (TypeError, ValueError):
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{where} lacks the list of its class names")
+    try:
+        return PointClouds(torch.from_numpy(points[()]), torch.from_numpy(labels[()]), tuple(names))
+    except (DataError, OSError) as error:
+        raise DataError(f"{where}: {error}") from error
+
+
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[h5py.File]:
+    """An HDF5 file opened read-only; a file that is absent or is no HDF5 raises DataError."""
+    if not path.is_file():
+        raise DataError(f"{path} is not there")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise DataError(f"{path} is not a readable HDF5 file (truncated or corrupt): fetch it again") from error
+    with file:
+        yield file
+
+
+def save_clouds(path: Path, clouds: PointClouds) -> None:
+    """Write clouds as an HDF5 file of their own, atomically."""
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        write_clouds(file, clouds)
+
+
+def load_clouds(path: Path) -> PointClouds:
+    """Read clouds that `save_clouds` wrote; raises DataError for a missing, corrupt or invalid file."""
+    with open_hdf5(path) as file:
+        return read_clouds(file)

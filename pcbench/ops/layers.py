@@ -1,0 +1,256 @@
+"""The layers that backbones are made of: each serves one network, or S stacked networks in one product.
+
+A network is written for clouds (B, N, 3) and features (..., C), channels last in meaning. `stack` turns S networks
+of one architecture into one whose parameters carry a leading axis S; the same forward then takes (S, B, N, 3).
+A backbone therefore names axes from the end (points are -2, channels -1) and uses these layers only.
+
+In memory, channels come first: a feature tensor (S, B, N, C) is a view of (S, C, B, N). Batch norm, pooling over
+points and sorting over points then run along contiguous memory, and a linear layer is one matrix product a student.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class Layer(nn.Module):
+    """A module with parameters of its own, initialised from an explicit generator and never from a global one.
+
+    `stacked` says whether its parameters carry the leading axis S.
+    """
+
+    stacked = False
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        """Draw all parameters anew; buffers return to their initial values."""
+        raise NotImplementedError
+
+
+def columns(x: Tensor, stacked: bool) -> Tensor:
+    """Features (S, ..., C) as a matrix a student, (S, C, M), or (..., C) as (1, C, M); a view where it can be."""
+    if not stacked:
+        x = x.unsqueeze(0)
+    return x.movedim(-1, 1).flatten(2)
+
+
+def from_columns(y: Tensor, like: Tensor, stacked: bool) -> Tensor:
+    """The inverse of `columns`: (S, C, M) as (S, ..., C), with the middle axes of `like`; always a view."""
+    middle = like.shape[1:-1] if stacked else like.shape[:-1]
+    y = y.unflatten(2, middle) if len(middle) != 1 else y
+    y = y.movedim(1, -1)
+    return y if stacked else y.squeeze(0)
+
+
+class Linear(Layer):
+    """y = x Wᵀ + b on the last axis; weights and biases uniform within ±1/√inputs, as torch.nn.Linear draws them.
+
+    weight: (outputs, inputs), stacked (S, outputs, inputs). bias: (outputs,), stacked (S, outputs).
+    """
+
+    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
+        super().__init__()
+        self.inputs, self.outputs = inputs, outputs
+        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        bound = 1 / math.sqrt(self.inputs)
+        with torch.no_grad():
+            self.weight.uniform_(-bound, bound, generator=generator)
+            if self.bias is not None:
+                self.bias.uniform_(-bound, bound, generator=generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return affine(x, self.weight, self.bias, self.stacked)
+
+
+def affine(x: Tensor, weight: Tensor, bias: Tensor | None, stacked: bool) -> Tensor:
+    """x (..., inputs) times weight (outputs, inputs) plus bias, or the same for S students at once."""
+    if not stacked:
+        weight = weight.unsqueeze(0)
+        bias = None if bias is None else bias.unsqueeze(0)
+    xs = columns(x, stacked)
+    y = torch.bmm(weight, xs) if bias is None else torch.baddbmm(bias.unsqueeze(2), weight, xs)
+    return from_columns(y, x, stacked)
+
+
+class BatchNorm(Layer):
+    """Batch norm over all axes but the channels (and the students), affine, eps 1e-5, momentum 0.1.
+
+    In training mode a batch with one value per channel has no variance: it is normalised by the running
+    statistics, which it leaves as they are, so that a tail batch of one cloud passes.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    eps = 1e-5
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.momentum = 0.1
+        self.weight = nn.Parameter(torch.empty(channels))
+        self.bias = nn.Parameter(torch.empty(channels))
+        self.register_buffer("running_mean", torch.empty(channels))
+        self.register_buffer("running_var", torch.empty(channels))
+
+    def reset_parameters(self, generator: torch.Generator) -> None:  # noqa: ARG002
+        with torch.no_grad():
+            self.weight.fill_(1)
+            self.bias.fill_(0)
+            self.running_mean.fill_(0)
+            self.running_var.fill_(1)
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """The frozen layer as y = x · scale + shift, each of the parameters' shape."""
+        scale = self.weight * torch.rsqrt(self.running_var + self.eps)
+        return scale, self.bias - self.running_mean * scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        xs = columns(x, self.stacked)
+        students, channels, count = xs.shape
+        y = F.batch_norm(
+            xs.reshape(1, students * channels, count),
+            self.running_mean.view(-1),
+            self.running_var.view(-1),
+            self.weight.reshape(-1),
+            self.bias.reshape(-1),
+            training=self.training and count > 1,
+            momentum=self.momentum,
+            eps=self.eps,
+        )
+        return from_columns(y.view(students, channels, count), x, self.stacked)
+
+
+class LinearNorm(nn.Sequential):
+    """Linear, then batch norm; once the norm is frozen, the two are one affine map."""
+
+    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
+        super().__init__(Linear(inputs, outputs, bias), BatchNorm(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        linear, norm = self[0], self[1]
+        assert isinstance(linear, Linear)
+        assert isinstance(norm, BatchNorm)
+        if norm.training:
+            return norm(linear(x))  # type: ignore[no-any-return]
+        scale, shift = norm.scale_and_shift()
+        bias = shift if linear.bias is None else torch.addcmul(shift, linear.bias, scale)
+        return affine(x, linear.weight * scale.unsqueeze(-1), bias, linear.stacked)
+
+
+class Dense(LinearNorm):
+    """Linear, batch norm, ReLU: the unit of a shared MLP."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(super().forward(x))
+
+
+def mlp(*widths: int, bias: bool = True) -> nn.Sequential:
+    """Dense units through the given widths, inputs first: mlp(3, 64, 128) has two."""
+    return nn.Sequential(*(Dense(a, b, bias) for a, b in zip(widths, widths[1:], strict=False)))
+
+
+class Dropout(Layer):
+    """Zero each feature with probability p in training, scale the rest by 1/(1 − p).
+
+    Masks are drawn on the CPU from one generator a student, which `set_dropout` provides; training without it
+    raises RuntimeError, so that no run depends on a hidden generator.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+        self.generators: tuple[torch.Generator, ...] = ()
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        """Nothing to draw."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        if not self.generators:
+            raise RuntimeError("dropout has no random stream: call set_dropout(network, generators) first")
+        if self.stacked:
+            mask = torch.stack([torch.rand(x.shape[1:], generator=g) for g in self.generators])
+        else:
+            mask = torch.rand(x.shape, generator=self.generators[0])
+        keep = (mask >= self.p).to(x.device, x.dtype)
+        return x * keep.div_(1 - self.p)
+
+
+def set_dropout(network: nn.Module, generators: Iterable[torch.Generator]) -> None:
+    """Give every dropout layer of a network its random streams, one a student."""
+    streams = tuple(generators)
+    for module in network.modules():
+        if isinstance(module, Dropout):
+            module.generators = streams
+
+
+def max_over_points(x: Tensor) -> Tensor:
+    """The largest value per channel, (..., N, C) -> (..., C); its gradient goes to one of equal points."""
+    return x.max(-2)[0]
+
+
+def initialise(network: nn.Module, generator: torch.Generator) -> None:
+    """Draw every layer's parameters, in the order of the layers, from one generator.
+
+    Raises TypeError for a module with parameters that is not one of these layers, since it would have been drawn
+    from torch's global generator and could not be stacked.
+    """
+    for name, module in network.named_modules():
+        if isinstance(module, Layer):
+            module.reset_parameters(generator)
+        elif next(module.parameters(recurse=False), None) is not None:
+            raise TypeError(
+                f"layer {name or 'network'!r} is a {type(module).__name__}: build backbones from "
+                "pcbench.ops.layers, whose weights come from the run's own random stream"
+            )
+
+
+def stack(networks: Sequence[Network]) -> Network:
+    """S networks of one architecture as one network whose parameters carry a leading axis S.
+
+    The parameters are copies. A stacked network takes (S, B, N, 3) and gives (S, B, K).
+    """
+    stacked = copy.deepcopy(networks[0])
+    members = [dict(network.named_modules()) for network in networks]
+    for name, module in stacked.named_modules():
+        if not isinstance(module, Layer):
+            continue
+        module.stacked = True
+        for key, parameter in module._parameters.items():
+            if parameter is not None:
+                values = [m[name].get_parameter(key).detach() for m in members]
+                module._parameters[key] = nn.Parameter(torch.stack(values), parameter.requires_grad)
+        for key, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[key] = torch.stack([m[name].get_buffer(key) for m in members])
+    return stacked
+
+
+def adapt_batch_norm(
+    network: nn.Module, xyz: Tensor, momentum: float = 0.1, through: Callable[[Tensor], Tensor] | None = None
+) -> None:
+    """Let one training-mode forward of xyz (B, N, 3) move the running statistics, then freeze the network.
+
+    With momentum 0.1 a fresh network's statistics become 0.9 × (0 or 1) + 0.1 × batch, as in the authors' code;
+    with 1.0 they are the batch's own. Dropout is off. `through` is the part of the network to run, by default all
+    of it. The network is in evaluation mode afterwards.
+    """
+    network.eval()
+    norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
+    for norm in norms:
+        norm.train()
+        norm.momentum = momentum
+    with torch.no_grad():
+        (through or network)(xyz)
+    network.eval()
