@@ -1,9 +1,9 @@
 """Finds methods, backbones and data sets: built-in folders, a user's folders and entry points, all alike.
 
 A plugin is a class with a literal `name` that derives from one of the contracts in `pcbench.api`. Files are
-read as text first, so that a listing of the built-in ones imports none of them. A file is imported as a member
-of a private package that stands for its folder; a neighbour can be imported as `from . import helper` at any
-time and as `import helper` while the file itself is being imported.
+read as text first, so that a listing of the built-in ones imports none of them. A file is imported as part of
+a private package that stands for its folder; a neighbour can be imported as `from . import helper` at any time
+and as `import helper` while the file itself is being imported.
 """
 
 from __future__ import annotations
@@ -274,7 +274,7 @@ class _Source:
         return [node for node in self.tree.body if isinstance(node, ast.ClassDef)]
 
     def contract(self, node: ast.ClassDef, seen: frozenset[tuple[Path, str]] = frozenset()) -> str | None:
-        """The contract that a class derives from, by name or through a class of this file or one beside it."""
+        """The contract that a class derives from, by name or through a class of this or another local file."""
         if (self.path, node.name) in seen:
             return None
         seen |= {(self.path, node.name)}
@@ -307,7 +307,7 @@ class _Source:
         return "", name
 
     def missing_import(self) -> str | None:
-        """Why the first hopeless import fails, here or in a local file that this one needs; None if none is."""
+        """Why the first hopeless import fails, here or in a local file that this one needs, or None."""
         own = Neighbourhood(self.path.parent)
         for path in (self.path, *own.reached(self.path)):
             try:
