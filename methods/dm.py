@@ -1,0 +1,62 @@
+"""Distribution matching by the mean of one feature vector a cloud."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+
+from pcbench.api import Method, MethodParams, PointClouds, Snapshot, Task, param
+from pcbench.ops.batches import RealBatches
+from pcbench.ops.coreset import Initialisation, initial_clouds
+from pcbench.ops.layers import adapt_batch_norm
+from pcbench.ops.matching import match_classes, mean_distance
+
+
+class DM(Method):
+    """Distribution matching: mean embeddings of real and synthetic clouds (Zhao, Bilen 2023)."""
+
+    name = "dm"
+
+    class Params(MethodParams):
+        layer: Literal["embedding", "global"] = param(
+            "embedding",
+            "the feature that is matched: the input of the last linear layer, or the pooled feature",
+            source="paper, 'the layer before the classifier'",
+        )
+        init: Initialisation = param("random", "what the synthetic clouds start from", source="paper")
+        lr: float = param(1.0, "learning rate of the points", source="DM's public code; proposed", gt=0)
+        momentum: float = param(0.5, "momentum of the points", source="authors' code", ge=0, lt=1)
+        real_batch: int = param(8, "real clouds per class and iteration", unit="clouds", source="paper", ge=1)
+        bn_batch: int = param(
+            8, "real clouds per class that set the batch norm", unit="clouds", source="authors' code", ge=1
+        )
+        bn_momentum: float = param(
+            0.1, "share of the batch in the running statistics", source="authors' code", gt=0, le=1
+        )
+
+    def distill(self, task: Task) -> Iterator[Snapshot]:
+        p = self.params
+        start = initial_clouds(p.init, task.train, task.ppc, task.streams, task.trained_network)
+        points = start.points.clone().requires_grad_()
+        optimiser = torch.optim.SGD([points], p.lr, p.momentum)
+        batches = RealBatches(task.train, task.streams)
+
+        def snapshot(iteration: int) -> Snapshot:
+            return Snapshot(iteration, PointClouds(points.detach().clone(), start.labels, start.class_names))
+
+        if 0 in task.snapshots:
+            yield snapshot(0)
+        for iteration in task.steps():
+            network = task.network(task.streams.stream("network", iteration=iteration)).requires_grad_(False)
+            feature = network.embed if p.layer == "embedding" else network.global_feature
+            real = batches.draw("batch-norm", iteration, p.bn_batch).flatten(0, 1)
+            adapt_batch_norm(network, real, p.bn_momentum, feature)
+            real = batches.draw("real", iteration, p.real_batch)
+            synthetic = points.detach().unflatten(0, (-1, task.ppc))
+            _, gradient = match_classes(feature, mean_distance, real, synthetic)
+            points.grad = gradient.flatten(0, 1)
+            optimiser.step()
+            if iteration in task.snapshots:
+                yield snapshot(iteration)

@@ -1,0 +1,138 @@
+"""Semantically aligned distribution matching, with rotations estimated alongside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, Self
+
+import torch
+from pydantic import model_validator
+from torch import Tensor
+
+from pcbench.api import Backbone, Method, MethodParams, PointClouds, Snapshot, Task, param
+from pcbench.ops.batches import RealBatches
+from pcbench.ops.coreset import Initialisation, initial_clouds
+from pcbench.ops.layers import adapt_batch_norm
+from pcbench.ops.matching import Kernel, match_classes, mean_distance, mmd, sorted_features
+from pcbench.ops.rotation import rotate, wrap
+
+CODE, PAPER, OLD_CODE = "authors' code, May 2026", "paper", "authors' code, Feb 2026"
+
+
+class SADM(Method):
+    """Semantically aligned distribution matching (Yim, Kim, Sim 2025), Eq. 5-11."""
+
+    name = "sadm"
+
+    class Params(MethodParams):
+        rotate: bool = param(True, "learn three angles per synthetic cloud", source=PAPER + ", Table 6")
+        optimise_points: bool = param(
+            True, "learn the points; if not, only angles", source=PAPER + ", Table 6"
+        )
+        align: bool = param(
+            True,
+            "sort the features; if not, Eq. 3 on features in the points' order",
+            source=PAPER + ", Table 5",
+        )
+        init: Initialisation = param("random", "what the synthetic clouds start from", source=PAPER)
+        loss: Literal["mmd", "mean"] = param(
+            "mmd", "Eq. 10, or the distance of mean sorted features in place of L_alpha", source=CODE
+        )
+        lambda_alpha: float = param(0.002, "weight of L_alpha (loss=mmd)", source=CODE, ge=0)
+        lambda_mean: float = param(0.2, "weight of the mean distance (loss=mean)", source=OLD_CODE, ge=0)
+        lambda_beta: float = param(0.001, "weight of L_beta, on the largest features", source=CODE, ge=0)
+        topk: int = param(1, "largest features per channel in L_beta", source=CODE, ge=1)
+        kernel: Kernel = param("gaussian", "kernel of the discrepancy", source=PAPER + ", Eq. 4")
+        bandwidth: float | None = param(
+            None,
+            "one fixed sigma of Eq. 4; none: five, from the batch",
+            unit="squared feature",
+            source=CODE,
+            gt=0,
+        )
+        real_batch: int = param(8, "real clouds per class and iteration", unit="clouds", source=PAPER, ge=1)
+        bn_batch: int = param(
+            8, "real clouds per class that set batch norm", unit="clouds", source=CODE, ge=1
+        )
+        bn_momentum: float = param(0.1, "share of that batch in the statistics", source=CODE, gt=0, le=1)
+        lr: float = param(10.0, "learning rate of the points", source=CODE, gt=0)
+        momentum: float = param(0.5, "momentum of points and angles", source=CODE, ge=0, lt=1)
+        lr_y: float = param(0.01, "learning rate of the angle about the up axis", source=CODE, gt=0)
+        lr_xz: float = param(0.001, "learning rate of the other two angles", source=CODE, gt=0)
+        angle_step: int = param(
+            100, "iterations between the angles' decays", unit="iterations", source=CODE, ge=1
+        )
+        angle_gamma: float = param(0.5, "factor of each decay", source=CODE, gt=0, le=1)
+
+        @model_validator(mode="after")
+        def _learns_something(self) -> Self:
+            if not (self.rotate or self.optimise_points):
+                raise ValueError("rotate and optimise_points are both off: that is the method 'random'")
+            return self
+
+    def distill(self, task: Task) -> Iterator[Snapshot]:
+        p = self.params
+        start = initial_clouds(p.init, task.train, task.ppc, task.streams, task.trained_network)
+        points = start.points.clone().requires_grad_(p.optimise_points)
+        x, y, z = angles = [points.new_zeros(len(points)).requires_grad_(p.rotate) for _ in "xyz"]
+        points_sgd = torch.optim.SGD([points], p.lr, p.momentum)
+        groups = [{"params": [x, z], "lr": p.lr_xz}, {"params": [y], "lr": p.lr_y}]
+        angles_sgd = torch.optim.SGD(groups, momentum=p.momentum)
+        decay = torch.optim.lr_scheduler.StepLR(angles_sgd, p.angle_step, p.angle_gamma)
+        batches = RealBatches(task.train, task.streams)
+
+        def snapshot(iteration: int) -> Snapshot:
+            rotated = rotate(points, torch.stack(angles, 1)).detach()
+            return Snapshot(iteration, PointClouds(rotated, start.labels, start.class_names))
+
+        if 0 in task.snapshots:
+            yield snapshot(0)
+        for iteration in task.steps():
+            network = task.network(task.streams.stream("network", iteration=iteration)).requires_grad_(False)
+            real = batches.draw("batch-norm", iteration, p.bn_batch).flatten(0, 1)
+            adapt_batch_norm(network, real, p.bn_momentum, network.point_features)
+            self.backward(network, batches.draw("real", iteration, p.real_batch), points, angles)
+            points_sgd.step()
+            angles_sgd.step()
+            decay.step()
+            for angle in angles:
+                angle.data = wrap(angle.data)
+            if iteration in task.snapshots:
+                yield snapshot(iteration)
+
+    def backward(self, network: Backbone, real: Tensor, points: Tensor, angles: Sequence[Tensor]) -> Tensor:
+        """Set the gradients of points (K · m, N, 3) and three angles (K · m,); the losses of the classes, (K,).
+
+        real: (K, n, N, 3). network: frozen, its batch norm adapted.
+        """
+        points.grad = None
+        for angle in angles:
+            angle.grad = None
+        clouds = rotate(points, torch.stack(tuple(angles), 1))
+        synthetic = clouds.unflatten(0, (len(real), -1))
+        losses, gradient = match_classes(network.point_features, self.losses, real, synthetic)
+        synthetic.backward(gradient)
+        return losses
+
+    def losses(self, real: Tensor, synthetic: Tensor) -> Tensor:
+        """The loss of every class from features (K, n, N, D) and (K, m, N, D) -> (K,).
+
+        loss=mmd: Eq. 10 times m, as in the authors' code. loss=mean: in L_alpha's place the mean over ranks of the
+        squared distance of the batches' mean sorted features. Without alignment there is no L_beta.
+        """
+        p = self.params
+        if p.align:
+            real, synthetic = (sorted_features(x, descending=False) for x in (real, synthetic))
+        else:
+            real, synthetic = real.mT, synthetic.mT
+        clouds, points = synthetic.shape[1], synthetic.shape[3]
+        if p.loss == "mmd":
+            alpha, beta = p.lambda_alpha * clouds, p.lambda_beta * clouds
+            value = alpha * mmd(real.flatten(2), synthetic.flatten(2), p.kernel, p.bandwidth)
+        else:
+            alpha, beta = p.lambda_mean / points, p.lambda_beta
+            value = alpha * mean_distance(real.flatten(2), synthetic.flatten(2))
+        if p.align:
+            top = (x[..., -p.topk :].flatten(2) for x in (real, synthetic))
+            value = value + beta * mmd(*top, p.kernel, p.bandwidth)
+        return value

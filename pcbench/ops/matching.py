@@ -1,0 +1,130 @@
+"""Distances between the features of real and synthetic clouds, for all classes of a chunk at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pcbench.ops.batches import chunks
+
+Kernel = Literal["gaussian", "linear"]
+BANDWIDTH_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
+
+
+def sorted_features(features: Tensor, descending: bool = True) -> Tensor:
+    """Every channel sorted over the points (Yim, Kim, Sim 2025, Eq. 5-6): (..., N, D) -> (..., D, N).
+
+    The squared distance between two clouds' sorted channels is N times the squared 1-d Wasserstein-2 distance
+    between their values: sorting is the optimal matching of points, so no correspondence has to be known. The
+    distance is the same for either order; ascending spares a pass over memory.
+
+    The CPU path sorts with numpy, whose vectorised sort is many times faster than torch's.
+    """
+    channels = features.transpose(-1, -2)
+    if channels.device.type != "cpu":
+        return channels.sort(-1, descending=descending).values
+    if channels.requires_grad:
+        order = torch.empty(channels.shape, dtype=torch.int64)
+        source = channels.detach().contiguous()
+        _over_rows(lambda rows, out: np.copyto(out, np.argsort(rows, axis=-1)), source, order)
+        return channels.gather(-1, order.flip(-1) if descending else order)
+    values = channels.clone(memory_format=torch.contiguous_format)
+    _over_rows(lambda rows: rows.sort(axis=-1), values)
+    return values.flip(-1) if descending else values
+
+
+def _over_rows(work: Callable[..., None], *tensors: Tensor) -> None:
+    """Call `work` on shares of the rows (R, N) of contiguous CPU tensors, as many threads as torch uses."""
+    threads = torch.get_num_threads()
+    shares = [np.array_split(tensor.flatten(0, -2).numpy(), threads) for tensor in tensors]
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, *shares))
+
+
+def squared_distances(real: Tensor, synthetic: Tensor) -> Tensor:
+    """Squared distances within the union of two sets: (K, n, F), (K, m, F) -> (K, n + m, n + m), real first.
+
+    |a|² + |b|² - 2ab cancels where clouds are close together and far from the origin; distances do not change
+    under a translation, so the mean of the real features is taken off first. The products need full float32:
+    torch's default, which nothing here lowers to TF32.
+    """
+    centre = real.mean(1, keepdim=True)
+    real, synthetic = real - centre, synthetic - centre
+    within_real = torch.bmm(real, real.mT)
+    across = torch.bmm(real, synthetic.mT)
+    within_synthetic = torch.bmm(synthetic, synthetic.mT)
+    gram = torch.cat([torch.cat([within_real, across], 2), torch.cat([across.mT, within_synthetic], 2)], 1)
+    norms = gram.diagonal(dim1=1, dim2=2)
+    return (norms.unsqueeze(1) + norms.unsqueeze(2) - 2 * gram).clamp_min(0)
+
+
+def kernel_values(distances: Tensor, kernel: Kernel, bandwidth: float | None) -> Tensor:
+    """The kernel of every pair from squared distances (K, u, u) within a union of u clouds.
+
+    `gaussian` without bandwidth: Σ exp(-d² / (b·f)) over f in BANDWIDTH_FACTORS, where b is the mean squared
+    distance of two different clouds of the union and carries no gradient (in Eq. 4's notation σ = b·f / 2).
+    `gaussian` with bandwidth σ: exp(-d² / 2σ), Eq. 4 as it is printed. `linear`: the inner product, up to terms
+    that cancel in the discrepancy.
+    """
+    if kernel == "linear":
+        return -0.5 * distances
+    if bandwidth is not None:
+        return torch.exp(distances / (-2 * bandwidth))
+    union = distances.shape[-1]
+    width = distances.detach().sum((1, 2), keepdim=True) / (union * union - union)
+    width = width.clamp_min(torch.finfo(distances.dtype).tiny ** 0.5)
+    return torch.stack([torch.exp(distances / (-factor * width)) for factor in BANDWIDTH_FACTORS]).sum(0)
+
+
+def mmd(
+    real: Tensor, synthetic: Tensor, kernel: Kernel = "gaussian", bandwidth: float | None = None
+) -> Tensor:
+    """Maximum mean discrepancy of every class: (K, n, F), (K, m, F) -> (K,).
+
+    The biased V-statistic mean K(T, T) + mean K(S, S) - 2 mean K(T, S), diagonal included; the kernels are those
+    of `kernel_values` (Gretton et al. 2012; Yim, Kim, Sim 2025, Eq. 3-4).
+    """
+    n = real.shape[1]
+    values = kernel_values(squared_distances(real, synthetic), kernel, bandwidth)
+    within = values[:, :n, :n].mean((1, 2)) + values[:, n:, n:].mean((1, 2))
+    return within - 2 * values[:, :n, n:].mean((1, 2))
+
+
+def mean_distance(real: Tensor, synthetic: Tensor) -> Tensor:
+    """Squared distance of every class's mean features (Zhao, Bilen 2023): (K, n, F), (K, m, F) -> (K,)."""
+    return (real.mean(1) - synthetic.mean(1)).square().sum(1)
+
+
+def match_classes(
+    feature: Callable[[Tensor], Tensor],
+    loss: Callable[[Tensor, Tensor], Tensor],
+    real: Tensor,
+    synthetic: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """The loss of every class, (K,), and the gradient of their sum by the synthetic clouds, (K, m, N, 3).
+
+    real: (K, n, N, 3), seen without gradient. feature: clouds (B, N, 3) -> (B, ...), through a frozen network.
+    loss: features (k, n, ...) and (k, m, ...) -> (k,). As the network is frozen, classes do not depend on one
+    another, and a chunk of them is worked on at a time (`pcbench.ops.batches.CHUNK_POINTS`).
+    """
+    points = (real.shape[1] + synthetic.shape[1]) * real.shape[2]
+    losses, gradients = [], []
+    for part in chunks(len(real), points):
+        clouds = synthetic[part].detach().requires_grad_()
+        with torch.no_grad():
+            target = by_class(feature, real[part])
+        value = loss(target, by_class(feature, clouds))
+        gradients.append(torch.autograd.grad(value.sum(), clouds)[0])
+        losses.append(value.detach())
+    return torch.cat(losses), torch.cat(gradients)
+
+
+def by_class(feature: Callable[[Tensor], Tensor], clouds: Tensor) -> Tensor:
+    """Apply a function of clouds (B, N, 3) -> (B, ...) to clouds (K, n, N, 3) -> (K, n, ...)."""
+    values = feature(clouds.flatten(0, 1))
+    return values.view(*clouds.shape[:2], *values.shape[1:])
