@@ -11,15 +11,13 @@ from pcbench.errors import UsageError, did_you_mean
 
 
 class Recipe(BaseModel):
-    """How one network is trained: SGD with a single drop of the learning rate, no augmentation."""
+    """How one network is trained: SGD, no augmentation, one drop of the rate, where momentum starts anew."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(ge=1, description="passes over the training clouds")
     drop_after: int = Field(ge=0, description="index of the last epoch at the first learning rate")
-    drop_factor: float = Field(
-        0.1, gt=0, le=1, description="learning rate afterwards, relative; momentum anew"
-    )
+    drop_factor: float = Field(0.1, gt=0, le=1, description="learning rate afterwards, relative")
     batch: int = Field(ge=1, description="clouds per step; the last batch of an epoch may be smaller")
     lr: float = Field(0.01, gt=0, description="learning rate")
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD momentum")
@@ -41,12 +39,8 @@ class Protocol(BaseModel):
     changes: dict[str, int | float] = {}
     points: int = Field(ge=1, le=1 << 20, description="points per cloud")
     iterations: int = Field(ge=1, description="updates of the synthetic set")
-    snapshot_every: int = Field(
-        ge=1, description="iterations between evaluated snapshots; the last always is one"
-    )
-    students: int = Field(
-        ge=1, le=1000, description="networks trained on each snapshot, with different seeds"
-    )
+    snapshot_every: int = Field(ge=1, description="iterations between evaluated snapshots")
+    students: int = Field(ge=1, le=1000, description="networks trained on each snapshot")
     recipe: Recipe = Field(description="training on the synthetic set")
     whole: Recipe = Field(description="training on the whole training split")
 
@@ -115,7 +109,7 @@ def named(name: str) -> Protocol:
 
 
 def customised(protocol: Protocol, settings: Mapping[str, Any]) -> Protocol:
-    """The protocol with settings such as {"iterations": 20, "recipe.epochs": 50}, named `custom` if any differs.
+    """The protocol with settings such as {"iterations": 20, "recipe.epochs": 50}; `custom` if any differs.
 
     Raises UsageError for a value that the protocol cannot take. Keys outside SETTINGS raise KeyError.
     """

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from pcbench.errors import DataError
 from pcbench.files import digest, write_json
-from pcbench.protocol import Protocol, Recipe
+from pcbench.protocol import PROTOCOLS, Protocol, Recipe
 
 SCHEMA_VERSION = 1
 MAX_RECORD_BYTES = 64 << 20
@@ -152,7 +152,7 @@ class DistillationRecord(Model):
 
 
 class EvaluationInputs(Model):
-    """All that scores depend on: the snapshots' clouds, the test data, the student, the protocol, the seeds."""
+    """All that scores depend on: clouds, test data, student, protocol and seeds."""
 
     clouds: list[str]
     data: DataInputs
@@ -169,8 +169,8 @@ class EvaluationInputs(Model):
 class SnapshotScores(Model):
     """Scores of S students trained on one snapshot.
 
-    correct: test clouds classified rightly, per student and class, (S, K). oa and macc: overall and mean class
-    accuracy per student, in [0, 1]; they must follow from `correct` and the record's `totals`.
+    correct: test clouds classified rightly, per student and class, (S, K). oa and macc: overall and
+    mean class accuracy per student, in [0, 1]; they must follow from `correct` and the record's `totals`.
     """
 
     iteration: int = Field(ge=0)
@@ -209,9 +209,10 @@ class EvaluationRecord(Model):
             raise ValueError("totals must give the test clouds of every class")
         students = len(self.inputs.repetitions)
         if students != self.inputs.protocol.students or len(set(self.inputs.repetitions)) != students:
-            raise ValueError(
-                "the students' repetitions must be distinct and as many as the protocol asks for"
-            )
+            raise ValueError("the repetitions must be distinct and as many as the protocol has students")
+        protocol = self.inputs.protocol
+        if protocol.name != "custom" and PROTOCOLS.get(protocol.name) != protocol:
+            raise ValueError(f"the protocol is not the one that is called {protocol.name!r}")
         for scores in self.snapshots:
             if not len(scores.correct) == len(scores.oa) == len(scores.macc) == students:
                 raise ValueError(f"snapshot {scores.iteration}: one score per student is needed")
@@ -222,7 +223,7 @@ class EvaluationRecord(Model):
 
 
 def accuracies(correct: list[int], totals: list[int]) -> tuple[float, float]:
-    """Overall accuracy and mean class accuracy, in [0, 1], from exact counts per class; empty classes are left out.
+    """Overall and mean class accuracy, in [0, 1], from exact counts per class; empty classes are left out.
 
     Raises ValueError for counts outside their totals.
     """
@@ -245,7 +246,7 @@ class Run:
 
 
 def run_folder(out: Path, inputs: DistillationInputs) -> Path:
-    """Where a distillation's files stand below `out`; every part of the name is made safe for a file system."""
+    """Where a distillation's files stand below `out`; the name is made safe for a file system."""
     name = f"{inputs.method}-{inputs.data.name}-ppc{inputs.ppc}"
     return out / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name).lstrip('.')[:80]}-{inputs.key[:10]}"
 
@@ -280,9 +281,7 @@ def _read(path: Path, kind: type[R]) -> R:
         data = json.loads(path.read_text(encoding="utf-8"))
         version = data.get("schema_version") if isinstance(data, dict) else None
         if version != SCHEMA_VERSION:
-            raise DataError(
-                f"{path}: schema_version {version!r} is not {SCHEMA_VERSION}, which this pcbench reads"
-            )
+            raise DataError(f"{path}: schema_version {version!r}, but this pcbench reads {SCHEMA_VERSION}")
         return kind.model_validate(data)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
@@ -323,6 +322,9 @@ def _matching(path: Path, distillation: DistillationRecord) -> EvaluationRecord:
         raise DataError(f"{path}: belongs to another distillation than the one beside it")
     if record.inputs.clouds != [entry.clouds for entry in distillation.snapshots]:
         raise DataError(f"{path}: scored other clouds than those of the distillation beside it")
+    protocol, made = record.inputs.protocol, distillation.inputs
+    if (protocol.points, list(protocol.snapshots)) != (made.data.points, made.snapshots):
+        raise DataError(f"{path}: its protocol is not the one that the distillation beside it followed")
     if [s.iteration for s in record.snapshots] != [entry.iteration for entry in distillation.snapshots]:
         raise DataError(f"{path}: its snapshots are not those of the distillation beside it")
     return record

@@ -1,0 +1,40 @@
+"""The snapshots of a distillation in one HDF5 file, a group an iteration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+
+from pcbench.api import Snapshot
+from pcbench.clouds import open_hdf5, read_clouds, write_clouds
+from pcbench.errors import DataError
+from pcbench.files import atomic_path
+from pcbench.records import SnapshotEntry
+
+FILE = "clouds.h5"
+
+
+def save_snapshots(path: Path, snapshots: Sequence[Snapshot]) -> None:
+    """Write all snapshots of one distillation, atomically."""
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        for snapshot in snapshots:
+            write_clouds(file.create_group(f"{snapshot.iteration:06d}"), snapshot.clouds)
+
+
+def load_snapshots(path: Path, entries: Sequence[SnapshotEntry]) -> list[Snapshot]:
+    """Read the snapshots that a record names; DataError where one is missing or not the record's."""
+    snapshots = []
+    with open_hdf5(path) as file:
+        for entry in entries:
+            group = file.get(f"{entry.iteration:06d}")
+            if not isinstance(group, h5py.Group):
+                raise DataError(f"{path} lacks the snapshot of iteration {entry.iteration}")
+            clouds = read_clouds(group)
+            if clouds.content_hash() != entry.clouds:
+                raise DataError(
+                    f"{path}: the clouds of iteration {entry.iteration} are not those of the record"
+                )
+            snapshots.append(Snapshot(entry.iteration, clouds))
+    return snapshots

@@ -1,0 +1,66 @@
+"""The `pcbench` command: mounts the verbs and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+import pcbench
+from pcbench.cli import data, info, leaderboard, run
+from pcbench.cli import list as listing
+from pcbench.errors import PcbenchError
+
+app = typer.Typer(
+    name="pcbench",
+    help="Benchmark and leaderboard for dataset distillation of 3D point clouds.",
+    epilog="Exit codes: 0 ok, 1 some cells failed, 2 usage, 3 invalid or missing data.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command("run")(run.run)
+app.command("list")(listing.list_)
+app.command("info")(info.info)
+app.add_typer(data.app, name="data")
+app.add_typer(leaderboard.app, name="leaderboard")
+
+_debug = False
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(pcbench.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with every error.")] = False,
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    global _debug
+    _debug = debug
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    try:
+        app()
+    except PcbenchError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted; finished cells are kept, run the same command to go on", 130)
+    except Exception as error:  # noqa: BLE001 - the last place where an error can become a message
+        _fail(f"{type(error).__name__}: {error} (a bug? 'pcbench --debug …' shows where)", 1)
+
+
+def _fail(message: str, exit_code: int) -> None:
+    if _debug:
+        traceback.print_exc()
+    typer.echo(f"error: {message}", err=True)
+    sys.exit(exit_code)

@@ -1,0 +1,336 @@
+"""One cell from plan to record: distil under the clock, keep the clouds, train students, keep the scores."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import h5py
+import torch
+
+from pcbench import machine, students
+from pcbench.api import Backbone, Snapshot, Task
+from pcbench.artifacts import FILE, load_snapshots, save_snapshots
+from pcbench.clouds import open_hdf5
+from pcbench.datasets.store import cache_root
+from pcbench.errors import DataError, PcbenchError
+from pcbench.files import atomic_path, digest, write_text
+from pcbench.plan import Cell
+from pcbench.records import (
+    DistillationRecord,
+    EvaluationRecord,
+    Run,
+    SnapshotEntry,
+    SnapshotScores,
+    Status,
+    accuracies,
+    evaluation_path,
+    read_distillation,
+    read_evaluation,
+    run_folder,
+    write_record,
+)
+
+Report = Callable[[str, int, int], None]
+"""Called with what is being done, the steps done and the steps in all."""
+
+
+class MethodFault(PcbenchError):
+    """A method broke its contract."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a cell. reused: the finished records were there already and nothing was computed."""
+
+    run: Run
+    reused: bool
+
+
+def execute(cell: Cell, out: Path, device: torch.device, report: Report) -> Outcome:
+    """Bring one cell to its records below `out`, doing only what is not there yet.
+
+    A method that fails leaves a record with its reason and no evaluation. An interruption is recorded
+    and raised.
+    """
+    folder = run_folder(out, cell.inputs)
+    distillation = _finished_distillation(folder, cell)
+    reused = distillation is not None
+    if distillation is None:
+        distillation = _distil(cell, folder, device, report)
+    if distillation.status != "ok":
+        return Outcome(Run(folder, distillation, ()), reused=False)
+    evaluation = _finished_evaluation(folder, cell, distillation)
+    if evaluation is None:
+        reused = False
+        evaluation = _evaluate(cell, folder, distillation, device, report)
+    return Outcome(Run(folder, distillation, (evaluation,)), reused)
+
+
+def _finished_distillation(folder: Path, cell: Cell) -> DistillationRecord | None:
+    """The record of a finished distillation whose clouds are there and unchanged, if there is one."""
+    path = folder / "distillation.json"
+    if not path.is_file():
+        return None
+    try:
+        record = read_distillation(path)
+        if record.status != "ok" or record.key != cell.inputs.key:
+            return None
+        load_snapshots(folder / FILE, record.snapshots)
+    except DataError:
+        return None
+    return record
+
+
+def _finished_evaluation(
+    folder: Path, cell: Cell, distillation: DistillationRecord
+) -> EvaluationRecord | None:
+    inputs = cell.evaluation_inputs(distillation.snapshots)
+    path = evaluation_path(folder, inputs)
+    if not path.is_file():
+        return None
+    try:
+        record = read_evaluation(path)
+    except DataError:
+        return None
+    return record if record.key == inputs.key else None
+
+
+@dataclass
+class _Progress:
+    """What a distillation has reached so far, kept for its record however it ends."""
+
+    snapshots: list[Snapshot] = field(default_factory=list)
+    entries: list[SnapshotEntry] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def _distil(cell: Cell, folder: Path, device: torch.device, report: Report) -> DistillationRecord:
+    machine.warm_up(device)
+    memory = machine.PeakMemory(device)
+    reached = _Progress()
+    status: Status = "ok"
+    reason = ""
+    interruption: KeyboardInterrupt | None = None
+    try:
+        _follow(cell, device, report, reached)
+    except KeyboardInterrupt as error:
+        interruption, status, reason = error, "interrupted", "interrupted by the user"
+    except torch.OutOfMemoryError as error:
+        status, reason = "oom", str(error).partition("\n")[0]
+    except Exception as error:  # noqa: BLE001 - a plugin may raise anything; its record says what
+        status = "failed"
+        reason = str(error) if isinstance(error, PcbenchError) else f"{type(error).__name__}: {error}"
+        write_text(folder / "traceback.txt", traceback.format_exc())
+    record = DistillationRecord(
+        key=cell.inputs.key,
+        status=status,
+        reason=reason,
+        inputs=cell.inputs,
+        snapshots=reached.entries,
+        seconds=reached.seconds,
+        memory=memory.read(),
+        provenance=machine.provenance(device),
+    )
+    save_snapshots(folder / FILE, reached.snapshots)
+    write_record(folder / "distillation.json", record)
+    if interruption is not None:
+        raise interruption
+    return record
+
+
+def _follow(cell: Cell, device: torch.device, report: Report, reached: _Progress) -> None:
+    """Run the method and keep its checked snapshots; the clock runs only while the method does."""
+    iterations = cell.inputs.iterations
+    feature_network = _TrainedNetwork(cell, device, report)
+    classes = cell.splits.train.classes
+
+    def network(generator: torch.Generator) -> Backbone:
+        return cell.backbone.build(classes, cell.inputs.network.preset, generator).to(device)
+
+    task = Task(
+        train=cell.splits.train.to(device),
+        ppc=cell.inputs.ppc,
+        iterations=iterations,
+        snapshots=cell.protocol.snapshots,
+        device=device,
+        streams=cell.distillation_streams(),
+        network=network,
+        trained_network=feature_network,
+        report=lambda done: report("distil", done, iterations),
+    )
+    report("distil", 0, iterations)
+    source = cell.method.distill(task)
+    while True:
+        start = machine.now(device)
+        snapshot = next(source, None)
+        reached.seconds += machine.now(device) - start + feature_network.owed()
+        if snapshot is None:
+            break
+        snapshot = _checked(snapshot, task, reached.snapshots)
+        reached.snapshots.append(snapshot)
+        reached.entries.append(
+            SnapshotEntry(
+                iteration=snapshot.iteration,
+                seconds=reached.seconds,
+                clouds=snapshot.clouds.content_hash(),
+            )
+        )
+    given = [snapshot.iteration for snapshot in reached.snapshots]
+    if given not in ([0], list(task.snapshots)):
+        raise MethodFault(
+            f"the method gave snapshots {given}; asked for were {list(task.snapshots)}, or 0 alone"
+        )
+    report("distil", iterations, iterations)
+
+
+def _checked(snapshot: Snapshot, task: Task, earlier: list[Snapshot]) -> Snapshot:
+    """The snapshot on the CPU, ordered by class; MethodFault where it is not what the contract asks for."""
+    clouds = snapshot.clouds
+    here = f"snapshot {snapshot.iteration}"
+    if snapshot.iteration not in task.snapshots or any(s.iteration >= snapshot.iteration for s in earlier):
+        raise MethodFault(f"{here} was not asked for, or came out of order")
+    if clouds.class_names != task.train.class_names:
+        raise MethodFault(f"{here} has other classes than the training clouds")
+    if clouds.points_per_cloud != task.train.points_per_cloud:
+        raise MethodFault(
+            f"{here} has {clouds.points_per_cloud} points a cloud instead of {task.train.points_per_cloud}"
+        )
+    counts = clouds.counts().tolist()
+    if any(count != task.ppc for count in counts):
+        raise MethodFault(f"{here} has {counts} clouds per class instead of {task.ppc} of each")
+    order = torch.argsort(clouds.labels, stable=True)
+    return Snapshot(snapshot.iteration, clouds.select(order).to("cpu"))
+
+
+class _TrainedNetwork:
+    """The backbone trained on the whole training split, once per data set and seed, kept in the cache.
+
+    The seconds it took belong to the method that asks for it, also when it comes from the cache.
+    """
+
+    def __init__(self, cell: Cell, device: torch.device, report: Report) -> None:
+        self.cell, self.device, self.report = cell, device, report
+        self._owed = 0.0
+
+    def owed(self) -> float:
+        """Seconds of training that were spared by the cache since the last call."""
+        owed, self._owed = self._owed, 0.0
+        return owed
+
+    def __call__(self) -> Backbone:
+        path = cache_root() / "trained" / f"{self._key()}.h5"
+        try:
+            network, self._owed = self._load(path)
+        except DataError:
+            network = self._train(path)
+        return network.eval().requires_grad_(False)
+
+    def _key(self) -> str:
+        inputs = self.cell.inputs
+        return digest(
+            {
+                "data": inputs.data.hash,
+                "network": inputs.network.model_dump(mode="json"),
+                "recipe": inputs.whole.model_dump(mode="json"),
+                "streams": dict(self.cell.trained_network_streams().axes),
+                "device": self.device.type,
+            }
+        )
+
+    def _build(self, generator: torch.Generator) -> Backbone:
+        inputs = self.cell.inputs
+        return self.cell.backbone.build(len(inputs.data.class_names), inputs.network.preset, generator)
+
+    def _train(self, path: Path) -> Backbone:
+        streams = self.cell.trained_network_streams()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        start = machine.now(self.device)
+        stacked = students.train(
+            self._build,
+            self.cell.splits.train.to(self.device),
+            self.cell.inputs.whole,
+            [streams],
+            lambda done, total: self.report("train feature network", done, total),
+        )
+        seconds = machine.now(self.device) - start
+        state = {name: values[0] for name, values in stacked.state_dict().items()}
+        with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+            file.attrs["seconds"] = seconds
+            for name, values in state.items():
+                file.create_dataset(name, data=values.cpu().numpy())
+        network = self._build(streams.stream("weights"))
+        network.load_state_dict(state)
+        return network.to(self.device)
+
+    def _load(self, path: Path) -> tuple[Backbone, float]:
+        with open_hdf5(path) as file:
+            network = self._build(torch.Generator())
+            state = {}
+            for name, values in network.state_dict().items():
+                stored = file.get(name)
+                if not isinstance(stored, h5py.Dataset) or stored.shape != tuple(values.shape):
+                    raise DataError(f"{path} lacks the weights {name!r}")
+                state[name] = torch.from_numpy(stored[()]).reshape(values.shape)
+            network.load_state_dict(state)
+            return network.to(self.device), float(file.attrs["seconds"])
+
+
+def _report_epochs(report: Report, before: int, total: int, epoch: int, _: int) -> None:
+    report("train students", before + epoch, total)
+
+
+def _evaluate(
+    cell: Cell, folder: Path, distillation: DistillationRecord, device: torch.device, report: Report
+) -> EvaluationRecord:
+    """Train and test the protocol's students on every snapshot."""
+    machine.warm_up(device)
+    memory = machine.PeakMemory(device)
+    inputs = cell.evaluation_inputs(distillation.snapshots)
+    test = cell.splits.test.to(device)
+    totals = test.counts().tolist()
+    scores, train_seconds, test_seconds = [], 0.0, 0.0
+    snapshots = load_snapshots(folder / FILE, distillation.snapshots)
+    epochs = cell.protocol.recipe.epochs
+
+    def build(generator: torch.Generator) -> Backbone:
+        return cell.backbone.build(test.classes, cell.inputs.network.preset, generator)
+
+    for done, snapshot in enumerate(snapshots):
+        start = machine.now(device)
+        network = students.train(
+            build,
+            snapshot.clouds.normalised().to(device),
+            cell.protocol.recipe,
+            cell.student_streams(),
+            partial(_report_epochs, report, done * epochs, len(snapshots) * epochs),
+        )
+        trained = machine.now(device)
+        correct = students.count_correct(network, test, cell.protocol.students).tolist()
+        test_seconds += machine.now(device) - trained
+        train_seconds += trained - start
+        pairs = [accuracies(counts, totals) for counts in correct]
+        scores.append(
+            SnapshotScores(
+                iteration=snapshot.iteration,
+                oa=[oa for oa, _ in pairs],
+                macc=[macc for _, macc in pairs],
+                correct=correct,
+            )
+        )
+    record = EvaluationRecord(
+        key=inputs.key,
+        distillation=distillation.key,
+        inputs=inputs,
+        totals=totals,
+        snapshots=scores,
+        train_seconds=train_seconds,
+        test_seconds=test_seconds,
+        memory=memory.read(),
+        provenance=machine.provenance(device),
+    )
+    write_record(evaluation_path(folder, inputs), record)
+    return record
