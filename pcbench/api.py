@@ -41,7 +41,7 @@ class MethodParams(BaseModel):
 
 def param(default: Any, description: str, *, source: str, unit: str = "", **limits: Any) -> Any:
     """One documented parameter. source: where the default comes from; limits: gt, ge, lt, le as in pydantic."""
-    extra = {"source": source, "unit": unit}
+    extra: dict[str, Any] = {"source": source, "unit": unit}
     return Field(default, description=description, json_schema_extra=extra, **limits)
 
 
