@@ -2,8 +2,8 @@
 
 A plugin is a class with a literal `name` that derives from one of the contracts in `pcbench.api`. Files are
 read as text first, so that a listing of the built-in ones imports none of them. A file is imported as part of
-a private package that stands for its folder; a neighbour can be imported as `from . import helper` at any time
-and as `import helper` while the file itself is being imported.
+a private package that stands for its folder; a neighbour can be imported as `from . import helper` at any
+time and as `import helper` while the file itself is being imported.
 """
 
 from __future__ import annotations
@@ -274,7 +274,7 @@ class _Source:
         return [node for node in self.tree.body if isinstance(node, ast.ClassDef)]
 
     def contract(self, node: ast.ClassDef, seen: frozenset[tuple[Path, str]] = frozenset()) -> str | None:
-        """The contract that a class derives from, by name or through a class of this or another local file."""
+        """The contract that a class derives from, by name or through a class of this or a nearby file."""
         if (self.path, node.name) in seen:
             return None
         seen |= {(self.path, node.name)}
@@ -427,11 +427,15 @@ class Registry(Generic[T]):
         """All of them, sorted by name; those from outside are imported, so that each tells why it fails."""
         return [plugin if plugin.path.parent == self.folder else plugin.tried() for plugin in self._found]
 
+    def names(self) -> list[str]:
+        """All names, sorted; only entry points are imported for it."""
+        return [plugin.name for plugin in self._found]
+
     def get(self, name: str) -> Plugin[T]:
         """The plugin of a name; raises UsageError with the nearest names if there is none."""
         found = [plugin for plugin in self._found if plugin.name == name]
         if not found:
-            near = did_you_mean(name, {plugin.name for plugin in self._found})
+            near = did_you_mean(name, self.names())
             raise UsageError(f"unknown {LABELS[self.kind]} {name!r}. {near}")
         return max(found, key=lambda plugin: bool(plugin.class_name))
 

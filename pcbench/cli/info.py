@@ -1,0 +1,171 @@
+"""`pcbench info`: all that is known about one method, backbone, data set or protocol."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import types
+import typing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pcbench import plugins
+from pcbench.cli.list import AsJson, PluginFolders, console, show
+from pcbench.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+    from pcbench.api import Backbone, Dataset, Method
+
+CLASS_COUNTS = (10, 15, 40, 55)
+LIMITS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "multiple_of": "multiple of", "pattern": "matching"}
+
+
+def info(
+    name: Annotated[str, typer.Argument(help="A name that `pcbench list` shows.")],
+    folders: PluginFolders = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show all there is to know about one method, backbone, data set or protocol."""
+    found = described(name, folders or [])
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    for kind, entry in found.items():
+        _print_entry(kind, entry)
+
+
+def described(name: str, folders: list[Path]) -> dict[str, dict[str, Any]]:
+    """By kind, what carries the name, as JSON values; raises UsageError where nothing does."""
+    from pcbench.protocol import PROTOCOLS
+
+    methods, backbones, datasets = (
+        plugins.methods(folders),
+        plugins.backbones(folders),
+        plugins.datasets(folders),
+    )
+    found: dict[str, dict[str, Any]] = {}
+    if name in methods.names():
+        found["method"] = _heading(methods.get(name)) | _method(methods.load(name))
+    if name in backbones.names():
+        found["backbone"] = _heading(backbones.get(name)) | _backbone(backbones.load(name))
+    if name in datasets.names():
+        found["dataset"] = _heading(datasets.get(name)) | _dataset(datasets.load(name)())
+    if name in PROTOCOLS:
+        found["protocol"] = PROTOCOLS[name].model_dump(mode="json")
+    if not found:
+        known = {*methods.names(), *backbones.names(), *datasets.names(), *PROTOCOLS}
+        raise UsageError(f"nothing is called {name!r}. {did_you_mean(name, known)}")
+    return found
+
+
+def _heading(plugin: plugins.Plugin[Any]) -> dict[str, Any]:
+    docstring = inspect.getdoc(plugin.load()) or ""
+    return {"name": plugin.name, "docstring": docstring, "origin": plugin.origin}
+
+
+def _method(method: type[Method]) -> dict[str, Any]:
+    return {
+        "parameters": [_parameter(name, field) for name, field in method.Params.model_fields.items()],
+    }
+
+
+def _parameter(name: str, field: FieldInfo) -> dict[str, Any]:
+    from pydantic_core import to_jsonable_python
+
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    limits = {key: getattr(each, key) for each in field.metadata for key in LIMITS if hasattr(each, key)}
+    return {
+        "name": name,
+        "default": to_jsonable_python(field.get_default(call_default_factory=True, validated_data={})),
+        "type": type_text(field.annotation),
+        "unit": extra.get("unit", ""),
+        "limits": limits,
+        "source": extra.get("source", ""),
+        "description": field.description or "",
+    }
+
+
+def type_text(annotation: Any) -> str:
+    """A type for people: `float`, `float | None`, `mmd | mean` for a choice of words."""
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return " | ".join(str(part) for part in parts)
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(type_text(part) for part in parts)
+    if annotation is type(None):
+        return "none"
+    if isinstance(annotation, type) and not parts:
+        return annotation.__name__
+    return str(annotation).replace("typing.", "")
+
+
+def _backbone(backbone: type[Backbone]) -> dict[str, Any]:
+    import torch
+
+    presets = []
+    for name, arguments in backbone.presets.items():
+        counts = {}
+        for classes in CLASS_COUNTS:
+            with torch.device("meta"):
+                network = backbone(classes, **arguments)
+            counts[str(classes)] = sum(parameter.numel() for parameter in network.parameters())
+        presets.append({"name": name, "arguments": dict(arguments), "parameters_by_classes": counts})
+    return {"presets": presets}
+
+
+def _dataset(dataset: Dataset) -> dict[str, Any]:
+    present = dataset.present()
+    return {
+        "variant": dataset.variant,
+        "classes": dataset.classes,
+        "training_clouds": dataset.train_size,
+        "test_clouds": dataset.test_size,
+        "up_axis": dataset.up_axis,
+        "present": present,
+        "how_to_get": None if present else dataset.how_to_get(),
+    }
+
+
+def _print_entry(kind: str, entry: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    fields = Table.grid(padding=(0, 2))
+    fields.add_column(no_wrap=True, style="bold")
+    fields.add_column(overflow="fold")
+    fields.add_row(_label(kind), entry["name"])
+    for key, value in entry.items():
+        if key != "name" and not isinstance(value, list) and value is not None:
+            fields.add_row(_label(key), _text(value))
+    console().print(fields)
+    for key, rows in entry.items():
+        if not isinstance(rows, list):
+            continue
+        console().print(f"\n{key}" if rows else f"\n{key}: none", style="bold")
+        table = Table(box=None, pad_edge=False)
+        for column in rows[0] if rows else ():
+            width = max((len(row["name"]) for row in rows), default=0) if column == "name" else 6
+            table.add_column(_label(column), no_wrap=column == "name", min_width=width, overflow="fold")
+        for row in rows:
+            table.add_row(*(_limits(v) if k == "limits" else _text(v) for k, v in row.items()))
+        if rows:
+            show(table)
+
+
+def _label(key: str) -> str:
+    return "data set" if key == "dataset" else key.replace("_", " ")
+
+
+def _limits(limits: dict[str, Any]) -> str:
+    return ", ".join(f"{LIMITS[key]} {value}" for key, value in limits.items())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={_text(each)}" for key, each in value.items()) or "none"
+    return "none" if value is None else str(value)

@@ -1,0 +1,93 @@
+"""`pcbench list`: what there is of one kind, with origins and with the reasons of what is broken."""
+
+from __future__ import annotations
+
+import enum
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pcbench import plugins
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+PluginFolders = Annotated[
+    list[Path] | None,
+    typer.Option("--plugins", metavar="DIR", help="A folder of your own plugin files; may be repeated."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+
+
+class Listed(enum.StrEnum):
+    """What can be listed."""
+
+    methods = "methods"
+    backbones = "backbones"
+    datasets = "datasets"
+    protocols = "protocols"
+
+
+def list_(
+    kind: Annotated[Listed, typer.Argument(help="What to list.")],
+    folders: PluginFolders = None,
+    as_json: AsJson = False,
+) -> None:
+    """List methods, backbones, data sets or protocols."""
+    entries = listing(kind, folders or [])
+    if as_json:
+        typer.echo(json.dumps(entries, indent=1))
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=None, box=None, pad_edge=False)
+    table.add_column(
+        "name", no_wrap=True, min_width=max((len(entry["name"]) for entry in entries), default=0)
+    )
+    table.add_column("summary", overflow="fold", min_width=20)
+    if kind is not Listed.protocols:
+        table.add_column("origin", overflow="fold", min_width=20, style="dim")
+    for entry in entries:
+        reason = entry.get("error")
+        summary = Text(f"broken: {reason}", style="red") if reason else Text(entry["summary"])
+        table.add_row(Text(entry["name"]), summary, *([entry["origin"]] if "origin" in entry else []))
+    show(table)
+
+
+def listing(kind: Listed, folders: list[Path]) -> list[dict[str, Any]]:
+    """What `pcbench list` prints, as JSON values."""
+    if kind is Listed.protocols:
+        from pcbench.protocol import PROTOCOLS
+
+        return [{"name": each.name, "summary": each.summary} for each in PROTOCOLS.values()]
+    found: list[plugins.Plugin[Any]]
+    match kind:
+        case Listed.methods:
+            found = [*plugins.methods(folders).plugins()]
+        case Listed.backbones:
+            found = [*plugins.backbones(folders).plugins()]
+        case Listed.datasets:
+            found = [*plugins.datasets(folders).plugins()]
+    return [
+        {"name": each.name, "summary": each.summary, "origin": each.origin, "error": each.error}
+        for each in found
+    ]
+
+
+def show(table: Table) -> None:
+    """Print a table whose names stay whole: a pipe gets one line a row, a narrow terminal wraps the rest."""
+    out = console()
+    sizes = table.__rich_measure__(out, out.options.update(max_width=10_000))
+    out.width = max(out.width, sizes.minimum) if out.is_terminal else sizes.maximum
+    out.print(table)
+
+
+def console() -> Console:
+    """Standard output, with text taken literally."""
+    from rich.console import Console
+
+    return Console(markup=False, emoji=False, highlight=False)
