@@ -21,7 +21,9 @@ class Transform(nn.Module):
     def matrix(self, x: Tensor) -> Tensor:
         """x (B, N, width) -> (B, width, width)."""
         entries = self.head(max_over_points(self.local(x)))
-        return entries.unflatten(-1, (self.width, self.width)) + torch.eye(self.width, device=x.device)
+        return entries.unflatten(-1, (self.width, self.width)) + torch.eye(
+            self.width, device=x.device, dtype=x.dtype
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x @ self.matrix(x)

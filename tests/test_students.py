@@ -1,0 +1,202 @@
+"""Students trained together are the students that would have been trained one after another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pcbench import students
+from pcbench.api import Backbone
+from pcbench.clouds import PointClouds, concatenate
+from pcbench.ops.layers import BatchNorm, Linear, set_dropout
+from pcbench.protocol import Recipe
+from pcbench.seeds import Streams
+
+RECIPE = Recipe(epochs=4, drop_after=1, batch=4)
+
+
+@dataclass
+class Double:
+    """Clouds in float64, where two orders of summation cannot part two trainings."""
+
+    points: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+def double(clouds: PointClouds) -> Double:
+    return Double(clouds.points.double(), clouds.labels)
+
+
+def streams(count: int) -> list[Streams]:
+    return [Streams({"test": "students", "repetition": number}) for number in range(count)]
+
+
+def builder(pointnet: type[Backbone]):
+    return lambda generator: pointnet.build(3, "paper", generator)
+
+
+def double_builder(pointnet: type[Backbone]):
+    return lambda generator: pointnet.build(3, "paper", generator).double()
+
+
+def weights(network: nn.Module, student: int) -> dict[str, Tensor]:
+    return {name: value[student] for name, value in network.state_dict().items()}
+
+
+def assert_close(ours: dict[str, Tensor], theirs: dict[str, Tensor], **tolerance: float) -> None:
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        torch.testing.assert_close(value, theirs[name], **tolerance, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_together_equals_one_after_another(pointnet, few_clouds):
+    """Tail batch of one cloud included: nine clouds in batches of four."""
+    clouds, build = double(few_clouds), double_builder(pointnet)
+    together = students.train(build, clouds, RECIPE, streams(3))
+    for number, stream in enumerate(streams(3)):
+        alone = students.train(build, clouds, RECIPE, [stream])
+        assert_close(weights(together, number), weights(alone, 0), rtol=1e-7, atol=1e-9)
+
+
+def test_together_equals_alone_in_float32_while_rounding_is_small(pointnet, few_clouds):
+    step = Recipe(epochs=1, drop_after=0, batch=9)
+    together = students.train(builder(pointnet), few_clouds, step, streams(2))
+    for number, stream in enumerate(streams(2)):
+        alone = students.train(builder(pointnet), few_clouds, step, [stream])
+        assert_close(weights(together, number), weights(alone, 0), rtol=1e-3, atol=1e-5)
+
+
+class PlainPointNet(nn.Module):
+    """PointNet from torch's own layers, channels first, with the weights of one of ours."""
+
+    def __init__(self, ours: Backbone) -> None:
+        super().__init__()
+        self.linear = nn.ModuleList()
+        self.norm = nn.ModuleList()
+        self.dropout: list[Tensor] = []
+        for module in ours.modules():
+            if isinstance(module, Linear):
+                plain = nn.Linear(module.inputs, module.outputs)
+                with torch.no_grad():
+                    plain.weight.copy_(module.weight)
+                    plain.bias.copy_(module.bias)
+                self.linear.append(plain)
+            elif isinstance(module, BatchNorm):
+                self.norm.append(nn.BatchNorm1d(module.weight.shape[0]))
+
+    def forward(self, xyz: Tensor, mask: Tensor | None) -> Tensor:
+        layers = iter(self.linear)
+        norms = iter(self.norm)
+
+        def shared(x: Tensor, relu: bool = True) -> Tensor:  # (B, C, N)
+            layer = next(layers)
+            x = next(norms)(F.conv1d(x, layer.weight.unsqueeze(2), layer.bias))
+            return x.relu() if relu else x
+
+        def dense(x: Tensor) -> Tensor:  # (B, C)
+            return next(norms)(next(layers)(x)).relu()
+
+        x = xyz.transpose(1, 2)
+        t = shared(shared(shared(x))).amax(2)
+        t = dense(dense(t))
+        t = next(layers)(t).view(-1, 3, 3) + torch.eye(3, dtype=xyz.dtype)
+        x = torch.bmm(xyz, t).transpose(1, 2)
+        x = shared(shared(shared(x)), relu=False).amax(2)
+        x = dense(x)
+        x = next(layers)(x)
+        if mask is not None:
+            x = x * mask / 0.7
+        x = next(norms)(x).relu()
+        return next(layers)(x)
+
+
+def test_agrees_with_a_plain_loop_over_torch_layers(pointnet, few_clouds):
+    """One student, its batches and dropout masks drawn again from its streams, SGD by torch.optim alone."""
+    stream = streams(1)[0]
+    eight = double(few_clouds.select(torch.arange(8)))
+    ours = students.train(double_builder(pointnet), eight, RECIPE, [stream])
+    plain = PlainPointNet(builder(pointnet)(stream.stream("weights"))).double()
+    order, dropout = stream.stream("order"), stream.stream("dropout")
+    lr, optimiser = 0.01, None
+    for epoch in range(RECIPE.epochs):
+        if optimiser is None:
+            optimiser = torch.optim.SGD(plain.parameters(), lr, momentum=0.9, weight_decay=5e-4)
+        shuffled = torch.randperm(8, generator=order)
+        for index in (shuffled[:4], shuffled[4:]):
+            mask = (torch.rand(4, 256, generator=dropout) >= 0.3).double()
+            loss = F.cross_entropy(plain(eight.points[index], mask), eight.labels[index])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        if epoch == RECIPE.drop_after:
+            lr, optimiser = lr * 0.1, None
+    linears = [module for module in ours.modules() if isinstance(module, Linear)]
+    norms = [module for module in ours.modules() if isinstance(module, BatchNorm)]
+    for mine, theirs in zip(linears, plain.linear, strict=True):
+        torch.testing.assert_close(mine.weight[0], theirs.weight, rtol=1e-7, atol=1e-9)
+        torch.testing.assert_close(mine.bias[0], theirs.bias, rtol=1e-7, atol=1e-9)
+    for mine, theirs in zip(norms, plain.norm, strict=True):
+        torch.testing.assert_close(mine.running_mean[0], theirs.running_mean, rtol=1e-7, atol=1e-9)
+        torch.testing.assert_close(mine.running_var[0], theirs.running_var, rtol=1e-7, atol=1e-9)
+    plain.eval()
+    tested = double(few_clouds).points
+    torch.testing.assert_close(ours.eval()(tested.unsqueeze(0))[0], plain(tested, None), rtol=1e-6, atol=1e-8)
+
+
+def test_learns_easy_classes(pointnet, few_clouds):
+    recipe = Recipe(epochs=20, drop_after=15, batch=9)
+    network = students.train(builder(pointnet), few_clouds, recipe, streams(2))
+    assert students.count_correct(network, few_clouds, 2).tolist() == [[3, 3, 3], [3, 3, 3]]
+
+
+@pytest.mark.parametrize("points", [students.TEST_POINTS, 64])
+def test_counts_are_exact_whatever_the_chunk(pointnet, few_clouds, monkeypatch, points):
+    monkeypatch.setattr(students, "TEST_POINTS", points)
+    network = students.train(builder(pointnet), few_clouds, RECIPE, streams(2))
+    network.eval()
+    many = concatenate([few_clouds] * 3)
+    expected = [[0, 0, 0], [0, 0, 0]]
+    for cloud, label in zip(many.points, many.labels.tolist(), strict=True):
+        logits = network(cloud.expand(2, 1, *cloud.shape))
+        for student in range(2):
+            expected[student][label] += int(logits[student, 0].argmax() == label)
+    assert students.count_correct(network, many, 2).tolist() == expected
+
+
+def test_uses_no_global_random_state(pointnet, few_clouds):
+    first = students.train(builder(pointnet), few_clouds, RECIPE, streams(1)).state_dict()
+    before = torch.get_rng_state()
+    torch.rand(7)
+    disturbed = torch.get_rng_state()
+    second = students.train(builder(pointnet), few_clouds, RECIPE, streams(1)).state_dict()
+    assert torch.equal(torch.get_rng_state(), disturbed)
+    torch.set_rng_state(before)
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+def test_progress_counts_epochs(pointnet, few_clouds):
+    seen: list[tuple[int, int]] = []
+    students.train(builder(pointnet), few_clouds, RECIPE, streams(1), lambda a, b: seen.append((a, b)))
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_dropout_without_a_stream_is_refused(pointnet, few_clouds):
+    network = builder(pointnet)(streams(1)[0].stream("weights"))
+    with pytest.raises(RuntimeError, match="random stream"):
+        network(few_clouds.points)
+    set_dropout(network, [streams(1)[0].stream("dropout")])
+    assert network(few_clouds.points).shape == (9, 3)
+
+
+def test_point_clouds_stay_as_they_are(pointnet, few_clouds: PointClouds):
+    before = few_clouds.content_hash()
+    students.train(builder(pointnet), few_clouds, RECIPE, streams(2))
+    assert few_clouds.content_hash() == before
