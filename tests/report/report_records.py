@@ -1,0 +1,131 @@
+"""Small valid records for the tests of the leaderboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pcbench.protocol import QUICK, Protocol
+from pcbench.records import (
+    DataInputs,
+    DistillationInputs,
+    DistillationRecord,
+    EvaluationInputs,
+    EvaluationRecord,
+    Hardware,
+    Memory,
+    Network,
+    Provenance,
+    SnapshotEntry,
+    SnapshotScores,
+    accuracies,
+    evaluation_path,
+    run_folder,
+    write_record,
+)
+
+TOTALS = [10, 20]
+
+
+def a_run(
+    out: Path,
+    *,
+    method: str = "sadm",
+    variation: dict[str, Any] | None = None,
+    source: str = "1" * 64,
+    network: str = "pointnet",
+    student: str = "paper",
+    student_source: str = "2" * 64,
+    data: dict[str, Any] | None = None,
+    ppc: int = 1,
+    repetition: int = 0,
+    protocol: Protocol = QUICK,
+    right: list[tuple[int, int]] | None = None,
+    earlier: tuple[int, int] = (0, 0),
+    seconds: float = 1.0,
+    hardware: str = "A CPU",
+    status: Any = "ok",
+    reason: str = "",
+    evaluated: bool = True,
+) -> Path:
+    """Write a distillation and its evaluation below `out`. right: right answers, per student and class."""
+    standing = {
+        "name": "shapes10",
+        "variant": "generated",
+        "hash": "3" * 64,
+        "sampling": "surface",
+        "standard": True,
+        "class_names": ["chair", "table"],
+    }
+    inputs_data = DataInputs(points=protocol.points, **(standing | (data or {})))
+    memory = Memory(host_bytes=1, device_bytes=None)
+    provenance = Provenance(
+        created="2026-01-01T00:00:00Z",
+        command=["pcbench"],
+        python="3.11",
+        platform="any",
+        packages={},
+        git_commit=None,
+        git_dirty=None,
+        hardware=Hardware(device="cpu", name=hardware, cpu_cores=2, threads=2, memory_bytes=1),
+    )
+    inputs = DistillationInputs(
+        method=method,
+        params=variation or {},
+        variation=variation or {},
+        source=source,
+        data=inputs_data,
+        ppc=ppc,
+        iterations=protocol.iterations,
+        snapshots=list(protocol.snapshots),
+        network=Network(name=network, preset="paper", source="2" * 64),
+        whole=protocol.whole,
+        repetition=repetition,
+    )
+    entries = [SnapshotEntry(iteration=i, seconds=seconds, clouds="4" * 64) for i in protocol.snapshots]
+    distillation = DistillationRecord(
+        key=inputs.key,
+        status=status,
+        reason=reason,
+        inputs=inputs,
+        snapshots=entries if status == "ok" else [],
+        seconds=seconds,
+        memory=memory,
+        provenance=provenance,
+    )
+    folder = run_folder(out, inputs)
+    write_record(folder / "distillation.json", distillation)
+    if status != "ok" or not evaluated:
+        return folder
+    scored = EvaluationInputs(
+        clouds=[entry.clouds for entry in entries],
+        data=inputs_data,
+        network=Network(name="pointnet", preset=student, source=student_source),
+        protocol=protocol,
+        repetitions=list(range(protocol.students)),
+    )
+    last = right or [(5, 10)] * protocol.students
+    scores = [[earlier] * protocol.students] * (len(entries) - 1) + [last]
+    evaluation = EvaluationRecord(
+        key=scored.key,
+        distillation=inputs.key,
+        inputs=scored,
+        totals=TOTALS,
+        snapshots=[_scores(i, rows) for i, rows in zip(protocol.snapshots, scores, strict=True)],
+        train_seconds=1,
+        test_seconds=1,
+        memory=memory,
+        provenance=provenance,
+    )
+    write_record(evaluation_path(folder, scored), evaluation)
+    return folder
+
+
+def _scores(iteration: int, rows: list[tuple[int, int]]) -> SnapshotScores:
+    pairs = [accuracies(list(row), TOTALS) for row in rows]
+    return SnapshotScores(
+        iteration=iteration,
+        oa=[oa for oa, _ in pairs],
+        macc=[macc for _, macc in pairs],
+        correct=[list(row) for row in rows],
+    )
