@@ -40,6 +40,7 @@ Kind = Literal["method", "backbone", "dataset"]
 
 CONTRACTS: dict[Kind, str] = {"method": "Method", "backbone": "Backbone", "dataset": "Dataset"}
 LABELS: dict[Kind, str] = {"method": "method", "backbone": "backbone", "dataset": "data set"}
+UNREADABLE = (OSError, SyntaxError, ValueError, RecursionError)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
@@ -144,7 +145,7 @@ class Neighbourhood:
             file = waiting.pop()
             try:
                 imports = list(ast.walk(_parse(file)))
-            except (SyntaxError, ValueError):
+            except UNREADABLE:
                 continue
             found = {target for node in imports for target in self._targets(node, file)}
             waiting.extend(found - seen)
@@ -312,7 +313,7 @@ class _Source:
         for path in (self.path, *own.reached(self.path)):
             try:
                 body = _parse(path).body
-            except (SyntaxError, ValueError) as error:
+            except UNREADABLE as error:
                 return _reason(error, path.parent, f"{path}:1")
             for node in body:
                 modules = []
@@ -331,7 +332,7 @@ class _Source:
 def _contract_in(path: Path, name: str, seen: frozenset[tuple[Path, str]]) -> str | None:
     try:
         source = _Source(path, _parse(path))
-    except (SyntaxError, ValueError):
+    except UNREADABLE:
         return None
     return next((source.contract(node, seen) for node in source.classes() if node.name == name), None)
 
@@ -359,7 +360,7 @@ def read_file(path: Path, kind: Kind) -> list[Plugin[T]]:
     """
     try:
         source = _Source(path, _parse(path))
-    except (OSError, SyntaxError, ValueError) as error:
+    except UNREADABLE as error:
         text = path.read_text(errors="replace") if os.access(path, os.R_OK) else ""
         kinds = [known for known, contract in CONTRACTS.items() if re.search(rf"\b{contract}\b", text)]
         if kinds and kind not in kinds:
@@ -383,7 +384,8 @@ def read_file(path: Path, kind: Kind) -> list[Plugin[T]]:
 
 def _files(folder: Path) -> list[Path]:
     """The plugin files of a folder, symlinks followed, sorted."""
-    files = (file for file in folder.glob("*.py") if not file.name.startswith(("_", "test_", "conftest")))
+    skipped = ("_", "test_", "conftest")
+    files = (file for file in folder.glob("*.py") if not file.name.startswith(skipped) and not file.is_dir())
     return sorted(file.resolve() for file in files)
 
 

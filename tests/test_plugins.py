@@ -227,6 +227,16 @@ def test_a_file_that_cannot_be_parsed_is_listed_under_its_stem(tmp_path: Path, c
     assert ("mangled" in backbones) is (b"Method" not in content)
 
 
+def test_what_is_no_file_does_not_stop_the_listing(tmp_path: Path) -> None:
+    method(tmp_path / "good.py", "good")
+    (tmp_path / "folder.py").mkdir()
+    (tmp_path / "dangling.py").symlink_to(tmp_path / "gone.py")
+    listed = found(tmp_path)
+    assert listed["good"].error is None
+    assert "folder" not in listed
+    assert "FileNotFoundError" in (listed["gone"].error or "")
+
+
 def test_a_broken_file_does_not_clash_with_a_plugin_of_that_name(tmp_path: Path) -> None:
     method(tmp_path / "fine.py", "mangled")
     write(tmp_path / "mangled.py", "class (")

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pcbench import plugins
 from pcbench.cli.list import AsJson, PluginFolders, console, show
 from pcbench.errors import UsageError, did_you_mean
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
     from pcbench.api import Backbone, Dataset, Method
+    from pcbench.plugins import Plugin
 
 CLASS_COUNTS = (10, 15, 40, 55)
 LIMITS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "multiple_of": "multiple of", "pattern": "matching"}
@@ -40,6 +40,7 @@ def info(
 
 def described(name: str, folders: list[Path]) -> dict[str, dict[str, Any]]:
     """By kind, what carries the name, as JSON values; raises UsageError where nothing does."""
+    from pcbench import plugins
     from pcbench.protocol import PROTOCOLS
 
     methods, backbones, datasets = (
@@ -62,7 +63,7 @@ def described(name: str, folders: list[Path]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _heading(plugin: plugins.Plugin[Any]) -> dict[str, Any]:
+def _heading(plugin: Plugin[Any]) -> dict[str, Any]:
     docstring = inspect.getdoc(plugin.load()) or ""
     return {"name": plugin.name, "docstring": docstring, "origin": plugin.origin}
 

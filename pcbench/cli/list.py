@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pcbench import plugins
-
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -64,6 +62,8 @@ def listing(kind: Listed, folders: list[Path]) -> list[dict[str, Any]]:
         from pcbench.protocol import PROTOCOLS
 
         return [{"name": each.name, "summary": each.summary} for each in PROTOCOLS.values()]
+    from pcbench import plugins
+
     found: list[plugins.Plugin[Any]]
     match kind:
         case Listed.methods:
