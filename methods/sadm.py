@@ -101,7 +101,7 @@ class SADM(Method):
                 yield snapshot(iteration)
 
     def backward(self, network: Backbone, real: Tensor, points: Tensor, angles: Sequence[Tensor]) -> Tensor:
-        """Set the gradients of points (K · m, N, 3) and three angles (K · m,); the losses of the classes, (K,).
+        """Set the gradients of points (K · m, N, 3) and of three angles (K · m,); the classes' losses, (K,).
 
         real: (K, n, N, 3). network: frozen, its batch norm adapted.
         """
@@ -117,8 +117,8 @@ class SADM(Method):
     def losses(self, real: Tensor, synthetic: Tensor) -> Tensor:
         """The loss of every class from features (K, n, N, D) and (K, m, N, D) -> (K,).
 
-        loss=mmd: Eq. 10 times m, as in the authors' code. loss=mean: in L_alpha's place the mean over ranks of the
-        squared distance of the batches' mean sorted features. Without alignment there is no L_beta.
+        loss=mmd: Eq. 10 times m, as in the authors' code. loss=mean: the squared distance of the mean sorted
+        features, averaged over the ranks, in L_alpha's place. Without alignment there is no L_beta.
         """
         p = self.params
         if p.align:
@@ -133,6 +133,6 @@ class SADM(Method):
             alpha, beta = p.lambda_mean / points, p.lambda_beta
             value = alpha * mean_distance(real.flatten(2), synthetic.flatten(2))
         if p.align:
-            top = (x[..., -p.topk :].flatten(2) for x in (real, synthetic))
-            value = value + beta * mmd(*top, p.kernel, p.bandwidth)
+            real_top, synthetic_top = (x[..., -p.topk :].flatten(2) for x in (real, synthetic))
+            value = value + beta * mmd(real_top, synthetic_top, p.kernel, p.bandwidth)
         return value

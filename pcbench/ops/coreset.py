@@ -34,7 +34,7 @@ def initial_clouds(
 
     `random`: training clouds, uniform per class without replacement. `noise`: tanh of a standard normal.
     `herding`, `kcenter`: the coreset of that name by the global features of `network`. What is random comes
-    from the stream "init", so that all methods start alike. Raises UsageError where a class has fewer than `ppc`.
+    from the stream "init", so that all methods start alike. Raises UsageError for a class with fewer clouds.
     """
     index = ClassIndex(clouds)
     index.require(ppc, "ppc")
@@ -61,8 +61,8 @@ def global_features(network: FeatureNetwork, points: Tensor) -> Tensor:
 def herding(features: Tensor, labels: Tensor, table: Tensor, per_class: int) -> Tensor:
     """Herding (Welling 2009) within every class -> indices (K, per_class) int64 in the order of choice.
 
-    features: (B, F). labels: (B,). table: as `ClassIndex.table`. Choice i, from 0, is the cloud x not chosen yet
-    that minimises ‖(i + 1) μ - Σ chosen - x‖, in float64; of equal ones, the first.
+    features: (B, F). labels: (B,). table: as of `ClassIndex.table`. Choice i = 0, 1, … is the cloud x not yet
+    chosen that minimises ‖(i + 1) μ - Σ chosen - x‖, in float64; of equal ones, the first.
     """
     mean = class_means(features, labels, len(table))
     greedy = _Greedy(table, features.device)

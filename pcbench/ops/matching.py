@@ -66,10 +66,10 @@ def squared_distances(real: Tensor, synthetic: Tensor) -> Tensor:
 def kernel_values(distances: Tensor, kernel: Kernel, bandwidth: float | None) -> Tensor:
     """The kernel of every pair from squared distances (K, u, u) within a union of u clouds.
 
-    `gaussian` without bandwidth: Σ exp(-d² / (b·f)) over f in BANDWIDTH_FACTORS, where b is the mean squared
-    distance of two different clouds of the union and carries no gradient (in Eq. 4's notation σ = b·f / 2).
-    `gaussian` with bandwidth σ: exp(-d² / 2σ), Eq. 4 as it is printed. `linear`: the inner product, up to terms
-    that cancel in the discrepancy.
+    `gaussian` without bandwidth: Σ exp(-d² / (b f)) over f in BANDWIDTH_FACTORS, where b is the mean squared
+    distance of two different clouds of the union and has no gradient (in Eq. 4's notation σ is b f / 2).
+    `gaussian` with bandwidth σ: exp(-d² / 2σ), Eq. 4 as it is printed. `linear`: the inner product, up to
+    terms that cancel in the discrepancy.
     """
     if kernel == "linear":
         return -0.5 * distances
@@ -86,8 +86,8 @@ def mmd(
 ) -> Tensor:
     """Maximum mean discrepancy of every class: (K, n, F), (K, m, F) -> (K,).
 
-    The biased V-statistic mean K(T, T) + mean K(S, S) - 2 mean K(T, S), diagonal included; the kernels are those
-    of `kernel_values` (Gretton et al. 2012; Yim, Kim, Sim 2025, Eq. 3-4).
+    The biased V-statistic mean K(T, T) + mean K(S, S) - 2 mean K(T, S), diagonal included; the kernels are
+    those of `kernel_values` (Gretton et al. 2012; Yim, Kim, Sim 2025, Eq. 3-4).
     """
     n = real.shape[1]
     values = kernel_values(squared_distances(real, synthetic), kernel, bandwidth)
@@ -108,7 +108,7 @@ def match_classes(
 ) -> tuple[Tensor, Tensor]:
     """The loss of every class, (K,), and the gradient of their sum by the synthetic clouds, (K, m, N, 3).
 
-    real: (K, n, N, 3), seen without gradient. feature: clouds (B, N, 3) -> (B, ...), through a frozen network.
+    real: (K, n, N, 3), seen without gradient. feature: clouds (B, N, 3) -> (B, ...) by a frozen network.
     loss: features (k, n, ...) and (k, m, ...) -> (k,). As the network is frozen, classes do not depend on one
     another, and a chunk of them is worked on at a time (`pcbench.ops.batches.CHUNK_POINTS`).
     """

@@ -1,0 +1,47 @@
+"""A task built by hand: three classes of five clouds of sixteen points, and a PointNet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from pcbench.api import Backbone, Task
+from pcbench.clouds import PointClouds
+from pcbench.seeds import Streams
+
+
+@pytest.fixture(scope="session")
+def training_clouds() -> PointClouds:
+    generator = torch.Generator().manual_seed(11)
+    scale = torch.tensor([[1.0, 0.3, 0.2], [0.2, 1.0, 0.4], [0.6, 0.5, 0.7]])
+    points = torch.randn(15, 16, 3, generator=generator) * scale.repeat(5, 1).unsqueeze(1)
+    return PointClouds(points, torch.arange(3).repeat(5), ("bed", "chair", "sofa")).normalised()
+
+
+@pytest.fixture
+def make_task(training_clouds: PointClouds, pointnet: type[Backbone]) -> Callable[..., Task]:
+    def make(
+        ppc: int = 1,
+        snapshots: tuple[int, ...] = (0, 1),
+        repetition: int = 0,
+        train: PointClouds = training_clouds,
+    ) -> Task:
+        def network(generator: torch.Generator) -> Backbone:
+            return pointnet.build(train.classes, "paper", generator)
+
+        streams = Streams({"dataset": "hand-made", "ppc": ppc, "repetition": repetition})
+        return Task(
+            train=train,
+            ppc=ppc,
+            iterations=snapshots[-1],
+            snapshots=snapshots,
+            device=torch.device("cpu"),
+            streams=streams,
+            network=network,
+            trained_network=lambda: network(streams.stream("trained")),
+            report=lambda _: None,
+        )
+
+    return make

@@ -1,0 +1,79 @@
+"""The methods `random`, `herding` and `kcenter`, and the start that all methods share."""
+
+import numpy as np
+import pytest
+import torch
+
+from pcbench import plugins
+from pcbench.errors import UsageError
+from pcbench.ops.batches import ClassIndex
+from pcbench.ops.coreset import herding, kcenter
+
+
+def distilled(name, task, **params):
+    cls = plugins.methods().load(name)
+    return list(cls(cls.Params(**params)).distill(task))
+
+
+@pytest.mark.parametrize("name", ["random", "herding", "kcenter"])
+def test_one_snapshot_of_training_clouds_ordered_by_class(name, make_task):
+    task = make_task(ppc=2)
+    (snapshot,) = distilled(name, task)
+    assert snapshot.iteration == 0
+    assert snapshot.clouds.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    known = {
+        cloud.numpy().tobytes(): int(label) for cloud, label in zip(task.train.points, task.train.labels)
+    }  # noqa: B905
+    assert [known[cloud.numpy().tobytes()] for cloud in snapshot.clouds.points] == [0, 0, 1, 1, 2, 2]
+    assert len(snapshot.clouds.points.flatten(1).unique(dim=0)) == 6
+
+
+@pytest.mark.parametrize(("name", "greedy"), [("herding", herding), ("kcenter", kcenter)])
+@pytest.mark.parametrize("features", ["trained", "random"])
+def test_greedy_methods_use_the_network_they_name(name, greedy, features, make_task):
+    task = make_task(ppc=3)
+    network = (
+        task.trained_network() if features == "trained" else task.network(task.streams.stream("features"))
+    )
+    with torch.no_grad():
+        values = network.eval().global_feature(task.train.points)
+    index = greedy(values, task.train.labels, ClassIndex(task.train).table(), 3)
+    (snapshot,) = distilled(name, task, features=features)
+    assert torch.equal(snapshot.clouds.points, task.train.points[index.flatten()])
+
+
+def test_herding_equals_kcenter_at_one_per_class(make_task):
+    pair = [distilled(name, make_task(ppc=1))[0].clouds.points for name in ("herding", "kcenter")]
+    assert torch.equal(*pair)
+
+
+@pytest.mark.parametrize(("name", "params"), [("dm", {}), ("sadm", {}), ("sadm", {"loss": "mean"})])
+@pytest.mark.parametrize("init", ["random", "herding", "kcenter"])
+def test_methods_start_from_the_coreset_of_that_name(name, params, init, make_task):
+    task = make_task(ppc=2, snapshots=(0,))
+    start = distilled(name, task, init=init, **params)[0].clouds
+    assert torch.equal(start.points, distilled(init, task)[0].clouds.points)
+
+
+@pytest.mark.parametrize("name", ["random", "herding", "kcenter", "dm", "sadm"])
+def test_methods_repeat_under_a_seed_and_leave_global_generators_alone(name, make_task):
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
+    first, again, other = (
+        distilled(name, make_task(ppc=2, repetition=r))[-1].clouds.points for r in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert all(np.array_equal(a, b) for a, b in zip(np.random.get_state(), numpy_state, strict=True))  # noqa: NPY002
+
+
+@pytest.mark.parametrize("name", ["random", "herding", "kcenter", "dm", "sadm"])
+def test_more_clouds_than_a_class_has_is_a_usage_error(name, make_task):
+    with pytest.raises(UsageError, match="class 'bed' has 5 training clouds, fewer than ppc = 6"):
+        distilled(name, make_task(ppc=6))
+
+
+@pytest.mark.parametrize("name", ["dm", "sadm"])
+def test_a_real_batch_larger_than_a_class_is_a_usage_error(name, make_task):
+    with pytest.raises(UsageError, match="clouds per class in a real batch = 8"):
+        distilled(name, make_task(), bn_batch=4)
