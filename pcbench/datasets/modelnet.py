@@ -1,4 +1,4 @@
-"""ModelNet40 and its ten-class part (Wu et al. 2015), imported from the folder of HDF5 files of Qi et al. 2017."""
+"""ModelNet40 and its ten-class part (Wu et al. 2015), imported from a folder of HDF5 files."""
 
 from __future__ import annotations
 
@@ -20,12 +20,17 @@ from pcbench.errors import DataError
 from pcbench.files import digest, file_digest
 from pcbench.ops.sampling import resample
 
+# fmt: off
 CLASSES = (
-    "airplane bathtub bed bench bookshelf bottle bowl car chair cone cup curtain desk door dresser flower_pot "
-    "glass_box guitar keyboard lamp laptop mantel monitor night_stand person piano plant radio range_hood sink "
-    "sofa stairs stool table tent toilet tv_stand vase wardrobe xbox"
-).split()
-TEN_CLASSES = "bathtub bed chair desk dresser monitor night_stand sofa table toilet".split()
+    "airplane", "bathtub", "bed", "bench", "bookshelf", "bottle", "bowl", "car", "chair", "cone", "cup",
+    "curtain", "desk", "door", "dresser", "flower_pot", "glass_box", "guitar", "keyboard", "lamp", "laptop",
+    "mantel", "monitor", "night_stand", "person", "piano", "plant", "radio", "range_hood", "sink", "sofa",
+    "stairs", "stool", "table", "tent", "toilet", "tv_stand", "vase", "wardrobe", "xbox",
+)
+TEN_CLASSES = (
+    "bathtub", "bed", "chair", "desk", "dresser", "monitor", "night_stand", "sofa", "table", "toilet",
+)
+# fmt: on
 
 Releases: TypeAlias = tuple[tuple[int, int], ...]
 """Numbers of training and test clouds that a complete copy may have."""
@@ -58,9 +63,9 @@ class ModelNet40(Dataset, Importable):
         return _load(self, points, CLASSES)
 
     def import_from(self, source: Path, progress: Progress) -> Manifest:
-        """Check and store a folder with shape_names.txt, the two lists of files, and the files ply_data_*.h5.
+        """Check and store a folder of shape_names.txt, the two lists of files and the HDF5 files.
 
-        All points of a cloud are kept as they stand, up to 2048. Raises DataError for a copy that is incomplete
+        Up to 2048 points of a cloud are kept as they stand. Raises DataError for a copy that is incomplete
         or differs from a release in its classes or numbers of clouds.
         """
         if not source.is_dir():
@@ -77,9 +82,7 @@ class ModelNet40(Dataset, Importable):
         files = parts["train"] + parts["test"]
         sizes = sorted({file.points for file in files})
         if len(sizes) > 1:
-            raise DataError(
-                f"{source}: files of {sizes[0]} and of {sizes[-1]} points a cloud do not go together"
-            )
+            raise DataError(f"{source} mixes clouds of {sizes[0]} and {sizes[-1]} points: fetch it again")
         done = _Done(progress, sum(counts))
         train, test = (_read(files, done) for files in parts.values())
         sources = tuple(SourceFile(name=file.path.name, sha256=file_digest(file.path)) for file in files)
@@ -119,7 +122,7 @@ def _how_to_get() -> str:
 
 
 def _load(dataset: ModelNet40 | ModelNet10, points: int, names: Sequence[str]) -> Splits:
-    """The first `points` points of every stored cloud of the named classes, labelled in the order of the names."""
+    """The first `points` points of the stored clouds of the named classes, labelled in the names' order."""
     if not dataset.present():
         raise DataError(f"{dataset.name} is not on this machine: {dataset.how_to_get()}")
     *whole, manifest = load_stored(ModelNet40.name)
@@ -161,7 +164,7 @@ class _Done:
 
 
 def _lines(path: Path) -> list[str]:
-    """The lines of a small text file, without empty ones; raises DataError for one that is absent or is no text."""
+    """The lines of a small text file, without empty ones; DataError for one that is absent or is no text."""
     try:
         with path.open("rb") as stream:
             text = stream.read(_LIST_BYTES + 1)
@@ -205,8 +208,8 @@ def _look_at(path: Path) -> _File:
     with _arrays(path) as (data, label):
         if data.dtype.kind != "f" or data.ndim != 3 or data.shape[1] < _FEWEST_POINTS or data.shape[2] != 3:
             raise DataError(
-                f"{path}: 'data' is {data.dtype} {data.shape} instead of float (n, {_FEWEST_POINTS} or more, 3): "
-                "fetch the file again"
+                f"{path}: 'data' is {data.dtype} {data.shape} instead of float "
+                f"(n, {_FEWEST_POINTS} or more, 3): fetch the file again"
             )
         clouds, points = data.shape[:2]
         if label.dtype.kind not in "iu" or label.shape not in ((clouds,), (clouds, 1)):
@@ -238,7 +241,7 @@ def _array(file: h5py.File, key: str) -> h5py.Dataset:
 
 
 def _read(files: Sequence[_File], done: _Done) -> PointClouds:
-    """All clouds of a split; memory beyond them is that of one chunk. Raises DataError for what is out of range."""
+    """All clouds of a split, read in chunks; raises DataError for a cloud or a label that cannot be."""
     clouds, points = sum(file.clouds for file in files), min(files[0].points, _MOST_POINTS)
     xyz = np.empty((clouds, points, 3), np.float32)
     labels = np.empty(clouds, np.int64)
@@ -255,9 +258,7 @@ def _read(files: Sequence[_File], done: _Done) -> PointClouds:
                 done.add(last - first)
     absent = set(range(len(CLASSES))) - set(labels.tolist())
     if absent:
-        raise DataError(
-            f"{files[0].path.parent} holds no {CLASSES[min(absent)]} in {files[0].path.name} and its like"
-        )
+        raise DataError(f"{files[0].path} and its like hold no {CLASSES[min(absent)]}: fetch them again")
     return PointClouds(torch.from_numpy(xyz), torch.from_numpy(labels), tuple(CLASSES))
 
 

@@ -1,4 +1,4 @@
-"""Furniture made by code, for demonstrations and tests: ten classes of random proportions, sampled by surface area."""
+"""Furniture made by code, for demonstrations and tests: ten classes of random proportions and parts."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ _NOISE = 0.01
 class Build:
     """One object under construction, in metres, y up, front towards +z: its random draws and its parts.
 
-    boxes: rows of centre and three edge vectors, 12 numbers. bands: rows of base centre, axis vector and the radii
-    at its two ends, 8 numbers; a band is the side of a cone frustum, and with an axis of length 0 a disk or ring.
-    ellipsoids: rows of centre and semi-axes, 6 numbers.
+    boxes: rows of a centre and three edge vectors, 12 numbers. bands: rows of the centre of the base, the
+    axis, and the radii at its two ends, 8 numbers: the side of a cone frustum, or a disk or ring where the
+    axis is 0. ellipsoids: rows of a centre and semi-axes, 6 numbers.
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -84,8 +84,8 @@ class Build:
 
     def legs(self, width: float, depth: float, height: float, splay: float = 0.0) -> None:
         """Four legs, square or round, under the corners of a top that is `width` by `depth`."""
-        thick = self.between(0.03, 0.08)
-        round_legs = self.chance(0.4)
+        thick = self.between(0.04, 0.07)
+        round_legs = self.chance(0.16)
         for sx in (-1, 1):
             for sz in (-1, 1):
                 x, z = sx * (width - thick) / 2, sz * (depth - thick) / 2
@@ -95,13 +95,19 @@ class Build:
                 else:
                     self.box((x, height / 2, z), (thick, height, thick))
 
+    def rests(self, width: float, depth: float, seat: float, height: float) -> None:
+        """Two arm rests, `height` above the seat."""
+        for x in (-width / 2, width / 2):
+            self.box((x, seat + height, 0), (0.05, 0.04, depth))
+            self.box((x, seat + height / 2, depth / 2 - 0.05), (0.04, height, 0.04))
+
     def pedestal(self, height: float, reach: float) -> None:
         """A central column on a foot of radius about `reach`."""
-        self.tube((0, 0, 0), (0, height, 0), self.between(0.03, 0.07))
-        if self.chance(0.5):
-            self.cylinder((0, 0, 0), self.between(0.02, 0.05), reach)
+        self.tube((0, 0, 0), (0, height, 0), self.between(0.04, 0.06))
+        if self.chance(0.2):
+            self.cylinder((0, 0, 0), self.between(0.03, 0.04), reach)
         else:
-            arms = 3 + int(self.chance(0.5)) + int(self.chance(0.5))
+            arms = 3 + int(self.chance(0.2)) + int(self.chance(0.2))
             turn = self.between(0, math.tau)
             for k in range(arms):
                 angle = turn + math.tau * k / arms
@@ -109,98 +115,16 @@ class Build:
                 self.tube((0, 0.08, 0), tip, 0.025)
 
 
-def chair(b: Build) -> None:
-    w, d, seat = b.between(0.4, 0.6), b.between(0.4, 0.6), b.between(0.38, 0.5)
-    back, thick = b.between(0.3, 0.65), b.between(0.03, 0.09)
-    tilt = b.between(0, 0.3)
-    if b.chance(0.25):
-        b.pedestal(seat, b.between(0.2, 0.32))
-    else:
-        b.legs(w, d, seat, b.between(0, 0.06))
-    b.box((0, seat, 0), (w, thick, d))
-    if b.chance(0.5):
-        b.box((0, seat + back / 2, -d / 2), (w, back, thick), tilt)
-    else:
-        b.box((0, seat + back * 0.8, -d / 2 - back * 0.5 * math.sin(tilt)), (w, back * 0.4, thick), tilt)
-        for x in (-w / 2 + 0.02, w / 2 - 0.02):
-            b.box((x, seat + back / 2, -d / 2), (0.04, back, 0.04), tilt)
-    if b.chance(0.4):
-        arm = seat + b.between(0.15, 0.25)
-        for x in (-w / 2, w / 2):
-            b.box((x, arm, 0), (0.05, 0.04, d))
-            b.box((x, (seat + arm) / 2, d / 2 - 0.05), (0.04, arm - seat, 0.04))
-
-
-def stool(b: Build) -> None:
-    seat, thick = b.between(0.4, 0.8), b.between(0.03, 0.12)
-    r = b.between(0.15, 0.28)
-    if b.chance(0.5):
-        b.cylinder((0, seat - thick, 0), thick, r)
-    else:
-        b.box((0, seat - thick / 2, 0), (2 * r, thick, 2 * r * b.between(0.7, 1.1)))
-    if b.chance(0.35):
-        b.pedestal(seat, r * b.between(0.8, 1.2))
-    else:
-        b.legs(1.4 * r, 1.4 * r, seat - thick, b.between(0, 0.08))
-    if b.chance(0.4):
-        b.tube((0, seat * 0.35, 0), (0, seat * 0.35 + 0.03, 0), r * 0.8)
-    if b.chance(0.2):
-        b.box((0, seat + 0.07, -r), (1.6 * r, b.between(0.1, 0.2), 0.03), b.between(0, 0.2))
-
-
-def table(b: Build) -> None:
-    h, thick = b.between(0.4, 0.8), b.between(0.03, 0.08)
-    w, d = b.between(0.8, 1.8), b.between(0.6, 1.0)
-    if b.chance(0.35):
-        r = d * b.between(0.5, 0.8)
-        b.cylinder((0, h - thick, 0), thick, r)
-        w = d = 1.3 * r
-    else:
-        b.box((0, h - thick / 2, 0), (w, thick, d))
-    if b.chance(0.35):
-        b.pedestal(h - thick, 0.35 * min(w, d))
-    else:
-        b.legs(w, d, h - thick, b.between(-0.05, 0.05))
-    if b.chance(0.3):
-        b.box((0, h * b.between(0.2, 0.4), 0), (0.9 * w, 0.03, 0.9 * d))
-
-
-def desk(b: Build) -> None:
-    w, d, h, thick = b.between(1.0, 1.7), b.between(0.5, 0.8), b.between(0.65, 0.8), b.between(0.03, 0.07)
-    b.box((0, h - thick / 2, 0), (w, thick, d))
-    left, right = b.chance(0.7), b.chance(0.5)
-    drawers = b.between(0.28, 0.45)
-    for side, here in ((-1, left), (1, right)):
-        x = side * (w - drawers) / 2
-        if here:
-            low = b.between(0, 0.3) * h
-            b.box((x, (h + low) / 2, 0), (drawers, h - low, d * 0.95))
-    if left and right and b.chance(0.5):
-        pass
-    elif b.chance(0.5):
-        b.legs(w, d, h - thick)
-    else:
-        for x in (-w / 2 + 0.02, w / 2 - 0.02):
-            b.box((x, h / 2, 0), (0.04, h, d))
-    if b.chance(0.6):
-        panel = b.between(0.3, 0.9) * h
-        b.box((0, h - panel / 2, -d / 2 + 0.02), (w, panel, 0.03))
-    if b.chance(0.35):
-        hutch = b.between(0.2, 0.6)
-        b.box((0, h + hutch / 2, -d / 2 + 0.1), (w, hutch, 0.2))
-
-
 def bed(b: Build) -> None:
-    w, length = b.between(0.9, 2.0), b.between(1.8, 2.2)
-    low, thick = b.between(0.0, 0.35), b.between(0.15, 0.35)
+    w, length = b.between(1.18, 1.53), b.between(1.98, 2.13)
+    low, thick = b.between(0.11, 0.24), b.between(0.19, 0.26)
     b.box((0, low + thick / 2, 0), (w, thick, length))
-    if low > 0.1:
-        b.legs(w, length, low)
-    if b.chance(0.85):
-        head = low + thick + b.between(0.1, 0.7)
-        b.box((0, head / 2, -length / 2), (w * b.between(1, 1.1), head, 0.08))
-    if b.chance(0.4):
-        foot = low + thick + b.between(0, 0.3)
+    b.legs(w, length, low)
+    if b.chance(0.94):
+        head = low + thick + b.between(0.3, 0.5)
+        b.box((0, head / 2, -length / 2), (w * b.between(1.03, 1.08), head, 0.08))
+    if b.chance(0.16):
+        foot = low + thick + b.between(0.06, 0.19)
         b.box((0, foot / 2, length / 2), (w, foot, 0.06))
     pillows = 1 if w < 1.3 else 2
     for k in range(pillows):
@@ -208,107 +132,178 @@ def bed(b: Build) -> None:
         b.ellipsoid((x, low + thick + 0.06, -length / 2 + 0.25), (0.4 * w / pillows, 0.08, 0.18))
 
 
-def sofa(b: Build) -> None:
-    w, d, seat = b.between(1.2, 2.4), b.between(0.7, 1.0), b.between(0.3, 0.5)
-    low = b.between(0, 0.15)
-    back, arm = b.between(0.25, 0.55), b.between(0.05, 0.3)
-    thick = b.between(0.12, 0.28)
-    b.box((0, (seat + low) / 2, 0), (w, seat - low, d))
-    b.box((0, seat + back / 2, -d / 2 + thick / 2), (w, back, thick), b.between(0, 0.25))
-    if low > 0.05:
-        b.legs(w, d, low)
-    if b.chance(0.85):
-        for x in (-w / 2 - thick / 2, w / 2 + thick / 2):
-            b.box((x, (seat + arm + low) / 2, 0), (thick, seat + arm - low, d))
-            if b.chance(0.4):
-                b.tube((x, seat + arm, -d / 2), (x, seat + arm, d / 2), thick / 2)
-    if b.chance(0.3):
-        side, reach = (1 if b.chance(0.5) else -1), b.between(0.5, 0.9)
-        b.box((side * w * 0.32, (seat + low) / 2, d / 2 + reach / 2), (w * 0.36, seat - low, reach))
-    if b.chance(0.4):
-        for x in (-0.3 * w, 0.3 * w):
-            b.ellipsoid((x, seat + 0.15, -d / 2 + thick + 0.08), (0.2, 0.17, 0.08))
-
-
 def bench(b: Build) -> None:
-    w, d, h, thick = b.between(1.0, 2.0), b.between(0.3, 0.55), b.between(0.38, 0.5), b.between(0.03, 0.12)
+    w, d, h, thick = (
+        b.between(1.55, 1.85),
+        b.between(0.34, 0.41),
+        b.between(0.43, 0.48),
+        b.between(0.06, 0.09),
+    )
     b.box((0, h - thick / 2, 0), (w, thick, d))
-    if b.chance(0.5):
-        b.legs(w, d, h - thick, b.between(0, 0.05))
+    if b.chance(0.2):
+        b.legs(w, d, h - thick, b.between(0.01, 0.04))
     else:
+        side = b.between(0.07, 0.1)
         for x in (-w * 0.42, w * 0.42):
-            b.box((x, (h - thick) / 2, 0), (b.between(0.04, 0.12), h - thick, d * 0.9))
-    if b.chance(0.5):
-        back = b.between(0.2, 0.5)
-        b.box((0, h + back / 2, -d / 2), (w, back, 0.04), b.between(0, 0.3))
-        if b.chance(0.5):
-            for x in (-w / 2, w / 2):
-                b.box((x, h + 0.2, 0), (0.05, 0.04, d))
-                b.box((x, h + 0.1, d / 2 - 0.04), (0.04, 0.2, 0.04))
-    if b.chance(0.25):
+            b.box((x, (h - thick) / 2, 0), (side, h - thick, d * 0.9))
+    if b.chance(0.14):
+        back = b.between(0.25, 0.35)
+        b.box((0, h + back / 2, -d / 2), (w, back, 0.04), b.between(0.08, 0.23))
+        if b.chance(0.2):
+            b.rests(w, d, h, b.between(0.17, 0.2))
+    if b.chance(0.1):
         b.box((0, h * 0.3, 0), (w * 0.85, 0.03, d * 0.5))
 
 
 def bookshelf(b: Build) -> None:
-    w, d, h = b.between(0.5, 1.4), b.between(0.22, 0.45), b.between(0.9, 2.2)
-    thick = b.between(0.02, 0.05)
+    w, d, h = b.between(0.73, 0.98), b.between(0.26, 0.34), b.between(1.48, 1.83)
+    thick = b.between(0.03, 0.04)
     for x in (-w / 2, w / 2):
         b.box((x, h / 2, 0), (thick, h, d))
-    shelves = 3 + int(b.between(0, 4))
+    shelves = 5 + int(b.chance(0.5))
+    room = (h - thick) / (shelves - 1)
     for k in range(shelves):
-        b.box((0, thick / 2 + (h - thick) * k / (shelves - 1), 0), (w, thick, d))
-    if b.chance(0.6):
+        b.box((0, thick / 2 + room * k, 0), (w, thick, d))
+    if b.chance(0.84):
         b.box((0, h / 2, -d / 2), (w, h, 0.015))
-    if b.chance(0.3):
+    if b.chance(0.12):
         b.box((0, h / 2, 0), (thick, h, d))
     for k in range(shelves - 1):
-        if b.chance(0.35):
-            books = b.between(0.2, 0.9) * w
-            floor, room = (h - thick) * k / (shelves - 1) + thick, (h - thick) / (shelves - 1) - thick
-            b.box(((books - w) / 2, floor + 0.4 * room, 0), (books, 0.8 * room, 0.7 * d))
+        if b.chance(0.14):
+            books, tall = b.between(0.38, 0.73) * w, 0.8 * (room - thick)
+            b.box(((books - w) / 2, room * k + thick + tall / 2, 0), (books, tall, 0.7 * d))
 
 
 def cabinet(b: Build) -> None:
-    w, d, h = b.between(0.5, 1.5), b.between(0.35, 0.65), b.between(0.6, 2.0)
-    low = b.between(0.05, 0.25) if b.chance(0.4) else 0.0
+    w, d, h = b.between(0.8, 1), b.between(0.51, 0.64), b.between(0.86, 1.09)
+    low = b.between(0.09, 0.16) if b.chance(0.16) else 0.0
     b.box((0, (h + low) / 2, 0), (w, h - low, d))
     if low:
         b.legs(w, d, low)
-    rows, columns = 1 + int(b.between(0, 4)), 1 + int(b.between(0, 2))
+    rows, columns = 2 + int(b.chance(0.5)), 1 + int(b.chance(0.5))
     for i in range(rows):
         for j in range(columns):
             x = ((j + 0.5) / columns - 0.5) * w
             y = low + (i + 0.5) / rows * (h - low)
             b.box((x, y, d / 2 + 0.01), (0.9 * w / columns, 0.9 * (h - low) / rows, 0.02))
             b.ellipsoid((x, y, d / 2 + 0.04), (0.02, 0.02, 0.02))
-    if b.chance(0.3):
+    if b.chance(0.12):
         b.box((0, h + 0.015, 0), (w * 1.1, 0.03, d * 1.1))
-    if b.chance(0.2):
-        shelf = b.between(0.2, 0.6)
+    if b.chance(0.08):
+        shelf = b.between(0.25, 0.35)
         b.box((0, h + shelf, 0), (w, 0.03, d * 0.7))
         b.box((0, h + shelf / 2, -d * 0.33), (w, shelf, 0.03))
 
 
+def chair(b: Build) -> None:
+    w, d, seat = b.between(0.45, 0.52), b.between(0.45, 0.52), b.between(0.42, 0.46)
+    back, thick, tilt = b.between(0.45, 0.55), b.between(0.04, 0.06), b.between(0.1, 0.2)
+    if b.chance(0.08):
+        b.pedestal(seat, b.between(0.23, 0.28))
+    else:
+        b.legs(w, d, seat, b.between(0.01, 0.04))
+    b.box((0, seat, 0), (w, thick, d))
+    if b.chance(0.84):
+        b.box((0, seat + back / 2, -d / 2), (w, back, thick), tilt)
+    else:
+        rail = -d / 2 - 0.6 * back * math.sin(tilt)
+        b.box((0, seat + 0.8 * back, rail), (w, 0.4 * back, thick), tilt)
+        for x in (-w / 2 + 0.02, w / 2 - 0.02):
+            b.box((x, seat + back / 2, -d / 2), (0.04, back, 0.04), tilt)
+    if b.chance(0.16):
+        b.rests(w, d, seat, b.between(0.18, 0.23))
+
+
+def desk(b: Build) -> None:
+    w, d, h, thick = b.between(1.3, 1.5), b.between(0.65, 0.75), b.between(0.71, 0.76), b.between(0.04, 0.05)
+    b.box((0, h - thick / 2, 0), (w, thick, d))
+    drawers, low = b.between(0.34, 0.41), b.between(0.05, 0.15)
+    left, right = b.chance(0.92), b.chance(0.84)
+    for side, here in ((-1, left), (1, right)):
+        if here:
+            b.box((side * (w - drawers) / 2, (h + low) / 2, 0), (drawers, h - low, d * 0.95))
+    if b.chance(0.16):
+        b.legs(w, d, h - thick)
+    else:
+        for x in (-w / 2 + 0.02, w / 2 - 0.02):
+            b.box((x, h / 2, 0), (0.04, h, d))
+    if b.chance(0.84):
+        panel = b.between(0.53, 0.78) * h
+        b.box((0, h - panel / 2, -d / 2 + 0.02), (w, panel, 0.03))
+    if b.chance(0.1):
+        hutch = b.between(0.25, 0.35)
+        b.box((0, h + hutch / 2, -d / 2 + 0.1), (w, hutch, 0.2))
+
+
 def lamp(b: Build) -> None:
-    h = b.between(0.4, 1.8)
-    foot, pole = b.between(0.1, 0.22), b.between(0.012, 0.04)
-    shade, tall = b.between(0.12, 0.32), b.between(0.15, 0.4)
-    x = 0.0
-    if b.chance(0.3):
-        b.pedestal(h - tall, foot * 1.3)
-    elif b.chance(0.7):
-        b.cylinder((0, 0, 0), b.between(0.02, 0.06), foot)
-        b.tube((0, 0, 0), (0, h - tall, 0), pole)
+    h, foot, pole = b.between(1.43, 1.68), b.between(0.16, 0.2), b.between(0.03, 0.04)
+    shade, tall = b.between(0.18, 0.23), b.between(0.24, 0.31)
+    x = b.between(0.15, 0.25) if b.chance(0.12) else 0.0
+    if b.chance(0.12):
+        b.pedestal(h - tall, foot * 1.2)
     else:
-        b.ellipsoid((0, 0.4 * (h - tall), 0), (foot, 0.4 * (h - tall), foot))
+        b.cylinder((0, 0, 0), b.between(0.03, 0.05), foot)
         b.tube((0, 0, 0), (0, h - tall, 0), pole)
-    if b.chance(0.3):
-        x = b.between(0.2, 0.5)
-        b.tube((0, h - tall, 0), (x, h, 0), pole)
-    if b.chance(0.25):
-        b.ellipsoid((x, h - tall / 2, 0), (shade, shade * b.between(0.7, 1.1), shade))
+    b.tube((0, h - tall, 0), (x, h - 0.1, 0), pole)
+    if b.chance(0.1):
+        b.ellipsoid((x, h - tall / 2, 0), (shade, shade * b.between(0.8, 1), shade))
     else:
-        b.tube((x, h - tall, 0), (x, h, 0), shade, shade * b.between(0.3, 1.0))
+        b.tube((x, h - tall, 0), (x, h, 0), shade, shade * b.between(0.55, 0.85))
+
+
+def sofa(b: Build) -> None:
+    w, d, seat = b.between(1.65, 1.95), b.between(0.8, 0.9), b.between(0.38, 0.43)
+    back, arm, thick = b.between(0.39, 0.46), b.between(0.14, 0.21), b.between(0.17, 0.22)
+    low = b.between(0.08, 0.13) if b.chance(0.2) else 0.0
+    b.box((0, (seat + low) / 2, 0), (w, seat - low, d))
+    b.box((0, seat + back / 2, -d / 2 + thick / 2), (w, back, thick), b.between(0.06, 0.19))
+    if low:
+        b.legs(w, d, low)
+    if b.chance(0.94):
+        round_arms = b.chance(0.16)
+        for x in (-w / 2 - thick / 2, w / 2 + thick / 2):
+            b.box((x, (seat + arm + low) / 2, 0), (thick, seat + arm - low, d))
+            if round_arms:
+                b.tube((x, seat + arm, -d / 2), (x, seat + arm, d / 2), thick / 2)
+    if b.chance(0.06):
+        side, reach = (1 if b.chance(0.2) else -1), b.between(0.48, 0.63)
+        b.box((side * w * 0.32, (seat + low) / 2, d / 2 + reach / 2), (w * 0.36, seat - low, reach))
+    if b.chance(0.16):
+        for x in (-0.3 * w, 0.3 * w):
+            b.ellipsoid((x, seat + 0.15, -d / 2 + thick + 0.08), (0.2, 0.17, 0.08))
+
+
+def stool(b: Build) -> None:
+    h, thick, r = b.between(0.61, 0.74), b.between(0.06, 0.1), b.between(0.18, 0.22)
+    if b.chance(0.84):
+        b.cylinder((0, h - thick, 0), thick, r)
+    else:
+        b.box((0, h - thick / 2, 0), (2 * r, thick, 2 * r * b.between(0.88, 1.03)))
+    if b.chance(0.12):
+        b.pedestal(h - thick, r * b.between(0.98, 1.13))
+    else:
+        b.legs(1.4 * r, 1.4 * r, h - thick, b.between(0.02, 0.05))
+    if b.chance(0.16):
+        b.tube((0, h * 0.35, 0), (0, h * 0.35 + 0.03, 0), r)
+    if b.chance(0.06):
+        b.box((0, h + 0.07, -r), (1.6 * r, 0.14, 0.03), b.between(0.05, 0.15))
+
+
+def table(b: Build) -> None:
+    h, thick = b.between(0.65, 0.74), b.between(0.04, 0.06)
+    w, d = b.between(1.35, 1.65), b.between(1, 1.2)
+    if b.chance(0.14):
+        r = d * b.between(0.59, 0.66)
+        b.cylinder((0, h - thick, 0), thick, r)
+        w = d = 1.3 * r
+    else:
+        b.box((0, h - thick / 2, 0), (w, thick, d))
+    if b.chance(0.14):
+        b.pedestal(h - thick, 0.35 * min(w, d))
+    else:
+        b.legs(w, d, h - thick, b.between(-0.02, 0.03))
+    if b.chance(0.08):
+        b.box((0, h * b.between(0.25, 0.35), 0), (0.9 * w, 0.03, 0.9 * d))
 
 
 MAKERS: dict[str, Callable[[Build], None]] = {
@@ -330,14 +325,14 @@ class Shapes10(Dataset):
         return True
 
     def how_to_get(self) -> str:
-        return "pcbench makes it by itself."
+        return "pcbench makes it when it is first used."
 
     def load(self, points: int) -> Splits:
         return _load(self.name, points)
 
 
 class Shapes10Rotated(Dataset):
-    """The objects of shapes10 as scans have them: seen from one side, in arbitrary orientation, with noise."""
+    """The objects of shapes10 as scans have them: seen from one side, turned at random, noisy."""
 
     name = "shapes10_rotated"
     variant = "generated, one view, rotated"
@@ -350,14 +345,14 @@ class Shapes10Rotated(Dataset):
         return True
 
     def how_to_get(self) -> str:
-        return "pcbench makes it by itself."
+        return "pcbench makes it when it is first used."
 
     def load(self, points: int) -> Splits:
         return _load(self.name, points)
 
 
 def _load(dataset: str, points: int) -> Splits:
-    """From the cache, or made and put there; a cache that cannot be read or written costs the making, no more."""
+    """From the cache, or made and put there; a cache that cannot be used costs the making and no more."""
     if points < 1:
         raise DataError(f"{dataset} cannot have {points} points a cloud: ask for at least 1")
     path = cache_root() / "generated" / f"{dataset}-v{VERSION}-{points}.h5"
@@ -447,7 +442,8 @@ def _faces(boxes: Array) -> Array:
 
 
 def _face_area(faces: Array) -> Array:
-    return np.linalg.norm(np.cross(faces[:, 3:6], faces[:, 6:]), axis=1)
+    area: Array = np.linalg.norm(np.cross(faces[:, 3:6], faces[:, 6:]), axis=1)
+    return area
 
 
 def _face_points(faces: Array, s: Array, t: Array) -> Array:
@@ -457,11 +453,12 @@ def _face_points(faces: Array, s: Array, t: Array) -> Array:
 def _band_area(bands: Array) -> Array:
     """π (r₀ + r₁) times the slant height."""
     r0, r1 = bands[:, 6], bands[:, 7]
-    return np.pi * (r0 + r1) * np.hypot(np.linalg.norm(bands[:, 3:6], axis=1), r1 - r0)
+    area: Array = np.pi * (r0 + r1) * np.hypot(np.linalg.norm(bands[:, 3:6], axis=1), r1 - r0)
+    return area
 
 
 def _band_points(bands: Array, s: Array, t: Array) -> Array:
-    """The radius has a density in proportion to itself, r² = r₀² + s (r₁² − r₀²); t is the turn about the axis."""
+    """The density is in proportion to the radius, so r² = r₀² + s (r₁² − r₀²); t turns about the axis."""
     axis, r0, r1 = bands[:, 3:6], bands[:, 6], bands[:, 7]
     length = np.linalg.norm(axis, axis=1, keepdims=True)
     along = np.where(length > 0, axis / np.where(length > 0, length, 1), [0.0, 1.0, 0.0])
@@ -472,22 +469,20 @@ def _band_points(bands: Array, s: Array, t: Array) -> Array:
     r = np.sqrt(r0**2 + s * (r1**2 - r0**2))
     height = s * (r0 + r1) / (r + r0)
     turn = math.tau * t
-    return (
-        bands[:, :3]
-        + height[:, None] * axis
-        + (r * np.cos(turn))[:, None] * e1
-        + (r * np.sin(turn))[:, None] * e2
-    )
+    out = (r * np.cos(turn))[:, None] * e1 + (r * np.sin(turn))[:, None] * e2
+    xyz: Array = bands[:, :3] + height[:, None] * axis + out
+    return xyz
 
 
 def _ellipsoid_area(ellipsoids: Array) -> Array:
     """4π R_G(a²b², a²c², b²c²), the area of an ellipsoid (DLMF 19.33.1)."""
     a, b, c = ellipsoids[:, 3:].T ** 2
-    return 4 * np.pi * elliprg(a * b, a * c, b * c)
+    area: Array = 4 * np.pi * elliprg(a * b, a * c, b * c)
+    return area
 
 
 def _ellipsoid_points(ellipsoids: Array, rng: np.random.Generator) -> Array:
-    """Directions uniform on the sphere, kept in proportion to the area that the stretched sphere has there."""
+    """Directions uniform on the sphere, kept in proportion to how much the stretch enlarges area there."""
     radii = ellipsoids[:, 3:]
     stretch = np.prod(radii, axis=1, keepdims=True) / radii
     highest = stretch.max(axis=1)
@@ -504,11 +499,11 @@ def _ellipsoid_points(ellipsoids: Array, rng: np.random.Generator) -> Array:
 
 
 def scan(xyz: Array, points: int, poses: np.random.Generator, rng: np.random.Generator) -> Array:
-    """Clouds (B, M, 3) as one scan each: `points` points that a random view sees, turned at random, with noise.
+    """Clouds (B, M, 3) as one scan each, (B, points, 3): seen from one side, turned at random, with noise.
 
     A point is seen if no other of its cell, one of 20 × 20 in the plane of the view, is nearer by more than
-    0.15 of the object's radius; where too few are seen, those that are hidden least fill up. The rotations are
-    uniform over SO(3); the noise is normal, with 0.01 of the radius as deviation.
+    0.15 of the object's radius; where too few are seen, those that are hidden least fill up. Views and turns
+    are uniform over SO(3); the noise is normal, with 0.01 of the radius as standard deviation.
     """
     view, turn = (_rotations(len(xyz), poses) for _ in range(2))
     xyz = xyz - xyz.mean(axis=1, keepdims=True)
@@ -521,9 +516,11 @@ def scan(xyz: Array, points: int, poses: np.random.Generator, rng: np.random.Gen
     behind = (nearest[index] - seen[..., 2]) / radius[..., 0]
     order = np.argsort(np.where(behind <= _THICKNESS, 0, behind), axis=1, kind="stable")[:, :points]
     kept = np.take_along_axis(xyz, order[..., None], axis=1)
-    return kept @ turn + _NOISE * radius * rng.standard_normal(kept.shape)
+    scanned: Array = kept @ turn + _NOISE * radius * rng.standard_normal(kept.shape)
+    return scanned
 
 
 def _rotations(count: int, rng: np.random.Generator) -> Array:
     """Rotation matrices uniform over SO(3), (count, 3, 3): a normal 4-vector has a uniform direction."""
-    return Rotation.from_quat(rng.standard_normal((count, 4))).as_matrix()
+    matrices: Array = Rotation.from_quat(rng.standard_normal((count, 4))).as_matrix()
+    return matrices

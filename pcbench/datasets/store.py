@@ -12,8 +12,9 @@ import h5py
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pcbench.api import Dataset
 from pcbench.clouds import PointClouds, open_hdf5, read_clouds, write_clouds
-from pcbench.errors import DataError
+from pcbench.errors import DataError, UsageError
 from pcbench.files import atomic_path, digest, write_json
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -61,8 +62,15 @@ class Importable(ABC):
         """
 
 
+def importable(dataset: Dataset) -> Importable:
+    """The same data set, if it is one that a user brings; raises UsageError if not."""
+    if not isinstance(dataset, Importable):
+        raise UsageError(f"{dataset.name} is not imported: {dataset.how_to_get()}")
+    return dataset
+
+
 def cache_root() -> Path:
-    """The user's cache folder for pcbench; it may be deleted at any time, at the price of making its files again."""
+    """The user's cache folder for pcbench."""
     return platformdirs.user_cache_path("pcbench")
 
 
@@ -83,7 +91,7 @@ def save_splits(path: Path, train: PointClouds, test: PointClouds) -> str:
 
 
 def load_splits(path: Path) -> tuple[PointClouds, PointClouds, str]:
-    """Training clouds, test clouds and their content hash; raises DataError unless all are as they were saved."""
+    """Training clouds, test clouds and their content hash; DataError unless they are as they were saved."""
     with open_hdf5(path) as file:
         splits = []
         for name in ("train", "test"):

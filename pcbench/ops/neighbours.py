@@ -12,15 +12,15 @@ _POINTS_AT_ONCE = 1 << 17
 
 @torch.no_grad()
 def farthest_point_sample(xyz: Tensor, count: int, start: int | None = None) -> Tensor:
-    """Indices of `count` points of every cloud, each the farthest from those before it; xyz (B, N, 3) -> (B, count).
+    """Indices of points of clouds (B, N, 3), each the farthest from those before it: (B, count) int64.
 
-    The first is point `start` of every cloud, by default the point farthest from the cloud's centroid, so that
-    the chosen points do not depend on the order of the points (but for ties, which go to the lowest index). No
-    index comes twice, even among duplicate points. Clouds go through in chunks, so that the memory beyond the
-    input does not grow with B. Carries no gradient. Raises DataError for a coordinate that is not finite or a
-    count outside 1..N, and IndexError for a start outside the cloud.
+    The first is point `start` of every cloud, by default the point farthest from the cloud's centroid, so
+    that the chosen points do not depend on the order of the points (but for ties, which go to the lowest
+    index). No index comes twice, even among duplicate points. Clouds go through in chunks, so that the memory
+    beyond the input does not grow with B. Carries no gradient. Raises DataError for a coordinate that is not
+    finite or a count outside 1..N, and IndexError for a start outside the cloud.
 
-    Source: Eldar, Lindenbaum, Porat, Zeevi 1997; as the sampling of PointNet++ (Qi, Yi, Su, Guibas 2017, Sec. 3.2).
+    Source: Eldar, Lindenbaum, Porat, Zeevi 1997; PointNet++ (Qi, Yi, Su, Guibas 2017, Sec. 3.2).
     """
     clouds, points = xyz.shape[:2]
     if not 1 <= count <= points:
@@ -57,5 +57,5 @@ def _sample_chunk(xyz: Tensor, count: int, start: int | None) -> Tensor:
 
 def _squared_distance(axes: Tensor, centre: Tensor) -> Tensor:
     """(3, B, N) and (3, B, 1) -> (B, N)."""
-    x, y, z = axes - centre
+    x, y, z = (axes - centre).unbind()
     return x.square_().addcmul_(y, y).addcmul_(z, z)
