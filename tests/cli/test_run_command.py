@@ -1,0 +1,245 @@
+"""`pcbench run` from the words of a user to records, tables and exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pcbench.artifacts import load_snapshots
+from pcbench.records import read_runs
+
+TINY = ("--set", "points=16", "--set", "iterations=2", "--set", "recipe.epochs=1", "--seeds", "2")
+
+FAULTY = '''
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from pcbench.api import Method, Snapshot, Task
+
+
+class Raises(Method):
+    """Raises half-way."""
+
+    name = "raises"
+
+    def distill(self, task: Task) -> Iterator[Snapshot]:
+        yield Snapshot(0, first(task))
+        raise RuntimeError("the optimiser diverged")
+
+
+class NotFinite(Method):
+    """Gives a coordinate that is not a number."""
+
+    name = "nan"
+
+    def distill(self, task: Task) -> Iterator[Snapshot]:
+        clouds = first(task)
+        yield Snapshot(0, replace(clouds, points=clouds.points * float("nan")))
+
+
+class Unbalanced(Method):
+    """Forgets a class."""
+
+    name = "unbalanced"
+
+    def distill(self, task: Task) -> Iterator[Snapshot]:
+        yield Snapshot(0, first(task).select(torch.arange(5)))
+
+
+class Hasty(Method):
+    """Stops before the last snapshot."""
+
+    name = "hasty"
+
+    def distill(self, task: Task) -> Iterator[Snapshot]:
+        for iteration in task.snapshots[:-1] or (0,):
+            yield Snapshot(iteration, first(task))
+        yield Snapshot(1, first(task))
+
+
+class Interrupted(Method):
+    """Is stopped by the user."""
+
+    name = "interrupted"
+
+    def distill(self, task: Task) -> Iterator[Snapshot]:
+        yield Snapshot(0, first(task))
+        raise KeyboardInterrupt
+
+
+def first(task: Task):
+    where = [int((task.train.labels == label).nonzero()[0]) for label in range(task.train.classes)]
+    return task.train.select(torch.tensor(where))
+'''
+
+
+@pytest.fixture
+def faulty(tmp_path: Path) -> Path:
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    (folder / "faulty.py").write_text(FAULTY)
+    return folder
+
+
+def test_run_writes_a_record_and_prints_accuracies(pcbench):
+    done = pcbench("run", "--method", "sadm", *TINY)
+    assert done.code == 0, done.err
+    assert "sadm" in done.out
+    assert "±" in done.out
+    runs, problems = read_runs(Path("results"))
+    assert problems == []
+    (run,) = runs
+    record, (evaluation,) = run.distillation, run.evaluations
+    assert record.status == "ok"
+    assert [entry.iteration for entry in record.snapshots] == [0, 2]
+    assert 0 < record.snapshots[0].seconds <= record.snapshots[1].seconds <= record.seconds
+    assert record.memory.host_bytes > 1 << 20
+    assert record.provenance.command[:2] == ["pcbench", "run"]
+    assert evaluation.inputs.protocol.name == "custom"
+    assert evaluation.inputs.protocol.base == "quick"
+    expected = {"points": 16, "iterations": 2, "recipe.epochs": 1, "students": 2}
+    assert evaluation.inputs.protocol.changes == expected
+    assert len(evaluation.headline.oa) == 2
+    assert sum(evaluation.totals) == 500
+
+
+def test_run_again_finds_the_finished_cell(pcbench):
+    first = pcbench("run", "--method", "random", *TINY)
+    (run,), _ = read_runs(Path("results"))
+    before = {path: path.read_bytes() for path in run.folder.iterdir()}
+    again = pcbench("run", "--method", "random", *TINY)
+    assert first.code == again.code == 0
+    assert "finished already" not in first.err
+    assert "finished already" in again.err
+    assert {path: path.read_bytes() for path in run.folder.iterdir()} == before
+
+
+def test_new_training_settings_reuse_the_distillation(pcbench):
+    pcbench("run", "--method", "random", *TINY)
+    (run,), _ = read_runs(Path("results"))
+    stamp = (run.folder / "distillation.json").stat().st_mtime_ns
+    assert pcbench("run", "--method", "random", *TINY, "--set", "recipe.lr=0.02").code == 0
+    (run,), _ = read_runs(Path("results"))
+    assert len(run.evaluations) == 2
+    assert (run.folder / "distillation.json").stat().st_mtime_ns == stamp
+
+
+def test_damaged_clouds_are_distilled_again(pcbench):
+    pcbench("run", "--method", "random", *TINY)
+    (run,), _ = read_runs(Path("results"))
+    clouds = run.folder / "clouds.h5"
+    clouds.write_bytes(clouds.read_bytes()[:1000])
+    again = pcbench("run", "--method", "random", *TINY)
+    assert again.code == 0
+    assert "finished already" not in again.err
+    (repaired,), problems = read_runs(Path("results"))
+    assert problems == []
+    assert [e.clouds for e in repaired.distillation.snapshots] == [
+        e.clouds for e in run.distillation.snapshots
+    ]
+
+
+def test_json_is_the_records(pcbench):
+    done = pcbench("run", "--method", "random", *TINY, "--json")
+    (printed,) = json.loads(done.out)
+    stored = json.loads((Path(printed["folder"]) / "distillation.json").read_text())
+    assert printed["distillation"] == stored
+    assert printed["reused"] is False
+
+
+def test_two_methods_start_from_the_same_clouds(pcbench):
+    assert pcbench("run", "--method", "random,dm", "--ppc", "1", *TINY).code == 0
+    runs, _ = read_runs(Path("results"))
+    first = {run.distillation.inputs.method: run.distillation.snapshots[0].clouds for run in runs}
+    assert first["random"] == first["dm"]
+
+
+@pytest.mark.parametrize(
+    ("method", "reason"),
+    [
+        ("raises", "RuntimeError: the optimiser diverged"),
+        ("nan", "not finite"),
+        ("unbalanced", "instead of 1 of each"),
+        ("hasty", "snapshot"),
+    ],
+)
+def test_a_faulty_method_fails_its_cell_and_no_other(pcbench, faulty, method, reason):
+    done = pcbench("run", "--method", f"{method},random", "--plugins", faulty, *TINY)
+    assert done.code == 1
+    assert reason in done.err
+    runs, problems = read_runs(Path("results"))
+    assert problems == []
+    status = {run.distillation.inputs.method: run.distillation.status for run in runs}
+    assert status == {method: "failed", "random": "ok"}
+    (failed,) = [run for run in runs if run.distillation.status == "failed"]
+    assert failed.evaluations == ()
+    assert "Traceback" in (failed.folder / "traceback.txt").read_text()
+
+
+def test_an_interruption_is_recorded_and_leaves_130(pcbench, faulty):
+    done = pcbench("run", "--method", "interrupted", "--plugins", faulty, *TINY)
+    assert done.code == 130
+    (run,), _ = read_runs(Path("results"))
+    assert run.distillation.status == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "cause"),
+    [
+        (("--method", "sdam"), 2, "unknown method 'sdam'. Did you mean sadm"),
+        (("--method", "sadm", "--set", "lamda_alpha=1"), 2, "lambda_alpha"),
+        (("--method", "sadm", "--set", "lr=fast"), 2, "lr='fast'"),
+        (("--method", "sadm", "--set", "lr"), 2, "KEY=VALUE"),
+        (("--set", "iterations=0"), 2, "iterations"),
+        (("--dataset", "shapes11"), 2, "Did you mean shapes10"),
+        (("--backbone", "pointnets"), 2, "Did you mean pointnet?"),
+        (("--backbone", "pointnet:papers"), 2, "Did you mean paper?"),
+        (("--protocol", "litte"), 2, "Did you mean lite?"),
+        (("--dataset", "modelnet10"), 3, "pcbench data import modelnet40 PATH"),
+        (("--ppc", "101"), 2, "100 training clouds"),
+        (("--ppc", "one"), 2, "whole numbers"),
+        (("--ppc", "0"), 2, "at least one cloud"),
+        (("--seeds", "0"), 2, "at least one student"),
+        (("--device", "tpu"), 2, "auto, cpu, cuda"),
+        (("--plugins", "nowhere"), 2, "nowhere"),
+    ],
+)
+def test_a_mistake_gets_a_short_error_and_its_code(pcbench, words, code, cause):
+    done = pcbench("run", "--set", "points=16", *words)
+    assert done.code == code
+    assert cause in done.err
+    lines = done.err.strip().splitlines()
+    assert len(lines) <= 2
+    assert lines[0].startswith("error: ")
+    assert "Traceback" not in done.err
+    assert not Path("results").exists()
+
+
+def test_a_corrupt_data_set_is_named_with_the_remedy(pcbench, monkeypatch, tmp_path):
+    monkeypatch.setenv("PCBENCH_DATA", str(tmp_path / "data"))
+    folder = tmp_path / "data" / "modelnet40"
+    folder.mkdir(parents=True)
+    (folder / "clouds.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + b"x" * 100)
+    (folder / "manifest.json").write_text("{}")
+    done = pcbench("run", "--method", "random", "--dataset", "modelnet40", *TINY)
+    assert done.code == 3
+    assert "pcbench data import modelnet40" in done.err
+    assert len(done.err.strip().splitlines()) <= 2
+
+
+def test_debug_shows_the_traceback(pcbench):
+    done = pcbench("--debug", "run", "--method", "sdam")
+    assert done.code == 2
+    assert "Traceback" in done.err
+
+
+def test_distilled_clouds_stand_in_the_unit_of_the_data(pcbench):
+    pcbench("run", "--method", "random", *TINY)
+    (run,), _ = read_runs(Path("results"))
+    (snapshot,) = load_snapshots(run.folder / "clouds.h5", run.distillation.snapshots)
+    assert snapshot.clouds.points.shape == (10, 16, 3)
+    assert float(snapshot.clouds.points.norm(dim=-1).max()) == pytest.approx(1, abs=1e-5)
