@@ -1,0 +1,47 @@
+"""The wheel carries everything: installed into an empty environment, far from the checkout, it lists and runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def call(*words: str | Path, cwd: Path, env: dict[str, str]) -> str:
+    done = subprocess.run(
+        [str(word) for word in words], cwd=cwd, env=env, capture_output=True, text=True, timeout=900
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_wheel_in_an_empty_environment_lists_methods_and_runs(tmp_path):
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PCBENCH"))}
+    call(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path / "dist", ROOT, cwd=tmp_path, env=env)
+    (wheel,) = (tmp_path / "dist").glob("pcbench-*.whl")
+    venv.create(tmp_path / "env", with_pip=True)
+    python = tmp_path / "env" / "bin" / "python"
+    pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    call(*pip, "-c", ROOT / "constraints.txt", wheel, cwd=tmp_path, env=env)
+    pcbench = tmp_path / "env" / "bin" / "pcbench"
+    away = tmp_path / "away"
+    away.mkdir()
+
+    listed = json.loads(call(pcbench, "list", "methods", "--json", cwd=away, env=env))
+    assert {plugin["name"] for plugin in listed} >= {"random", "herding", "kcenter", "dm", "sadm"}
+    assert all(str(tmp_path / "env") in plugin["origin"] for plugin in listed)
+
+    tiny = ("--set", "points=16", "--set", "iterations=1", "--set", "recipe.epochs=1", "--seeds", "1")
+    call(pcbench, "run", *tiny, cwd=away, env=env)
+    call(pcbench, "leaderboard", "build", cwd=away, env=env)
+    assert "sadm" in (away / "site" / "leaderboard.md").read_text(encoding="utf-8")
+    (record,) = (away / "results").glob("sadm-*/distillation.json")
+    assert json.loads(record.read_text(encoding="utf-8"))["provenance"]["git_commit"] is None
