@@ -51,9 +51,9 @@ class DM(Method):
         for iteration in task.steps():
             network = task.network(task.streams.stream("network", iteration=iteration)).requires_grad_(False)
             feature = network.embed if p.layer == "embedding" else network.global_feature
-            real = batches.draw("batch-norm", iteration, p.bn_batch).flatten(0, 1)
+            real = batches.draw("bn_batch", iteration, p.bn_batch).flatten(0, 1)
             adapt_batch_norm(network, real, p.bn_momentum, feature)
-            real = batches.draw("real", iteration, p.real_batch)
+            real = batches.draw("real_batch", iteration, p.real_batch)
             synthetic = points.detach().unflatten(0, (-1, task.ppc))
             _, gradient = match_classes(feature, mean_distance, real, synthetic)
             points.grad = gradient.flatten(0, 1)

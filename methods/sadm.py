@@ -89,9 +89,9 @@ class SADM(Method):
             yield snapshot(0)
         for iteration in task.steps():
             network = task.network(task.streams.stream("network", iteration=iteration)).requires_grad_(False)
-            real = batches.draw("batch-norm", iteration, p.bn_batch).flatten(0, 1)
+            real = batches.draw("bn_batch", iteration, p.bn_batch).flatten(0, 1)
             adapt_batch_norm(network, real, p.bn_momentum, network.point_features)
-            self.backward(network, batches.draw("real", iteration, p.real_batch), points, angles)
+            self.backward(network, batches.draw("real_batch", iteration, p.real_batch), points, angles)
             points_sgd.step()
             angles_sgd.step()
             decay.step()

@@ -66,16 +66,16 @@ class ClassIndex:
 
 
 class RealBatches:
-    """Fresh batches of training clouds for every iteration, each purpose with a random stream of its own."""
+    """Fresh batches of training clouds for every iteration, drawn for a parameter by a stream of its name."""
 
     def __init__(self, clouds: PointClouds, streams: Streams) -> None:
         self.clouds, self.streams = clouds, streams
         self.index = ClassIndex(clouds)
 
-    def draw(self, purpose: str, iteration: int, per_class: int) -> Tensor:
+    def draw(self, parameter: str, iteration: int, per_class: int) -> Tensor:
         """Clouds (K, per_class, N, 3), each at most once in a batch; raises UsageError for a small class."""
-        stream = self.streams.stream(purpose, iteration=iteration)
-        index = self.index.draw(per_class, stream, f"clouds per class in a {purpose} batch")
+        stream = self.streams.stream(parameter, iteration=iteration)
+        index = self.index.draw(per_class, stream, parameter)
         return self.clouds.points[index.to(self.clouds.points.device)]
 
 

@@ -67,13 +67,15 @@ def test_table_lists_members_in_order():
 def test_real_batches_follow_purpose_and_iteration():
     clouds = clouds_of(LABELS)
     first, second = (RealBatches(clouds, Streams({"repetition": 0})) for _ in range(2))
-    batch = first.draw("real", 5, 2)
+    batch = first.draw("real_batch", 5, 2)
     assert batch.shape == (3, 2, 2, 3)
-    assert torch.equal(batch, second.draw("real", 5, 2))
-    assert any(not torch.equal(batch, first.draw("real", i, 2)) for i in (6, 7, 8))
-    assert any(not torch.equal(first.draw("batch-norm", i, 2), first.draw("real", i, 2)) for i in (5, 6, 7))
-    with pytest.raises(UsageError, match="clouds per class in a real batch = 9"):
-        first.draw("real", 1, 9)
+    assert torch.equal(batch, second.draw("real_batch", 5, 2))
+    assert any(not torch.equal(batch, first.draw("real_batch", i, 2)) for i in (6, 7, 8))
+    assert any(
+        not torch.equal(first.draw("bn_batch", i, 2), first.draw("real_batch", i, 2)) for i in (5, 6, 7)
+    )
+    with pytest.raises(UsageError, match="fewer than real_batch = 9"):
+        first.draw("real_batch", 1, 9)
 
 
 def test_chunks_cover_everything_once(monkeypatch):
