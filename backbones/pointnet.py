@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +12,7 @@ from pcbench.ops.layers import BatchNorm, Dense, Dropout, Linear, LinearNorm, ma
 
 
 class Transform(nn.Module):
-    """A learned width × width matrix per cloud, the identity plus what the network adds (Qi et al. 2017, Sec. 4.2)."""
+    """A learned matrix per cloud, the identity plus what the network adds (Qi et al. 2017, Sec. 4.2)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -33,7 +35,7 @@ class PointNet(Backbone):
     """PointNet: a shared MLP over the points, max pooling, and a three-layer classifier (Qi et al. 2017)."""
 
     name = "pointnet"
-    presets = {
+    presets: ClassVar = {
         "paper": {"feature_transform": False, "dropout": 0.3},
         "canonical": {"feature_transform": True, "dropout": 0.4},
     }

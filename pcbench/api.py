@@ -1,7 +1,7 @@
 """What a plugin author imports: the contracts of methods, backbones and data sets.
 
-A plugin is one Python file that defines a subclass of `Method`, `Backbone` or `Dataset` with a literal `name` and a
-docstring whose first line says what it is. It imports from `pcbench.api` and `pcbench.ops` alone.
+A plugin is one Python file that defines a subclass of `Method`, `Backbone` or `Dataset` with a literal `name`
+and a docstring whose first line says what it is. It imports from `pcbench.api` and `pcbench.ops` alone.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class MethodParams(BaseModel):
 
 
 def param(default: Any, description: str, *, source: str, unit: str = "", **limits: Any) -> Any:
-    """One documented parameter. source: where the default comes from; limits: gt, ge, lt, le as in pydantic."""
+    """One documented parameter. source: where its default is from; limits: gt, ge, lt, le of pydantic."""
     extra: dict[str, Any] = {"source": source, "unit": unit}
     return Field(default, description=description, json_schema_extra=extra, **limits)
 
@@ -57,11 +57,11 @@ class Snapshot:
 class Task:
     """All that a method is given. It never sees the test split, a file, a clock or a global generator.
 
-    train: the training clouds, (B, N, 3), on `device`. ppc: clouds to make per class. iterations: updates to do.
-    snapshots: the iterations, ascending, at which to yield a snapshot; the last one is `iterations`.
+    train: the training clouds, (B, N, 3), on `device`. ppc: clouds to make per class. iterations: updates to
+    do. snapshots: the iterations, ascending, at which to yield a snapshot; the last one is `iterations`.
     streams: random streams by purpose. network: builds a freshly drawn backbone on `device` from a generator.
-    trained_network: the backbone trained on the whole training split by the protocol's recipe (cached; the time
-    it took counts as the method's). report: called with the iterations done; `steps` calls it.
+    trained_network: the backbone trained on the whole training split by the protocol's recipe (cached; the
+    time it took counts as the method's). report: called with the iterations done; `steps` calls it.
     """
 
     train: PointClouds
@@ -92,14 +92,14 @@ class Method(ABC):
 
     @abstractmethod
     def distill(self, task: Task) -> Iterator[Snapshot]:
-        """Yield a snapshot at each iteration of `task.snapshots` (one that needs no iterations yields one, at 0).
+        """Yield a snapshot at each iteration of `task.snapshots`; a method without iterations yields one, at 0.
 
         Each snapshot holds exactly `task.ppc` finite clouds of every class, ordered by class.
         """
 
 
 class Backbone(nn.Module, ABC):
-    """A network from clouds to class logits, written so that S stacked copies run as one (see `pcbench.ops.layers`).
+    """A network from clouds to class logits, made of `pcbench.ops.layers` so that S stacked copies run as one.
 
     Every method below takes xyz (B, N, 3), or (S, B, N, 3) when stacked, and keeps the leading axes.
     presets: constructor arguments by name; the first is the default.

@@ -40,10 +40,9 @@ class PointClouds:
             )
         if len(set(self.class_names)) != len(self.class_names):
             raise DataError("two classes share a name")
-        if len(labels) and not (0 <= int(labels.min()) and int(labels.max()) < len(self.class_names)):
-            raise DataError(
-                f"labels {int(labels.min())} to {int(labels.max())} do not fit {len(self.class_names)} classes"
-            )
+        if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < len(self.class_names)):
+            span = f"{int(labels.min())} to {int(labels.max())}"
+            raise DataError(f"labels {span} do not fit {len(self.class_names)} classes")
         if not torch.isfinite(points.sum()) and not torch.isfinite(points).all():
             bad = int((~torch.isfinite(points)).flatten(1).any(1).nonzero()[0])
             raise DataError(f"cloud {bad} holds a coordinate that is not finite")
@@ -83,12 +82,12 @@ class PointClouds:
         header = canonical_json({"points": list(points.shape), "class_names": list(self.class_names)})
         state = hashlib.sha256(header.encode())
         state.update(labels.tobytes())
-        state.update(memoryview(points).cast("B"))
+        state.update(points.data)
         return state.hexdigest()
 
 
 def unit_sphere(points: Tensor) -> Tensor:
-    """Centre clouds (..., N, 3) at their mean and scale their farthest point to one; a collapsed cloud stays 0."""
+    """Centre clouds (..., N, 3) at their mean and scale the farthest point to one; a collapsed cloud stays 0."""
     centred = points - points.mean(-2, keepdim=True)
     radius: Tensor = torch.linalg.vector_norm(centred, dim=-1, keepdim=True).amax(-2, keepdim=True)
     return centred / radius.clamp_min(torch.finfo(points.dtype).tiny)
@@ -157,7 +156,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise DataError(f"{path} is not a readable HDF5 file (truncated or corrupt): fetch it again") from error
+        raise DataError(f"{path} is not a readable HDF5 file: fetch it again") from error
     with file:
         yield file
 

@@ -1,4 +1,4 @@
-"""The wheel carries everything: installed into an empty environment, far from the checkout, it lists and runs."""
+"""The wheel carries everything: in an empty environment, far from the checkout, it lists and runs."""
 
 from __future__ import annotations
 

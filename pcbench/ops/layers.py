@@ -1,16 +1,19 @@
 """The layers that backbones are made of: each serves one network, or S stacked networks in one product.
 
-A network is written for clouds (B, N, 3) and features (..., C), channels last in meaning. `stack` turns S networks
-of one architecture into one whose parameters carry a leading axis S; the same forward then takes (S, B, N, 3).
-A backbone therefore names axes from the end (points are -2, channels -1) and uses these layers only.
+A network is written for clouds (B, N, 3) and features (..., C), channels last in meaning. `stack` turns S
+networks of one architecture into one whose parameters carry a leading axis S; the same forward then takes (S,
+B, N, 3). A backbone therefore names axes from the end (points are -2, channels -1) and uses these layers
+only.
 
-In memory, channels come first: a feature tensor (S, B, N, C) is a view of (S, C, B, N). Batch norm, pooling over
-points and sorting over points then run along contiguous memory, and a linear layer is one matrix product a student.
+In memory, channels come first: a feature tensor (S, B, N, C) is a view of (S, C, B, N). Batch norm, pooling
+over points and sorting over points then run along contiguous memory, and a linear layer is one matrix product
+a student.
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
@@ -23,7 +26,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class Layer(nn.Module):
-    """A module with parameters of its own, initialised from an explicit generator and never from a global one.
+    """A module with parameters of its own, drawn from an explicit generator, never from a global one.
 
     `stacked` says whether its parameters carry the leading axis S.
     """
@@ -36,7 +39,7 @@ class Layer(nn.Module):
 
 
 def columns(x: Tensor, stacked: bool) -> Tensor:
-    """Features (S, ..., C) as a matrix a student, (S, C, M), or (..., C) as (1, C, M); a view where it can be."""
+    """Features (S, ..., C) as a matrix a student, (S, C, M), or (..., C) as (1, C, M); a view if it can be."""
     if not stacked:
         x = x.unsqueeze(0)
     return x.movedim(-1, 1).flatten(2)
@@ -51,7 +54,7 @@ def from_columns(y: Tensor, like: Tensor, stacked: bool) -> Tensor:
 
 
 class Linear(Layer):
-    """y = x Wᵀ + b on the last axis; weights and biases uniform within ±1/√inputs, as torch.nn.Linear draws them.
+    """y = x Wᵀ + b on the last axis; weights and biases uniform within ±1/√inputs, as in torch.nn.Linear.
 
     weight: (outputs, inputs), stacked (S, outputs, inputs). bias: (outputs,), stacked (S, outputs).
     """
@@ -156,7 +159,7 @@ class Dense(LinearNorm):
 
 def mlp(*widths: int, bias: bool = True) -> nn.Sequential:
     """Dense units through the given widths, inputs first: mlp(3, 64, 128) has two."""
-    return nn.Sequential(*(Dense(a, b, bias) for a, b in zip(widths, widths[1:], strict=False)))
+    return nn.Sequential(*(Dense(a, b, bias) for a, b in itertools.pairwise(widths)))
 
 
 class Dropout(Layer):
@@ -203,8 +206,8 @@ def max_over_points(x: Tensor) -> Tensor:
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
     """Draw every layer's parameters, in the order of the layers, from one generator.
 
-    Raises TypeError for a module with parameters that is not one of these layers, since it would have been drawn
-    from torch's global generator and could not be stacked.
+    Raises TypeError for a module with parameters that is not one of these layers, since it would have been
+    drawn from torch's global generator and could not be stacked.
     """
     for name, module in network.named_modules():
         if isinstance(module, Layer):
@@ -242,9 +245,9 @@ def adapt_batch_norm(
 ) -> None:
     """Let one training-mode forward of xyz (B, N, 3) move the running statistics, then freeze the network.
 
-    With momentum 0.1 a fresh network's statistics become 0.9 × (0 or 1) + 0.1 × batch, as in the authors' code;
-    with 1.0 they are the batch's own. Dropout is off. `through` is the part of the network to run, by default all
-    of it. The network is in evaluation mode afterwards.
+    With momentum 0.1 a fresh network's statistics become 0.9 × (0 or 1) + 0.1 × batch, as in the authors'
+    code; with 1.0 they are the batch's own. Dropout is off. `through` is the part of the network to run, by
+    default all of it. The network is in evaluation mode afterwards.
     """
     network.eval()
     norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
