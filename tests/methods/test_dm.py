@@ -11,7 +11,7 @@ from pcbench.ops.batches import RealBatches
 @pytest.mark.parametrize("layer", ["embedding", "global"])
 @pytest.mark.parametrize("ppc", [1, 2])
 def test_three_iterations_match_the_oracle(layer, ppc, make_task):
-    """In float32 against float64: a ReLU or a maximum that switches for one point costs up to a few percent."""
+    """In float32 against float64: a ReLU or a maximum that switches for one point costs a few percent."""
     cls = plugins.methods().load("dm")
     task = make_task(ppc=ppc, snapshots=(0, 1, 2, 3))
     params = cls.Params(layer=layer, real_batch=4, bn_batch=3, lr=2.0, momentum=0.5)

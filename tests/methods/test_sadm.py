@@ -114,7 +114,7 @@ def test_one_gradient_matches_the_oracle_in_float64(variant, ppc, make_task):
 @pytest.mark.parametrize("variant", VARIANTS, ids=name_of)
 @pytest.mark.parametrize("ppc", [1, 2])
 def test_three_iterations_match_the_oracle(variant, ppc, make_task):
-    """In float32 against float64: a ReLU or a maximum that switches for one point costs up to a few percent."""
+    """In float32 against float64: a ReLU or a maximum that switches for one point costs a few percent."""
     task = make_task(ppc=ppc, snapshots=(0, 1, 2, 3))
     method = sadm(real_batch=4, bn_batch=3, angle_step=2, angle_gamma=0.25, **variant)
     p = method.params
