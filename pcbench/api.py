@@ -92,14 +92,14 @@ class Method(ABC):
 
     @abstractmethod
     def distill(self, task: Task) -> Iterator[Snapshot]:
-        """Yield a snapshot at each iteration of `task.snapshots`; a method without iterations yields one, at 0.
+        """Yield a snapshot at each iteration of `task.snapshots`; one without iterations yields one, at 0.
 
         Each snapshot holds exactly `task.ppc` finite clouds of every class, ordered by class.
         """
 
 
 class Backbone(nn.Module, ABC):
-    """A network from clouds to class logits, made of `pcbench.ops.layers` so that S stacked copies run as one.
+    """A network from clouds to class logits, made of `pcbench.ops.layers`: S stacked copies run as one.
 
     Every method below takes xyz (B, N, 3), or (S, B, N, 3) when stacked, and keeps the leading axes.
     presets: constructor arguments by name; the first is the default.

@@ -87,7 +87,7 @@ class PointClouds:
 
 
 def unit_sphere(points: Tensor) -> Tensor:
-    """Centre clouds (..., N, 3) at their mean and scale the farthest point to one; a collapsed cloud stays 0."""
+    """Centre clouds (..., N, 3) at their mean, scale the farthest point to one; a collapsed cloud stays 0."""
     centred = points - points.mean(-2, keepdim=True)
     radius: Tensor = torch.linalg.vector_norm(centred, dim=-1, keepdim=True).amax(-2, keepdim=True)
     return centred / radius.clamp_min(torch.finfo(points.dtype).tiny)

@@ -39,7 +39,7 @@ class Layer(nn.Module):
 
 
 def columns(x: Tensor, stacked: bool) -> Tensor:
-    """Features (S, ..., C) as a matrix a student, (S, C, M), or (..., C) as (1, C, M); a view if it can be."""
+    """Features (S, ..., C) as one matrix each, (S, C, M), or (..., C) as (1, C, M); a view where possible."""
     if not stacked:
         x = x.unsqueeze(0)
     return x.movedim(-1, 1).flatten(2)
