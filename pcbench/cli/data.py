@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pcbench.cli.list import AsJson, PluginFolders, show
+from pcbench.cli.output import AsJson, PluginFolders, show
 
 app = typer.Typer(help="Import and list data sets.", no_args_is_help=True)
 

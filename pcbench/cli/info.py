@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pcbench.cli.list import AsJson, PluginFolders, console, show
+from pcbench.cli.output import AsJson, PluginFolders, console, show
 from pcbench.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:

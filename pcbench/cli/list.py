@@ -5,19 +5,11 @@ from __future__ import annotations
 import enum
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
-PluginFolders = Annotated[
-    list[Path] | None,
-    typer.Option("--plugins", metavar="DIR", help="A folder of your own plugin files; may be repeated."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+from pcbench.cli.output import AsJson, PluginFolders, show
 
 
 class Listed(enum.StrEnum):
@@ -76,18 +68,3 @@ def listing(kind: Listed, folders: list[Path]) -> list[dict[str, Any]]:
         {"name": each.name, "summary": each.summary, "origin": each.origin, "error": each.error}
         for each in found
     ]
-
-
-def show(table: Table) -> None:
-    """Print a table whose names stay whole: a pipe gets one line a row, a narrow terminal wraps the rest."""
-    out = console()
-    sizes = table.__rich_measure__(out, out.options.update(max_width=10_000))
-    out.width = max(out.width, sizes.minimum) if out.is_terminal else sizes.maximum
-    out.print(table)
-
-
-def console() -> Console:
-    """Standard output, with text taken literally."""
-    from rich.console import Console
-
-    return Console(markup=False, emoji=False, highlight=False)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pcbench.cli.output import AsJson, PluginFolders, show
 from pcbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,10 +49,8 @@ def run(
     ] = None,
     repetition: Annotated[int, typer.Option("--repetition", min=0, help="Which repeated distillation.")] = 0,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the records.")] = Path("results"),
-    plugins: Annotated[
-        list[Path] | None, typer.Option("--plugins", help="Folder with plugin files, repeatable.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
+    plugins: PluginFolders = None,
+    as_json: AsJson = False,
 ) -> None:
     """Distil a data set, train students on the result, and keep a record.
 
@@ -173,40 +172,47 @@ def _print_json(outcomes: Sequence[Outcome]) -> None:
 
 
 def _print_table(outcomes: Sequence[Outcome], out: Path) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title="Test accuracy of the students, in percent (mean ± standard deviation)")
-    for name in ("method", "data set", "protocol"):
-        table.add_column(name, no_wrap=True)
-    for name in ("PPC", "iteration", "OA", "mAcc", "students", "distillation"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for outcome in outcomes:
-        distillation = outcome.run.distillation
-        for record in outcome.run.evaluations:
-            for scores in record.snapshots:
-                table.add_row(
-                    Text(distillation.inputs.method),
-                    Text(distillation.inputs.data.name),
-                    Text(record.inputs.protocol.name),
-                    str(distillation.inputs.ppc),
-                    str(scores.iteration),
-                    _spread(scores.oa),
-                    _spread(scores.macc),
-                    str(len(scores.oa)),
-                    f"{distillation.seconds:.1f} s",
-                )
-    console = Console()
-    if table.row_count:
-        console.print(table)
-    console.print(
-        f"Records: {out}. Next: pcbench leaderboard build --results {out}", highlight=False, markup=False
+    from pcbench.report.render import duration, score
+    from pcbench.report.tables import Score
+
+    table = Table(
+        title="Test accuracy in percent, mean ± standard deviation over the students",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
     )
-
-
-def _spread(scores: Sequence[float]) -> str:
-    import statistics
-
-    mean = f"{100 * statistics.fmean(scores):.1f}"
-    return f"{mean} ± {100 * statistics.stdev(scores):.1f}" if len(scores) > 1 else mean
+    for name in (
+        "method",
+        "data set",
+        "PPC",
+        "protocol",
+        "iteration",
+        "OA",
+        "mAcc",
+        "students",
+        "distilled in",
+    ):
+        numeric = name not in ("method", "data set", "protocol")
+        table.add_column(name, justify="right" if numeric else "left", no_wrap=True)
+    for outcome in outcomes:
+        inputs = outcome.run.distillation.inputs
+        for record in outcome.run.evaluations:
+            for entry, scores in zip(outcome.run.distillation.snapshots, record.snapshots, strict=True):
+                row = (
+                    inputs.method,
+                    inputs.data.name,
+                    inputs.ppc,
+                    record.inputs.protocol.name,
+                    scores.iteration,
+                    score(Score.of(scores.oa)),
+                    score(Score.of(scores.macc)),
+                    len(scores.oa),
+                    duration(entry.seconds),
+                )
+                table.add_row(*(Text(str(value)) for value in row))
+    if table.row_count:
+        show(table)
+    typer.echo(f"Records: {out}. Next: pcbench leaderboard build --results {out}")
