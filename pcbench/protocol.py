@@ -38,7 +38,7 @@ class Protocol(BaseModel):
     base: str
     changes: dict[str, int | float] = {}
     points: int = Field(ge=1, le=1 << 20, description="points per cloud")
-    iterations: int = Field(ge=1, description="updates of the synthetic set")
+    iterations: int = Field(ge=1, le=1 << 20, description="updates of the synthetic set")
     snapshot_every: int = Field(ge=1, description="iterations between evaluated snapshots")
     students: int = Field(ge=1, le=1000, description="networks trained on each snapshot")
     recipe: Recipe = Field(description="training on the synthetic set")
@@ -54,7 +54,7 @@ class Protocol(BaseModel):
         """The name for people; a custom protocol says what it changes."""
         if not self.changes:
             return self.name
-        changes = ", ".join(f"{key}={value:g}" for key, value in sorted(self.changes.items()))
+        changes = ", ".join(f"{key}={value}" for key, value in sorted(self.changes.items()))
         return f"{self.name} ({self.base} with {changes})"
 
 
@@ -125,12 +125,17 @@ def customised(protocol: Protocol, settings: Mapping[str, Any]) -> Protocol:
         detail = error.errors()[0]
         where = ".".join(str(part) for part in detail["loc"])
         raise UsageError(f"protocol setting {where}={detail['input']!r}: {detail['msg']}") from error
-    before, after = flat(protocol), flat(changed)
+    return as_called(protocol, changed)
+
+
+def as_called(base: Protocol, changed: Protocol) -> Protocol:
+    """`base` itself where no setting differs from it, and else the changed settings, called `custom`."""
+    before, after = flat(base), flat(changed)
     changes = {key: after[key] for key in sorted(SETTINGS) if after[key] != before[key]}
     if not changes:
-        return protocol
+        return base
     return changed.model_copy(
-        update={"name": "custom", "changes": changes, "summary": f"{protocol.name} with changes"}
+        update={"name": "custom", "changes": changes, "summary": f"{base.name} with changes"}
     )
 
 

@@ -20,8 +20,8 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pcbench.errors import DataError
-from pcbench.files import digest, write_json
-from pcbench.protocol import PROTOCOLS, Protocol, Recipe
+from pcbench.files import canonical_json, digest, write_json
+from pcbench.protocol import PROTOCOLS, Protocol, Recipe, as_called
 
 SCHEMA_VERSION = 1
 MAX_RECORD_BYTES = 64 << 20
@@ -144,8 +144,9 @@ class DistillationRecord(Model):
     def _consistent(self) -> Self:
         if self.key != self.inputs.key:
             raise ValueError("the key is not the hash of the inputs")
-        if self.status == "ok" and not self.snapshots:
-            raise ValueError("a finished distillation has at least one snapshot")
+        given = [entry.iteration for entry in self.snapshots]
+        if self.status == "ok" and given not in ([0], self.inputs.snapshots):
+            raise ValueError("a finished distillation has the snapshots that were asked for, or 0 alone")
         if self.status != "ok" and not self.reason:
             raise ValueError(f"status {self.status} needs a reason")
         return self
@@ -211,7 +212,8 @@ class EvaluationRecord(Model):
         if students != self.inputs.protocol.students or len(set(self.inputs.repetitions)) != students:
             raise ValueError("the repetitions must be distinct and as many as the protocol has students")
         protocol = self.inputs.protocol
-        if protocol.name != "custom" and PROTOCOLS.get(protocol.name) != protocol:
+        base = PROTOCOLS.get(protocol.base)
+        if base is None or as_called(base, protocol) != protocol:
             raise ValueError(f"the protocol is not the one that is called {protocol.name!r}")
         for scores in self.snapshots:
             if not len(scores.correct) == len(scores.oa) == len(scores.macc) == students:
@@ -276,13 +278,20 @@ R = TypeVar("R", DistillationRecord, EvaluationRecord)
 
 def _read(path: Path, kind: type[R]) -> R:
     try:
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path}: is not a file")
         if path.stat().st_size > MAX_RECORD_BYTES:
             raise DataError(f"{path}: larger than a record may be ({MAX_RECORD_BYTES} bytes)")
         data = json.loads(path.read_text(encoding="utf-8"))
         version = data.get("schema_version") if isinstance(data, dict) else None
         if version != SCHEMA_VERSION:
             raise DataError(f"{path}: schema_version {version!r}, but this pcbench reads {SCHEMA_VERSION}")
-        return kind.model_validate(data)
+        record = kind.model_validate(data)
+        canonical_json(data).encode()  # refuses NaN, infinities and lone surrogates in free-form values
+        for field, value in record.model_dump(mode="json").items():
+            if field not in data or data[field] != value:
+                raise DataError(f"{path}: {field}: is not written as a record writes it")
+        return record
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     except ValidationError as error:

@@ -21,6 +21,7 @@ from typing import TypeVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -180,8 +181,12 @@ class Dropout(Layer):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
             return x
-        if not self.generators:
-            raise RuntimeError("dropout has no random stream: call set_dropout(network, generators) first")
+        students = len(x) if self.stacked else 1
+        if len(self.generators) != students:
+            raise RuntimeError(
+                f"dropout has {len(self.generators)} random streams for {students} networks: "
+                "call set_dropout(network, generators) with one random stream each first"
+            )
         if self.stacked:
             mask = torch.stack([torch.rand(x.shape[1:], generator=g) for g in self.generators])
         else:
@@ -206,16 +211,16 @@ def max_over_points(x: Tensor) -> Tensor:
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
     """Draw every layer's parameters, in the order of the layers, from one generator.
 
-    Raises TypeError for a module with parameters that is not one of these layers, since it would have been
-    drawn from torch's global generator and could not be stacked.
+    Raises TypeError for a module with parameters, or a dropout, that is not one of these layers, since it
+    would draw from torch's global generator and could not be stacked.
     """
     for name, module in network.named_modules():
         if isinstance(module, Layer):
             module.reset_parameters(generator)
-        elif next(module.parameters(recurse=False), None) is not None:
+        elif next(module.parameters(recurse=False), None) is not None or isinstance(module, _DropoutNd):
             raise TypeError(
                 f"layer {name or 'network'!r} is a {type(module).__name__}: build backbones from "
-                "pcbench.ops.layers, whose weights come from the run's own random stream"
+                "pcbench.ops.layers, whose weights and masks come from the run's own random streams"
             )
 
 
