@@ -44,10 +44,15 @@ class MethodFault(PcbenchError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a cell. reused: the finished records were there already and nothing was computed."""
+    """What became of a cell.
+
+    reused: the finished records were there already and nothing was computed. problem: why there are no
+    scores, empty where there are.
+    """
 
     run: Run
-    reused: bool
+    reused: bool = False
+    problem: str = ""
 
 
 def execute(cell: Cell, out: Path, device: torch.device, report: Report) -> Outcome:
@@ -61,13 +66,24 @@ def execute(cell: Cell, out: Path, device: torch.device, report: Report) -> Outc
     reused = distillation is not None
     if distillation is None:
         distillation = _distil(cell, folder, device, report)
+    unscored = Run(folder, distillation, ())
     if distillation.status != "ok":
-        return Outcome(Run(folder, distillation, ()), reused=False)
+        return Outcome(unscored, problem=f"{distillation.status}: {distillation.reason}")
     evaluation = _finished_evaluation(folder, cell, distillation)
     if evaluation is None:
         reused = False
-        evaluation = _evaluate(cell, folder, distillation, device, report)
+        try:
+            evaluation = _evaluate(cell, folder, distillation, device, report)
+        except Exception as error:  # noqa: BLE001 - a plugin's backbone may raise anything; other cells go on
+            return Outcome(unscored, problem=f"evaluation failed: {_explained(error, folder)}")
     return Outcome(Run(folder, distillation, (evaluation,)), reused)
+
+
+def _explained(error: Exception, folder: Path) -> str:
+    """The reason in one line; the traceback goes into the run's folder."""
+    write_text(folder / "traceback.txt", traceback.format_exc())
+    text = str(error).partition("\n")[0]
+    return text if isinstance(error, PcbenchError) else f"{type(error).__name__}: {text}"
 
 
 def _finished_distillation(folder: Path, cell: Cell) -> DistillationRecord | None:
@@ -119,12 +135,9 @@ def _distil(cell: Cell, folder: Path, device: torch.device, report: Report) -> D
         _follow(cell, device, report, reached)
     except KeyboardInterrupt as error:
         interruption, status, reason = error, "interrupted", "interrupted by the user"
-    except torch.OutOfMemoryError as error:
-        status, reason = "oom", str(error).partition("\n")[0]
     except Exception as error:  # noqa: BLE001 - a plugin may raise anything; its record says what
-        status = "failed"
-        reason = str(error) if isinstance(error, PcbenchError) else f"{type(error).__name__}: {error}"
-        write_text(folder / "traceback.txt", traceback.format_exc())
+        out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        status, reason = "oom" if out_of_memory else "failed", _explained(error, folder)
     record = DistillationRecord(
         key=cell.inputs.key,
         status=status,

@@ -75,7 +75,7 @@ def run(
         _print_json(outcomes)
     else:
         _print_table(outcomes, out)
-    if any(outcome.run.distillation.status != "ok" for outcome in outcomes):
+    if any(outcome.problem for outcome in outcomes):
         raise typer.Exit(1)
 
 
@@ -101,6 +101,8 @@ def _pairs(settings: Sequence[str]) -> dict[str, str]:
 
 
 def _execute(request: Request, device: str, out: Path) -> list[Outcome]:
+    import signal
+
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -108,6 +110,7 @@ def _execute(request: Request, device: str, out: Path) -> list[Outcome]:
     from pcbench.plan import cells
     from pcbench.run import execute
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     chosen = machine.choose_device(device)
     machine.keep_pages()
     console = Console(stderr=True)
@@ -149,11 +152,9 @@ class _Bars:
 
 
 def _summary(outcome: Outcome) -> str:
-    run = outcome.run
-    if run.distillation.status != "ok":
-        return f"{run.distillation.status}: {run.distillation.reason} (see {run.folder})"
-    state = "finished already, in" if outcome.reused else "done, in"
-    return f"{state} {run.folder}"
+    if outcome.problem:
+        return f"{outcome.problem} (see {outcome.run.folder})"
+    return f"{'finished already' if outcome.reused else 'done'}, in {outcome.run.folder}"
 
 
 def _print_json(outcomes: Sequence[Outcome]) -> None:
@@ -163,6 +164,7 @@ def _print_json(outcomes: Sequence[Outcome]) -> None:
         {
             "folder": str(outcome.run.folder),
             "reused": outcome.reused,
+            "problem": outcome.problem,
             "distillation": outcome.run.distillation.model_dump(mode="json"),
             "evaluations": [record.model_dump(mode="json") for record in outcome.run.evaluations],
         }
@@ -184,19 +186,10 @@ def _print_table(outcomes: Sequence[Outcome], out: Path) -> None:
         box=None,
         pad_edge=False,
     )
-    for name in (
-        "method",
-        "data set",
-        "PPC",
-        "protocol",
-        "iteration",
-        "OA",
-        "mAcc",
-        "students",
-        "distilled in",
-    ):
-        numeric = name not in ("method", "data set", "protocol")
-        table.add_column(name, justify="right" if numeric else "left", no_wrap=True)
+    for name in ("method", "data set", "protocol"):
+        table.add_column(name, no_wrap=True)
+    for name in ("PPC", "iteration", "OA", "mAcc", "students", "distilled in"):
+        table.add_column(name, justify="right", no_wrap=True)
     for outcome in outcomes:
         inputs = outcome.run.distillation.inputs
         for record in outcome.run.evaluations:
@@ -204,8 +197,8 @@ def _print_table(outcomes: Sequence[Outcome], out: Path) -> None:
                 row = (
                     inputs.method,
                     inputs.data.name,
-                    inputs.ppc,
                     record.inputs.protocol.name,
+                    inputs.ppc,
                     scores.iteration,
                     score(Score.of(scores.oa)),
                     score(Score.of(scores.macc)),

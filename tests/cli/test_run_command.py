@@ -18,7 +18,8 @@ from dataclasses import replace
 
 import torch
 
-from pcbench.api import Method, Snapshot, Task
+from pcbench.api import Backbone, Method, Snapshot, Task
+from pcbench.ops.layers import Linear
 
 
 class Raises(Method):
@@ -69,6 +70,21 @@ class Interrupted(Method):
     def distill(self, task: Task) -> Iterator[Snapshot]:
         yield Snapshot(0, first(task))
         raise KeyboardInterrupt
+
+
+class Attentive(Backbone):
+    """Cannot be trained."""
+
+    name = "attentive"
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.linear = Linear(3, classes)
+
+    def forward(self, xyz):
+        raise ValueError("no such head")
+
+    embed = global_feature = point_features = forward
 
 
 def first(task: Task):
@@ -178,6 +194,16 @@ def test_a_faulty_method_fails_its_cell_and_no_other(pcbench, faulty, method, re
     (failed,) = [run for run in runs if run.distillation.status == "failed"]
     assert failed.evaluations == ()
     assert "Traceback" in (failed.folder / "traceback.txt").read_text()
+
+
+def test_a_failed_evaluation_keeps_the_distillation_and_goes_on(pcbench, faulty):
+    words = ("--method", "random", "--plugins", faulty, "--backbone", "attentive", "--ppc", "1,2", *TINY)
+    done = pcbench("run", *words)
+    assert done.code == 1
+    assert done.err.count("evaluation failed: ValueError: no such head") == 2
+    runs, problems = read_runs(Path("results"))
+    assert problems == []
+    assert [(run.distillation.status, run.evaluations) for run in runs] == [("ok", ())] * 2
 
 
 def test_an_interruption_is_recorded_and_leaves_130(pcbench, faulty):
