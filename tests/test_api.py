@@ -1,0 +1,121 @@
+"""The contracts that plugin authors meet: parameters that check themselves, and a task that counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from pcbench.api import Backbone, Method, MethodParams, Snapshot, Task, param
+from pcbench.clouds import PointClouds
+from pcbench.seeds import Streams
+
+
+class SomeParams(MethodParams):
+    lr: float = param(10.0, "learning rate", source="Table 1", unit="1/iteration", gt=0)
+    rounds: int = param(3, "rounds", source="ours", ge=1)
+
+
+def test_parameters_are_frozen():
+    params = SomeParams()
+    with pytest.raises(ValidationError, match="frozen"):
+        params.lr = 1.0
+    assert params.lr == 10.0
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"rate": 1.0},
+        {"lr": float("nan")},
+        {"lr": "inf"},
+        {"lr": 0},
+        {"rounds": 0},
+        {"rounds": 1.5},
+        {"lr": None},
+    ],
+)
+def test_unknown_non_finite_and_out_of_range_parameters_are_refused(values: dict[str, Any]):
+    with pytest.raises(ValidationError) as caught:
+        SomeParams.model_validate(values)
+    assert caught.value.errors()[0]["loc"] == tuple(values)
+
+
+def test_a_default_out_of_its_own_limits_is_refused():
+    class Wrong(MethodParams):
+        lr: float = param(-1.0, "learning rate", source="ours", gt=0)
+
+    with pytest.raises(ValidationError, match="greater than 0"):
+        Wrong()
+
+
+def test_text_from_the_command_line_becomes_numbers():
+    assert SomeParams.model_validate({"lr": "2.5", "rounds": "4"}) == SomeParams(lr=2.5, rounds=4)
+
+
+def test_a_parameter_carries_its_description_unit_and_source():
+    schema = SomeParams.model_json_schema()["properties"]
+    assert schema["lr"]["description"] == "learning rate"
+    assert (schema["lr"]["unit"], schema["lr"]["source"]) == ("1/iteration", "Table 1")
+    assert (schema["rounds"]["unit"], schema["rounds"]["minimum"]) == ("", 1)
+
+
+def a_task(clouds: PointClouds, done: list[int]) -> Task:
+    return Task(
+        train=clouds,
+        ppc=1,
+        iterations=3,
+        snapshots=(0, 3),
+        device=torch.device("cpu"),
+        streams=Streams({"test": "api"}),
+        network=pytest.fail,
+        trained_network=lambda: pytest.fail("not asked for"),
+        report=done.append,
+    )
+
+
+def test_steps_are_reported_when_they_are_done(few_clouds):
+    done: list[int] = []
+    before = [(step, list(done)) for step in a_task(few_clouds, done).steps()]
+    assert before == [(1, []), (2, [1]), (3, [1, 2])]
+    assert done == [1, 2, 3]
+
+
+def test_a_step_that_fails_is_not_reported(few_clouds):
+    done: list[int] = []
+    steps = a_task(few_clouds, done).steps()
+    next(steps)
+    next(steps)
+    steps.close()
+    assert done == [1]
+
+
+def test_contracts_cannot_be_made_without_their_parts():
+    with pytest.raises(TypeError, match="distill"):
+        Method(MethodParams())  # type: ignore[abstract]
+    with pytest.raises(TypeError, match="forward"):
+        Backbone(3)  # type: ignore[abstract]
+
+
+def test_a_method_keeps_its_parameters():
+    class Still(Method):
+        name = "still"
+        Params = SomeParams
+
+        def distill(self, task: Task):
+            yield Snapshot(0, task.train)
+
+    assert Still(SomeParams(lr=2.0)).params.lr == 2.0
+    assert Still.Params().rounds == 3
+
+
+def test_a_built_backbone_depends_on_its_generator_alone(pointnet):
+    def build(seed: int) -> Backbone:
+        return pointnet.build(3, "paper", torch.Generator().manual_seed(seed))
+
+    one, same, other = build(1), build(1), build(2)
+    assert one.training
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
+    assert not torch.equal(one.classifier.weight, other.classifier.weight)
