@@ -82,7 +82,9 @@ def cells(request: Request) -> list[Cell]:
     backbone, preset = plugins.load_backbone(backbones, request.backbone)
     network = Network(name=backbone.name, preset=preset, source=backbones.get(backbone.name).source_hash())
     rules, params = _settings(request, classes)
-    loaded = [_load(name, request, rules.points) for name in request.datasets]
+    datasets = plugins.datasets(request.plugin_folders)
+    known = [datasets.load(name)() for name in request.datasets]
+    loaded = [(dataset, dataset.load(rules.points)) for dataset in known]
     made = []
     for dataset, splits in loaded:
         data = _data_inputs(dataset, splits)
@@ -136,11 +138,6 @@ def _variation(params: MethodParams) -> dict[str, object]:
     """The parameters that differ from their defaults."""
     defaults = type(params)().model_dump(mode="json")
     return {key: value for key, value in params.model_dump(mode="json").items() if value != defaults[key]}
-
-
-def _load(name: str, request: Request, points: int) -> tuple[Dataset, Splits]:
-    dataset = plugins.datasets(request.plugin_folders).load(name)()
-    return dataset, dataset.load(points)
 
 
 def _data_inputs(dataset: Dataset, splits: Splits) -> DataInputs:

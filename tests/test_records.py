@@ -1,4 +1,4 @@
-"""A record reads back as it was written; one that was altered, or lies elsewhere, is refused with its reason."""
+"""A record reads back as it was written; an altered or misplaced one is refused with its reason."""
 
 from __future__ import annotations
 
