@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 import h5py
+import numpy as np
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -86,25 +87,29 @@ def save_splits(path: Path, train: PointClouds, test: PointClouds) -> str:
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         write_clouds(file.create_group("train"), train)
         write_clouds(file.create_group("test"), test)
-        file.attrs["content_hash"] = content_hash
+        file.attrs["content_hash"] = np.bytes_(content_hash)
     return content_hash
 
 
 def load_splits(path: Path) -> tuple[PointClouds, PointClouds, str]:
     """Training clouds, test clouds and their content hash; DataError unless they are as they were saved."""
-    with open_hdf5(path) as file:
-        splits = []
-        for name in ("train", "test"):
-            group = file.get(name)
-            if not isinstance(group, h5py.Group):
-                raise DataError(f"{path} lacks the group {name!r}")
-            splits.append(read_clouds(group, _MAX_BYTES))
-        expected = file.attrs.get("content_hash")
-    train, test = splits
+    try:
+        with open_hdf5(path) as file:
+            train, test = (_read_split(file, name) for name in ("train", "test"))
+            expected = file.attrs.get("content_hash")
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
     content_hash = splits_hash(train, test)
-    if content_hash != expected:
+    if expected != np.bytes_(content_hash):
         raise DataError(f"{path} is not as it was written: its content hash differs")
     return train, test, content_hash
+
+
+def _read_split(file: h5py.File, name: str) -> PointClouds:
+    group = file.get(name)
+    if not isinstance(group, h5py.Group):
+        raise DataError(f"{file.filename} lacks the group {name!r}")
+    return read_clouds(group, _MAX_BYTES)
 
 
 def splits_hash(train: PointClouds, test: PointClouds) -> str:

@@ -53,7 +53,9 @@ def test_random_draws_each_cloud_for_itself(clouds):
 
 def test_random_takes_every_point_equally_often():
     points = torch.arange(4.0).view(1, 4, 1).expand(8000, 4, 3)
-    taken = resample(PointClouds(points, torch.zeros(8000, dtype=torch.int64), ("a",)), 2, "random", generator())
+    taken = resample(
+        PointClouds(points, torch.zeros(8000, dtype=torch.int64), ("a",)), 2, "random", generator()
+    )
     share = torch.bincount(taken.points[..., 0].flatten().long(), minlength=4) / 8000
     assert torch.allclose(share, torch.full((4,), 0.5), atol=0.03)
 
