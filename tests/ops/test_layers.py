@@ -442,6 +442,14 @@ def test_adapting_moves_the_statistics_by_their_formula_then_freezes(momentum):
     close(network(x[:1]), network(x)[:1])
 
 
+def test_adapting_uses_a_momentum_of_one_tenth_unless_told():
+    one, other = (network_of(lambda: LinearNorm(3, 4)) for _ in range(2))
+    adapt_batch_norm(one, drawn(5, 3))
+    adapt_batch_norm(other, drawn(5, 3), 0.1)
+    assert torch.equal(one[1].running_mean, other[1].running_mean)
+    assert torch.equal(one[1].running_var, other[1].running_var)
+
+
 def test_adapting_through_a_part_leaves_the_rest(pointnet: type[Backbone]):
     network = pointnet.build(3, "paper", generator()).double()
     adapt_batch_norm(network, drawn(2, 16, 3), through=network.point_features)
