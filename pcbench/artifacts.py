@@ -8,9 +8,8 @@ from pathlib import Path
 import h5py
 
 from pcbench.api import Snapshot
-from pcbench.clouds import open_hdf5, read_clouds, write_clouds
+from pcbench.clouds import open_hdf5, read_clouds, write_clouds, write_hdf5
 from pcbench.errors import DataError
-from pcbench.files import atomic_path
 from pcbench.records import SnapshotEntry
 
 FILE = "clouds.h5"
@@ -18,7 +17,7 @@ FILE = "clouds.h5"
 
 def save_snapshots(path: Path, snapshots: Sequence[Snapshot]) -> None:
     """Write all snapshots of one distillation, atomically."""
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with write_hdf5(path) as file:
         for snapshot in snapshots:
             write_clouds(file.create_group(f"{snapshot.iteration:06d}"), snapshot.clouds)
 

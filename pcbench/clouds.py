@@ -115,7 +115,8 @@ def write_clouds(group: h5py.Group, clouds: PointClouds) -> None:
     points, labels = as_stored(clouds)
     group.create_dataset("points", data=points)
     group.create_dataset("labels", data=labels)
-    group.attrs["class_names"] = canonical_json(list(clouds.class_names))
+    # Of fixed length: a damaged string of variable length can take the HDF5 library down.
+    group.attrs["class_names"] = np.bytes_(canonical_json(list(clouds.class_names)).encode())
 
 
 def read_clouds(group: h5py.Group, max_bytes: int = 16 << 30) -> PointClouds:
@@ -125,9 +126,7 @@ def read_clouds(group: h5py.Group, max_bytes: int = 16 << 30) -> PointClouds:
     `max_bytes` of memory.
     """
     where = f"{group.file.filename}:{group.name}"
-    points, labels = group.get("points"), group.get("labels")
-    if not isinstance(points, h5py.Dataset) or not isinstance(labels, h5py.Dataset):
-        raise DataError(f"{where} lacks the arrays 'points' and 'labels'")
+    points, labels = own_array(group, "points"), own_array(group, "labels")
     if points.dtype != np.dtype("<f4") or points.ndim != 3 or points.shape[2] != 3:
         raise DataError(f"{where}: points must be float32 (B, N, 3), not {points.dtype} {points.shape}")
     if labels.dtype != np.dtype("<i8") or labels.shape != points.shape[:1]:
@@ -136,34 +135,55 @@ def read_clouds(group: h5py.Group, max_bytes: int = 16 << 30) -> PointClouds:
         )
     if points.size * 4 > max_bytes:
         raise DataError(f"{where}: points claim {points.size * 4} bytes, more than the {max_bytes} allowed")
+    names = _class_names(group)
     try:
-        names = json.loads(group.attrs.get("class_names", ""))
-    except (TypeError, ValueError):
-        names = None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise DataError(f"{where} lacks the list of its class names")
-    try:
-        return PointClouds(torch.from_numpy(points[()]), torch.from_numpy(labels[()]), tuple(names))
-    except (DataError, OSError) as error:
+        return PointClouds(torch.from_numpy(points[()]), torch.from_numpy(labels[()]), names)
+    except DataError as error:
         raise DataError(f"{where}: {error}") from error
+
+
+def _class_names(group: h5py.Group) -> tuple[str, ...]:
+    names = None
+    if "class_names" in group.attrs and group.attrs.get_id("class_names").dtype.kind == "S":
+        try:
+            names = json.loads(bytes(group.attrs["class_names"]))
+        except (TypeError, ValueError):
+            names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{group.file.filename}:{group.name} lacks the list of its class names")
+    return tuple(names)
+
+
+def own_array(group: h5py.Group, name: str) -> h5py.Dataset:
+    """An array that stands in the file itself, not behind a link to another; DataError if there is none."""
+    array = group[name] if isinstance(group.get(name, getlink=True), h5py.HardLink) else None
+    if not isinstance(array, h5py.Dataset) or array.is_virtual or array.external:
+        raise DataError(f"{group.file.filename}:{group.name} lacks the array {name!r}: fetch the file again")
+    return array
 
 
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file opened read-only; a file that is absent or is no HDF5 raises DataError."""
+    """An HDF5 file opened read-only; one that is absent, or that fails while it is read, raises DataError."""
     if not path.is_file():
         raise DataError(f"{path} is not there")
     try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise DataError(f"{path} is not a readable HDF5 file: fetch it again") from error
-    with file:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, RuntimeError, KeyError) as error:
+        raise DataError(f"{path} is truncated or corrupt: fetch it again") from error
+
+
+@contextmanager
+def write_hdf5(path: Path) -> Iterator[h5py.File]:
+    """A new HDF5 file that appears under its name when it is complete; its structure carries checksums."""
+    with atomic_path(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
         yield file
 
 
 def save_clouds(path: Path, clouds: PointClouds) -> None:
     """Write clouds as an HDF5 file of their own, atomically."""
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with write_hdf5(path) as file:
         write_clouds(file, clouds)
 
 

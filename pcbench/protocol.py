@@ -85,12 +85,12 @@ LITE = Protocol(
 QUICK = Protocol(
     name="quick",
     base="quick",
-    summary="the demonstration: 128 points, 60 iterations, ten students of 60 epochs, a minute on a laptop",
-    points=128,
+    summary="the demonstration: 64 points, 60 iterations, ten students of 24 epochs, a minute on a laptop",
+    points=64,
     iterations=60,
     snapshot_every=60,
     students=10,
-    recipe=Recipe(epochs=60, drop_after=45, batch=8),
+    recipe=Recipe(epochs=24, drop_after=17, batch=8),
     whole=Recipe(epochs=3, drop_after=2, batch=32),
 )
 

@@ -8,16 +8,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import h5py
 import torch
 
 from pcbench import machine, students
 from pcbench.api import Backbone, Snapshot, Task
 from pcbench.artifacts import FILE, load_snapshots, save_snapshots
-from pcbench.clouds import open_hdf5
+from pcbench.clouds import open_hdf5, own_array, write_hdf5
 from pcbench.datasets.store import cache_root
 from pcbench.errors import DataError, PcbenchError
-from pcbench.files import atomic_path, digest, write_text
+from pcbench.files import digest, write_text
 from pcbench.plan import Cell
 from pcbench.records import (
     DistillationRecord,
@@ -271,7 +270,7 @@ class _TrainedNetwork:
         )
         seconds = machine.now(self.device) - start
         state = {name: values[0] for name, values in stacked.state_dict().items()}
-        with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        with write_hdf5(path) as file:
             file.attrs["seconds"] = seconds
             for name, values in state.items():
                 file.create_dataset(name, data=values.cpu().numpy())
@@ -284,8 +283,8 @@ class _TrainedNetwork:
             network = self._build(torch.Generator())
             state = {}
             for name, values in network.state_dict().items():
-                stored = file.get(name)
-                if not isinstance(stored, h5py.Dataset) or stored.shape != tuple(values.shape):
+                stored = own_array(file, name)
+                if stored.shape != tuple(values.shape) or stored.dtype != "<f4":
                     raise DataError(f"{path} lacks the weights {name!r}")
                 state[name] = torch.from_numpy(stored[()]).reshape(values.shape)
             network.load_state_dict(state)

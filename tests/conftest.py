@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from pcbench import plugins
 from pcbench.api import Backbone
 from pcbench.clouds import PointClouds
 from pcbench.seeds import Streams
+
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session", autouse=True)

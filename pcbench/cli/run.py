@@ -29,7 +29,7 @@ def run(
         list[str] | None, typer.Option("--dataset", "-d", help="Data set, repeatable. Default: shapes10.")
     ] = None,
     ppc: Annotated[
-        list[str] | None, typer.Option("--ppc", help="Clouds per class, repeatable or 1,3,10. Default: 1.")
+        list[str] | None, typer.Option("--ppc", help="Clouds per class, repeatable or 1,3,10. Default: 3.")
     ] = None,
     backbone: Annotated[
         str,
@@ -62,7 +62,7 @@ def run(
     request = Request(
         methods=tuple(_words(method) or DEMONSTRATION),
         datasets=tuple(_words(dataset) or ["shapes10"]),
-        ppcs=tuple(_numbers(_words(ppc) or ["1"])),
+        ppcs=tuple(_numbers(_words(ppc) or ["3"])),
         backbone=backbone,
         protocol=protocol or ("paper" if dataset else "quick"),
         students=seeds,
@@ -105,6 +105,7 @@ def _execute(request: Request, device: str, out: Path) -> list[Outcome]:
 
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.text import Text
 
     from pcbench import machine
     from pcbench.plan import cells
@@ -130,7 +131,8 @@ def _execute(request: Request, device: str, out: Path) -> list[Outcome]:
             outcome = execute(cell, out, chosen, bars)
             bars.remove()
             outcomes.append(outcome)
-            progress.console.print(f"{title}: {_summary(outcome)}", markup=False, highlight=False)
+            line = Text(f"{title}: {_summary(outcome)}")
+            progress.console.print(line, soft_wrap=True)
     return outcomes
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from pcbench.api import Dataset, Splits
-from pcbench.clouds import PointClouds, open_hdf5
+from pcbench.clouds import PointClouds, open_hdf5, own_array
 from pcbench.datasets.store import Importable, Manifest, Progress, SourceFile, load_stored, store, stored
 from pcbench.errors import DataError
 from pcbench.files import digest, file_digest
@@ -226,18 +226,7 @@ def _arrays(path: Path) -> Iterator[tuple[h5py.Dataset, h5py.Dataset]]:
     if not path.is_file():
         raise DataError(f"{path} is missing: this copy is incomplete, fetch it again")
     with open_hdf5(path) as file:
-        try:
-            arrays = [_array(file, key) for key in ("data", "label")]
-            yield arrays[0], arrays[1]
-        except (OSError, RuntimeError, KeyError) as error:
-            raise DataError(f"{path} is truncated or corrupt: fetch it again") from error
-
-
-def _array(file: h5py.File, key: str) -> h5py.Dataset:
-    array = file[key] if isinstance(file.get(key, getlink=True), h5py.HardLink) else None
-    if not isinstance(array, h5py.Dataset) or array.is_virtual or array.external:
-        raise DataError(f"{file.filename} lacks the array {key!r}: fetch the file again")
-    return array
+        yield own_array(file, "data"), own_array(file, "label")
 
 
 def _read(files: Sequence[_File], done: _Done) -> PointClouds:

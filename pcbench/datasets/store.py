@@ -14,9 +14,9 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pcbench.api import Dataset
-from pcbench.clouds import PointClouds, open_hdf5, read_clouds, write_clouds
+from pcbench.clouds import PointClouds, open_hdf5, read_clouds, write_clouds, write_hdf5
 from pcbench.errors import DataError, UsageError
-from pcbench.files import atomic_path, digest, write_json
+from pcbench.files import digest, write_json
 
 Progress: TypeAlias = Callable[[int, int], None]
 Sha256: TypeAlias = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -84,7 +84,7 @@ def data_root() -> Path:
 def save_splits(path: Path, train: PointClouds, test: PointClouds) -> str:
     """Write both splits atomically as one HDF5 file that carries their content hash, which is returned."""
     content_hash = splits_hash(train, test)
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with write_hdf5(path) as file:
         write_clouds(file.create_group("train"), train)
         write_clouds(file.create_group("test"), test)
         file.attrs["content_hash"] = np.bytes_(content_hash)
@@ -93,12 +93,9 @@ def save_splits(path: Path, train: PointClouds, test: PointClouds) -> str:
 
 def load_splits(path: Path) -> tuple[PointClouds, PointClouds, str]:
     """Training clouds, test clouds and their content hash; DataError unless they are as they were saved."""
-    try:
-        with open_hdf5(path) as file:
-            train, test = (_read_split(file, name) for name in ("train", "test"))
-            expected = file.attrs.get("content_hash")
-    except (OSError, RuntimeError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+    with open_hdf5(path) as file:
+        train, test = (_read_split(file, name) for name in ("train", "test"))
+        expected = file.attrs.get("content_hash")
     content_hash = splits_hash(train, test)
     if expected != np.bytes_(content_hash):
         raise DataError(f"{path} is not as it was written: its content hash differs")
