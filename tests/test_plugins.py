@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import os
 import subprocess
@@ -481,3 +482,16 @@ def test_built_in_folders_travel_with_the_package(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(plugins, "__file__", str(installed / "plugins.py"))
     assert plugins.builtin("methods") == installed / "_builtin" / "methods"
     assert found().keys() == {"carried"}
+
+
+@pytest.mark.parametrize("folder", ["methods", "backbones"])
+def test_built_in_plugins_import_only_the_public_face(folder: str) -> None:
+    """Of pcbench they see the contracts and the operations, as a user's plugin would, and not each other."""
+    files = sorted(plugins.builtin(folder).glob("*.py"))
+    assert files
+    for path in files:
+        imports = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+        assert all(node.level == 0 for node in imports), path
+        modules = {str(node.module) for node in imports}
+        own = {module for module in modules if module.partition(".")[0] in ("pcbench", folder)}
+        assert all(module == "pcbench.api" or module.startswith("pcbench.ops.") for module in own), path
