@@ -1,8 +1,10 @@
-"""What all tests share: a cache of their own, one small data set, and the built-in PointNet."""
+"""What all tests share: a cache of their own, a small data set, the built-in PointNet, and the command."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,11 +13,21 @@ from hypothesis import settings
 
 from pcbench import plugins
 from pcbench.api import Backbone
+from pcbench.cli.main import main
 from pcbench.clouds import PointClouds
 from pcbench.seeds import Streams
 
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked `gpu` are left out, and counted as such, where there is no CUDA device."""
+    if torch.cuda.is_available():
+        return
+    without = [item for item in items if item.get_closest_marker("gpu")]
+    items[:] = [item for item in items if not item.get_closest_marker("gpu")]
+    config.hook.pytest_deselected(items=without)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -41,3 +53,34 @@ def few_clouds() -> PointClouds:
     scale = torch.tensor([[1.0, 0.2, 0.2], [0.2, 1.0, 0.2], [0.6, 0.6, 0.6]])
     points = torch.randn(9, 32, 3, generator=generator) * scale.repeat(3, 1).unsqueeze(1)
     return PointClouds(points, torch.arange(3).repeat(3), ("long", "tall", "round")).normalised()
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left: its exit code and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def pcbench(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., Done]:
+    """Call `pcbench` with the given words in an empty folder; its lines are as long as they need to be."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "300")
+
+    def call(*words: str | Path) -> Done:
+        monkeypatch.setattr(sys, "argv", ["pcbench", *map(str, words)])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as leave:
+            code = leave.code if isinstance(leave.code, int) else 1 if leave.code else 0
+        out, err = capsys.readouterr()
+        return Done(code, out, err)
+
+    return call

@@ -218,7 +218,6 @@ def test_without_git_there_is_no_state(checkout, monkeypatch, tmp_path):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_has_its_own_memory_and_name():
     device = choose_device("cuda")
     warm_up(device)
