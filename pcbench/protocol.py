@@ -85,12 +85,12 @@ LITE = Protocol(
 QUICK = Protocol(
     name="quick",
     base="quick",
-    summary="the demonstration: 64 points, 60 iterations, ten students of 24 epochs, a minute on a laptop",
+    summary="the demonstration: 64 points, 60 iterations, ten students of 20 epochs, a minute on a laptop",
     points=64,
     iterations=60,
     snapshot_every=60,
     students=10,
-    recipe=Recipe(epochs=24, drop_after=17, batch=8),
+    recipe=Recipe(epochs=20, drop_after=14, batch=8),
     whole=Recipe(epochs=3, drop_after=2, batch=32),
 )
 
