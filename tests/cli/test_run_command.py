@@ -10,7 +10,18 @@ import pytest
 from pcbench.artifacts import load_snapshots
 from pcbench.records import read_runs
 
-TINY = ("--set", "points=16", "--set", "iterations=2", "--set", "recipe.epochs=1", "--seeds", "2")
+TINY = (
+    "--ppc",
+    "1",
+    "--set",
+    "points=16",
+    "--set",
+    "iterations=2",
+    "--set",
+    "recipe.epochs=1",
+    "--seeds",
+    "2",
+)
 
 FAULTY = '''
 from collections.abc import Iterator
@@ -168,7 +179,7 @@ def test_json_is_the_records(pcbench):
 
 
 def test_two_methods_start_from_the_same_clouds(pcbench):
-    assert pcbench("run", "--method", "random,dm", "--ppc", "1", *TINY).code == 0
+    assert pcbench("run", "--method", "random,dm", *TINY).code == 0
     runs, _ = read_runs(Path("results"))
     first = {run.distillation.inputs.method: run.distillation.snapshots[0].clouds for run in runs}
     assert first["random"] == first["dm"]
@@ -197,7 +208,7 @@ def test_a_faulty_method_fails_its_cell_and_no_other(pcbench, faulty, method, re
 
 
 def test_a_failed_evaluation_keeps_the_distillation_and_goes_on(pcbench, faulty):
-    words = ("--method", "random", "--plugins", faulty, "--backbone", "attentive", "--ppc", "1,2", *TINY)
+    words = ("--method", "random", "--plugins", faulty, "--backbone", "attentive", *TINY, "--ppc", "2")
     done = pcbench("run", *words)
     assert done.code == 1
     assert done.err.count("evaluation failed: ValueError: no such head") == 2
