@@ -115,7 +115,7 @@ def _finished_evaluation(
 
 
 @dataclass
-class _Progress:
+class _Reached:
     """What a distillation has reached so far, kept for its record however it ends."""
 
     snapshots: list[Snapshot] = field(default_factory=list)
@@ -126,7 +126,7 @@ class _Progress:
 def _distil(cell: Cell, folder: Path, device: torch.device, report: Report) -> DistillationRecord:
     machine.warm_up(device)
     memory = machine.PeakMemory(device)
-    reached = _Progress()
+    reached = _Reached()
     status: Status = "ok"
     reason = ""
     interruption: KeyboardInterrupt | None = None
@@ -154,7 +154,7 @@ def _distil(cell: Cell, folder: Path, device: torch.device, report: Report) -> D
     return record
 
 
-def _follow(cell: Cell, device: torch.device, report: Report, reached: _Progress) -> None:
+def _follow(cell: Cell, device: torch.device, report: Report, reached: _Reached) -> None:
     """Run the method and keep its checked snapshots; the clock runs only while the method does."""
     iterations = cell.inputs.iterations
     feature_network = _TrainedNetwork(cell, device, report)
