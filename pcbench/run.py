@@ -33,6 +33,8 @@ from pcbench.records import (
     write_record,
 )
 
+TRACEBACK = "traceback.txt"
+
 Report = Callable[[str, int, int], None]
 """Called with what is being done, the steps done and the steps in all."""
 
@@ -61,6 +63,7 @@ def execute(cell: Cell, out: Path, device: torch.device, report: Report) -> Outc
     and raised.
     """
     folder = run_folder(out, cell.inputs)
+    (folder / TRACEBACK).unlink(missing_ok=True)
     distillation = _finished_distillation(folder, cell)
     reused = distillation is not None
     if distillation is None:
@@ -80,7 +83,7 @@ def execute(cell: Cell, out: Path, device: torch.device, report: Report) -> Outc
 
 def _explained(error: Exception, folder: Path) -> str:
     """The reason in one line; the traceback goes into the run's folder."""
-    write_text(folder / "traceback.txt", traceback.format_exc())
+    write_text(folder / TRACEBACK, traceback.format_exc())
     text = str(error).partition("\n")[0]
     return text if isinstance(error, PcbenchError) else f"{type(error).__name__}: {text}"
 
