@@ -24,6 +24,12 @@ class DataError(PcbenchError):
     exit_code = 3
 
 
+class Interrupted(PcbenchError):
+    """The user, or a scheduler, stopped the command."""
+
+    exit_code = 130
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A sentence that names the known words nearest to `word`, or all of them where none is near."""
     names = sorted(known)

@@ -11,7 +11,7 @@ import typer
 
 from pcbench.cli.output import AsJson, PluginFolders, show
 
-app = typer.Typer(help="Import and list data sets.", no_args_is_help=True)
+app = typer.Typer(help="Import and list data sets.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("import")

@@ -29,7 +29,7 @@ def info(
     folders: PluginFolders = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show all there is to know about one method, backbone, data set or protocol."""
+    """Show all about a method, backbone, data set or protocol."""
     found = described(name, folders or [])
     if as_json:
         typer.echo(json.dumps(found, indent=1))

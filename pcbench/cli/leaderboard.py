@@ -9,7 +9,7 @@ import typer
 
 from pcbench.errors import DataError
 
-app = typer.Typer(help="Turn records into a leaderboard.", no_args_is_help=True)
+app = typer.Typer(help="Turn records into a leaderboard.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.callback()

@@ -19,6 +19,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 ok, 1 some cells failed, 2 usage, 3 invalid or missing data.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # with it, rich is imported and --help takes twice as long
     add_completion=False,
 )
 app.command("run")(run.run)
@@ -53,8 +54,6 @@ def main() -> None:
         app()
     except PcbenchError as error:
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _fail("interrupted; finished cells are kept, run the same command to go on", 130)
     except Exception as error:  # noqa: BLE001 - the last place where an error can become a message
         _fail(f"{type(error).__name__}: {error} (a bug? 'pcbench --debug …' shows where)", 1)
 

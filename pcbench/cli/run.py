@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pcbench.cli.output import AsJson, PluginFolders, show
-from pcbench.errors import UsageError
+from pcbench.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -52,7 +52,7 @@ def run(
     plugins: PluginFolders = None,
     as_json: AsJson = False,
 ) -> None:
-    """Distil a data set, train students on the result, and keep a record.
+    """Distil a data set, train students, keep a record.
 
     Without options: the demonstration, random selection and SADM on the embedded data set, in about a minute.
     A cell that is finished already is shown, not computed again.
@@ -70,7 +70,10 @@ def run(
         settings=_pairs(set_ or ()),
         plugin_folders=tuple(plugins or ()),
     )
-    outcomes = _execute(request, device, out)
+    try:
+        outcomes = _execute(request, device, out)
+    except KeyboardInterrupt as stop:
+        raise Interrupted("interrupted; what is finished is kept, run the same command to go on") from stop
     if as_json:
         _print_json(outcomes)
     else:

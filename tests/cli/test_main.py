@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
+
+from pcbench.records import read_runs
 
 START = "import sys; sys.argv = ['pcbench', *sys.argv[1:]]; from pcbench.cli.main import main\n"
 
@@ -48,3 +52,46 @@ def test_version_is_printed():
     import pcbench
 
     assert start("--version").stdout.splitlines()[0] == pcbench.__version__
+
+
+SLEEPER = '''
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from pcbench.api import Method, Snapshot, Task
+
+
+class Sleeper(Method):
+    """Gives its first snapshot, leaves a sign, and sleeps."""
+
+    name = "sleeper"
+
+    def distill(self, task: Task) -> Iterator[Snapshot]:
+        first = [int((task.train.labels == label).nonzero()[0]) for label in range(task.train.classes)]
+        yield Snapshot(0, task.train.select(torch.tensor(first)))
+        Path("asleep").touch()
+        time.sleep(60)
+'''
+
+
+def test_a_terminated_run_leaves_its_record_and_130(tmp_path):
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "sleeper.py").write_text(SLEEPER)
+    words = ("run", "--method", "sleeper", "--plugins", "plugins", "--ppc", "1", "--set", "points=16")
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{START}main()", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    ) as process:
+        patience = time.monotonic() + 60
+        while not (tmp_path / "asleep").exists() and time.monotonic() < patience:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "run the same command to go on" in err
+    (run,), problems = read_runs(tmp_path / "results")
+    assert problems == []
+    assert run.distillation.status == "interrupted"
+    assert [entry.iteration for entry in run.distillation.snapshots] == [0]
