@@ -81,6 +81,7 @@ def cells(request: Request) -> list[Cell]:
     backbones = plugins.backbones(request.plugin_folders)
     backbone, preset = plugins.load_backbone(backbones, request.backbone)
     network = Network(name=backbone.name, preset=preset, source=backbones.get(backbone.name).source_hash())
+    sources = [plugin.source_hash() for plugin in found]
     rules, params = _settings(request, classes)
     datasets = plugins.datasets(request.plugin_folders)
     known = [datasets.load(name)() for name in request.datasets]
@@ -90,12 +91,12 @@ def cells(request: Request) -> list[Cell]:
         data = _data_inputs(dataset, splits)
         for ppc in request.ppcs:
             _check_ppc(ppc, data.name, splits)
-            for plugin, method, values in zip(found, classes, params, strict=True):
+            for method, source, values in zip(classes, sources, params, strict=True):
                 inputs = DistillationInputs(
                     method=method.name,
                     params=values.model_dump(mode="json"),
                     variation=_variation(values),
-                    source=plugin.source_hash(),
+                    source=source,
                     data=data,
                     ppc=ppc,
                     iterations=rules.iterations,

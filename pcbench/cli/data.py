@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pcbench.cli.output import AsJson, PluginFolders, show
+from pcbench.cli.output import AsJson, PluginFolders, progress_bars, show
 
 app = typer.Typer(help="Import and list data sets.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -21,16 +21,12 @@ def import_(
     folders: PluginFolders = None,
 ) -> None:
     """Check a copy of a data set and put it into the store (PCBENCH_DATA, or the user's cache)."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from pcbench.datasets.store import data_root, importable
     from pcbench.plugins import datasets
 
     dataset = importable(datasets(folders or ()).load(name)())
-    columns = (TextColumn("reading clouds"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=None)
+    with progress_bars() as bar:
+        task = bar.add_task("reading clouds", total=None)
         manifest = dataset.import_from(
             path, lambda done, total: bar.update(task, completed=done, total=total)
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pcbench.cli.output import AsJson, PluginFolders, show
+from pcbench.cli.output import AsJson, PluginFolders, progress_bars, show
 from pcbench.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
@@ -106,8 +106,6 @@ def _pairs(settings: Sequence[str]) -> dict[str, str]:
 def _execute(request: Request, device: str, out: Path) -> list[Outcome]:
     import signal
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.text import Text
 
     from pcbench import machine
@@ -117,16 +115,9 @@ def _execute(request: Request, device: str, out: Path) -> list[Outcome]:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     chosen = machine.choose_device(device)
     machine.keep_pages()
-    console = Console(stderr=True)
     planned = cells(request)
     outcomes = []
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-    )
-    with Progress(*columns, console=console) as progress:
+    with progress_bars() as progress:
         for number, cell in enumerate(planned, 1):
             inputs = cell.inputs
             title = f"[{number}/{len(planned)}] {inputs.method} {inputs.data.name} PPC {inputs.ppc}"

@@ -311,7 +311,24 @@ MAKERS: dict[str, Callable[[Build], None]] = {
 }
 
 
-class Shapes10(Dataset):
+class Generated(Dataset):
+    """A data set that is made by code, on any machine, when it is first used."""
+
+    classes = 10
+    train_size = 1000
+    test_size = 500
+
+    def present(self) -> bool:
+        return True
+
+    def how_to_get(self) -> str:
+        return "pcbench makes it when it is first used."
+
+    def load(self, points: int) -> Splits:
+        return _load(self.name, points)
+
+
+class Shapes10(Generated):
     """Ten classes of furniture made by code: 1000 training and 500 test objects, upright.
 
     Proportions and optional parts are drawn narrowly, so that a PointNet learns much from few clouds: at 256
@@ -321,38 +338,14 @@ class Shapes10(Dataset):
     name = "shapes10"
     variant = "generated"
     up_axis = "y"
-    classes = 10
-    train_size = 1000
-    test_size = 500
-
-    def present(self) -> bool:
-        return True
-
-    def how_to_get(self) -> str:
-        return "pcbench makes it when it is first used."
-
-    def load(self, points: int) -> Splits:
-        return _load(self.name, points)
 
 
-class Shapes10Rotated(Dataset):
+class Shapes10Rotated(Generated):
     """The objects of shapes10 as scans have them: seen from one side, turned at random, noisy."""
 
     name = "shapes10_rotated"
     variant = "generated, one view, rotated"
     up_axis = "none"
-    classes = 10
-    train_size = 1000
-    test_size = 500
-
-    def present(self) -> bool:
-        return True
-
-    def how_to_get(self) -> str:
-        return "pcbench makes it when it is first used."
-
-    def load(self, points: int) -> Splits:
-        return _load(self.name, points)
 
 
 def _load(dataset: str, points: int) -> Splits:
