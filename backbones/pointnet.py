@@ -51,8 +51,13 @@ class PointNet(Backbone):
         )
         self.classifier = Linear(256, classes)
 
+    def layer_features(self, xyz: Tensor) -> tuple[Tensor, ...]:
+        low = self.feature_transform(self.low(self.input_transform(xyz)))
+        middle = self.high[0](low)
+        return low, middle, self.high[1](middle)
+
     def point_features(self, xyz: Tensor) -> Tensor:
-        return self.high(self.feature_transform(self.low(self.input_transform(xyz))))
+        return self.layer_features(xyz)[-1]
 
     def global_feature(self, xyz: Tensor) -> Tensor:
         return max_over_points(self.point_features(xyz))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -53,6 +53,9 @@ class Snapshot:
     clouds: PointClouds
 
 
+MakeTensors: TypeAlias = Callable[[Streams, Callable[[int, int], None]], Mapping[str, Tensor]]
+
+
 @dataclass(frozen=True)
 class Task:
     """All that a method is given. It never sees the test split, a file, a clock or a global generator.
@@ -60,8 +63,12 @@ class Task:
     train: the training clouds, (B, N, 3), on `device`. ppc: clouds to make per class. iterations: updates to
     do. snapshots: the iterations, ascending, at which to yield a snapshot; the last one is `iterations`.
     streams: random streams by purpose. network: builds a freshly drawn backbone on `device` from a generator.
-    trained_network: the backbone trained on the whole training split by the protocol's recipe (cached; the
-    time it took counts as the method's). report: called with the iterations done; `steps` calls it.
+    trained_network: the backbone trained on the whole training split by the protocol's recipe, frozen
+    (cached; the time it took counts as the method's). cached: float32 tensors that are dear to compute, as
+    experts are: cached(inputs, make) calls make(streams, report) once for this training split, network,
+    repetition, plugin source and `inputs` (plain JSON values), whatever the PPC, and later takes its tensors
+    from the cache; their time counts as well. make draws from the streams it is given and reports (done,
+    total). report: called with the iterations done; `steps` calls it.
     """
 
     train: PointClouds
@@ -72,6 +79,7 @@ class Task:
     streams: Streams
     network: Callable[[torch.Generator], Backbone]
     trained_network: Callable[[], Backbone]
+    cached: Callable[[Mapping[str, Any], MakeTensors], dict[str, Tensor]]
     report: Callable[[int], None]
 
     def steps(self) -> Iterator[int]:
@@ -82,9 +90,14 @@ class Task:
 
 
 class Method(ABC):
-    """A way to make a small synthetic training set. One instance serves one run."""
+    """A way to make a small synthetic training set. One instance serves one run.
+
+    whole: the method gives the whole training split in one snapshot, whatever the PPC; students then follow
+    the protocol's recipe for that.
+    """
 
     name: ClassVar[str]
+    whole: ClassVar[bool] = False
     Params: ClassVar[type[MethodParams]] = MethodParams
 
     def __init__(self, params: MethodParams) -> None:
@@ -134,6 +147,10 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def point_features(self, xyz: Tensor) -> Tensor:
         """The features that pooling sees, signed, (B, N, D)."""
+
+    def layer_features(self, xyz: Tensor) -> tuple[Tensor, ...]:
+        """The features of the points after every layer, (B, N_l, C_l) each; the last are `point_features`."""
+        return (self.point_features(xyz),)
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from pcbench import machine, students
-from pcbench.api import Backbone, Snapshot, Task
+from pcbench.api import Backbone, MakeTensors, PointClouds, Snapshot, Task
 from pcbench.artifacts import FILE, load_snapshots, save_snapshots
-from pcbench.clouds import open_hdf5, own_array, write_hdf5
-from pcbench.datasets.store import cache_root
+from pcbench.cache import TensorCache
 from pcbench.errors import DataError, PcbenchError
-from pcbench.files import digest, write_text
+from pcbench.files import write_text
 from pcbench.plan import Cell
 from pcbench.records import (
     DistillationRecord,
@@ -160,21 +161,23 @@ def _distil(cell: Cell, folder: Path, device: torch.device, report: Report) -> D
 def _follow(cell: Cell, device: torch.device, report: Report, reached: _Reached) -> None:
     """Run the method and keep its checked snapshots; the clock runs only while the method does."""
     iterations = cell.inputs.iterations
-    feature_network = _TrainedNetwork(cell, device, report)
-    classes = cell.splits.train.classes
+    train = cell.splits.train.to(device)
+    trained = _Trained(cell, train, device, report)
+    backbone, preset = cell.backbone, cell.inputs.network.preset
 
     def network(generator: torch.Generator) -> Backbone:
-        return cell.backbone.build(classes, cell.inputs.network.preset, generator).to(device)
+        return backbone.build(train.classes, preset, generator).to(device)
 
     task = Task(
-        train=cell.splits.train.to(device),
+        train=train,
         ppc=cell.inputs.ppc,
         iterations=iterations,
         snapshots=cell.protocol.snapshots,
         device=device,
         streams=cell.distillation_streams(),
         network=network,
-        trained_network=feature_network,
+        trained_network=trained.network,
+        cached=trained.tensors,
         report=lambda done: report("distil", done, iterations),
     )
     report("distil", 0, iterations)
@@ -182,7 +185,7 @@ def _follow(cell: Cell, device: torch.device, report: Report, reached: _Reached)
     while True:
         start = machine.now(device)
         snapshot = next(source, None)
-        reached.seconds += machine.now(device) - start + feature_network.owed()
+        reached.seconds += machine.now(device) - start + trained.cache.owed()
         if snapshot is None:
             break
         snapshot = _checked(snapshot, task, reached.snapshots)
@@ -221,77 +224,40 @@ def _checked(snapshot: Snapshot, task: Task, earlier: list[Snapshot]) -> Snapsho
     return Snapshot(snapshot.iteration, clouds.select(order).to("cpu"))
 
 
-class _TrainedNetwork:
-    """The backbone trained on the whole training split, once per data set and seed, kept in the cache.
+class _Trained:
+    """What a method may ask for that is trained once per data set and seed and kept in the cache."""
 
-    The seconds it took belong to the method that asks for it, also when it comes from the cache.
-    """
+    def __init__(self, cell: Cell, train: PointClouds, device: torch.device, report: Report) -> None:
+        self.train, self.device, self.report = train, device, report
+        self.backbone, self.inputs = cell.backbone, cell.inputs
+        self.streams = cell.trained_network_streams()
+        common = {
+            "data": self.inputs.data.hash,
+            "network": self.inputs.network.model_dump(mode="json"),
+            "streams": dict(self.streams.axes),
+        }
+        self.cache = TensorCache(common, device)
 
-    def __init__(self, cell: Cell, device: torch.device, report: Report) -> None:
-        self.cell, self.device, self.report = cell, device, report
-        self._owed = 0.0
+    def network(self) -> Backbone:
+        """The backbone trained on the whole training split by the protocol's recipe, frozen."""
+        recipe = self.inputs.whole
+        state = self.cache.get({"recipe": recipe.model_dump(mode="json")}, self._state)
+        network = self._build(self.streams.stream("weights"))
+        network.load_state_dict(state)
+        return network.to(self.device).eval().requires_grad_(False)
 
-    def owed(self) -> float:
-        """Seconds of training that were spared by the cache since the last call."""
-        owed, self._owed = self._owed, 0.0
-        return owed
-
-    def __call__(self) -> Backbone:
-        path = cache_root() / "trained" / f"{self._key()}.h5"
-        try:
-            network, self._owed = self._load(path)
-        except DataError:
-            network = self._train(path)
-        return network.eval().requires_grad_(False)
-
-    def _key(self) -> str:
-        inputs = self.cell.inputs
-        return digest(
-            {
-                "data": inputs.data.hash,
-                "network": inputs.network.model_dump(mode="json"),
-                "recipe": inputs.whole.model_dump(mode="json"),
-                "streams": dict(self.cell.trained_network_streams().axes),
-                "device": self.device.type,
-            }
-        )
+    def tensors(self, inputs: Mapping[str, Any], make: MakeTensors) -> dict[str, Tensor]:
+        """Tensors that the method makes itself, kept under its source and these inputs."""
+        own = {"method": self.inputs.method, "source": self.inputs.source, "inputs": dict(inputs)}
+        return self.cache.get(own, lambda: make(self.streams, partial(self.report, "prepare")))
 
     def _build(self, generator: torch.Generator) -> Backbone:
-        inputs = self.cell.inputs
-        return self.cell.backbone.build(len(inputs.data.class_names), inputs.network.preset, generator)
+        return self.backbone.build(self.train.classes, self.inputs.network.preset, generator)
 
-    def _train(self, path: Path) -> Backbone:
-        streams = self.cell.trained_network_streams()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        start = machine.now(self.device)
-        stacked = students.train(
-            self._build,
-            self.cell.splits.train.to(self.device),
-            self.cell.inputs.whole,
-            [streams],
-            lambda done, total: self.report("train feature network", done, total),
-        )
-        seconds = machine.now(self.device) - start
-        state = {name: values[0] for name, values in stacked.state_dict().items()}
-        with write_hdf5(path) as file:
-            file.attrs["seconds"] = seconds
-            for name, values in state.items():
-                file.create_dataset(name, data=values.cpu().numpy())
-        network = self._build(streams.stream("weights"))
-        network.load_state_dict(state)
-        return network.to(self.device)
-
-    def _load(self, path: Path) -> tuple[Backbone, float]:
-        with open_hdf5(path) as file:
-            network = self._build(torch.Generator())
-            state = {}
-            for name, values in network.state_dict().items():
-                stored = own_array(file, name)
-                if stored.shape != tuple(values.shape) or stored.dtype != "<f4":
-                    raise DataError(f"{path} lacks the weights {name!r}")
-                state[name] = torch.from_numpy(stored[()]).reshape(values.shape)
-            network.load_state_dict(state)
-            return network.to(self.device), float(file.attrs["seconds"])
+    def _state(self) -> dict[str, Tensor]:
+        report = partial(self.report, "train feature network")
+        stacked = students.train(self._build, self.train, self.inputs.whole, [self.streams], report)
+        return {name: values[0] for name, values in stacked.state_dict().items()}
 
 
 def _report_epochs(report: Report, before: int, total: int, epoch: int, _: int) -> None:

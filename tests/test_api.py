@@ -72,6 +72,7 @@ def a_task(clouds: PointClouds, done: list[int]) -> Task:
         streams=Streams({"test": "api"}),
         network=pytest.fail,
         trained_network=lambda: pytest.fail("not asked for"),
+        cached=lambda inputs, make: pytest.fail("not asked for"),
         report=done.append,
     )
 
