@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from pcbench import plugins, protocol
 from pcbench.api import Backbone, Dataset, Method, MethodParams, Splits
 from pcbench.errors import DataError, UsageError, did_you_mean
+from pcbench.plugins import Registry
 from pcbench.protocol import Protocol
 from pcbench.records import DataInputs, DistillationInputs, EvaluationInputs, Network, SnapshotEntry
 from pcbench.seeds import Streams
+from pcbench.suites import Suite
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks for, by name. settings: `--set` pairs, for the methods or the protocol."""
+    """What a user asks for, by name. settings: `--set` pairs or a suite's, for the methods or the protocol.
+
+    evaluate: the students' networks; where none is named, `backbone`. origin: the suite's file and row.
+    """
 
     methods: tuple[str, ...]
     datasets: tuple[str, ...]
@@ -27,8 +34,23 @@ class Request:
     protocol: str = "paper"
     students: int | None = None
     repetition: int = 0
-    settings: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     plugin_folders: tuple[Path, ...] = ()
+    evaluate: tuple[str, ...] = ()
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A cell that cannot be run here, by name. network: the students'. reason: why, and what to do next."""
+
+    method: str
+    settings: Mapping[str, Any]
+    dataset: str
+    ppc: int
+    network: str
+    protocol: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -69,44 +91,157 @@ class Cell:
         )
 
 
-def cells(request: Request) -> list[Cell]:
-    """All cells of a request, data set by data set; UsageError or DataError before any work is done."""
+class _Found:
+    """The plugins that there are, read once for a plan, and the data sets that it has loaded."""
+
+    def __init__(self, folders: tuple[Path, ...]) -> None:
+        self.methods = plugins.methods(folders)
+        self.backbones = plugins.backbones(folders)
+        self.datasets = plugins.datasets(folders)
+        self._loaded: dict[tuple[str, int], tuple[Splits, DataInputs]] = {}
+
+    def data(self, name: str, points: int) -> tuple[Splits, DataInputs]:
+        """A data set, loaded once for each number of points."""
+        if (name, points) not in self._loaded:
+            dataset = self.datasets.load(name)()
+            splits = dataset.load(points)
+            self._loaded[name, points] = splits, _data_inputs(dataset, splits)
+        return self._loaded[name, points]
+
+    def network(self, spec: str) -> tuple[type[Backbone], Network]:
+        """A backbone and what a record says of it."""
+        backbone, preset = plugins.load_backbone(self.backbones, spec)
+        source = self.backbones.get(backbone.name).source_hash()
+        return backbone, Network(name=backbone.name, preset=preset, source=source)
+
+
+def of_suite(suite: Suite, origin: Path, common: Request) -> list[Request]:
+    """One request a row of a suite, otherwise as `common`; origin: the suite's file, for messages."""
+    return [
+        replace(
+            common,
+            methods=row.methods,
+            datasets=suite.datasets,
+            ppcs=suite.ppc,
+            backbone=suite.backbone,
+            evaluate=suite.evaluate,
+            settings=row.params,
+            origin=f"{origin}: row {number}",
+        )
+        for number, row in enumerate(suite.rows, 1)
+    ]
+
+
+def cells(*requests: Request) -> list[Cell]:
+    """All cells of requests that share plugin folders, each once; within a request data set by data set.
+
+    UsageError or DataError before any work is done.
+    """
+    if not requests:
+        return []
+    found = _Found(requests[0].plugin_folders)
+    made: dict[tuple[str, str], Cell] = {}
+    for request in requests:
+        for cell in _cells(request, found):
+            made.setdefault((cell.inputs.key, cell.evaluation_inputs([]).key), cell)
+    return list(made.values())
+
+
+def _cells(request: Request, found: _Found) -> list[Cell]:
     if any(ppc < 1 for ppc in request.ppcs):
         raise UsageError(f"--ppc {min(request.ppcs)}: at least one cloud per class is needed")
     if request.students is not None and request.students < 1:
         raise UsageError(f"--seeds {request.students}: at least one student is needed")
-    registry = plugins.methods(request.plugin_folders)
-    found = [registry.get(name) for name in request.methods]
-    classes = [plugin.load() for plugin in found]
-    backbones = plugins.backbones(request.plugin_folders)
-    backbone, preset = plugins.load_backbone(backbones, request.backbone)
-    network = Network(name=backbone.name, preset=preset, source=backbones.get(backbone.name).source_hash())
-    sources = [plugin.source_hash() for plugin in found]
+    named = [found.methods.get(name) for name in request.methods]
+    classes = [plugin.load() for plugin in named]
+    backbone, network = found.network(request.backbone)
+    for other in request.evaluate:
+        if found.network(other)[1] != network:
+            raise UsageError(f"backbone {other!r}: {_OTHER_BACKBONE}")
+    sources = [plugin.source_hash() for plugin in named]
     rules, params = _settings(request, classes)
-    datasets = plugins.datasets(request.plugin_folders)
-    known = [datasets.load(name)() for name in request.datasets]
-    loaded = [(dataset, dataset.load(rules.points)) for dataset in known]
+    parts = list(zip(classes, sources, params, strict=True))
+    grid = [(0, *part) for part in parts if part[0].whole]
+    grid += [(ppc, *part) for ppc in request.ppcs for part in parts if not part[0].whole]
+    loaded = [found.data(name, rules.points) for name in request.datasets]
     made = []
-    for dataset, splits in loaded:
-        data = _data_inputs(dataset, splits)
-        for ppc in request.ppcs:
+    for splits, data in loaded:
+        for ppc, method, source, values in grid:
             _check_ppc(ppc, data.name, splits)
-            for method, source, values in zip(classes, sources, params, strict=True):
-                inputs = DistillationInputs(
-                    method=method.name,
-                    params=values.model_dump(mode="json"),
-                    variation=_variation(values),
-                    source=source,
-                    data=data,
-                    ppc=ppc,
-                    iterations=rules.iterations,
-                    snapshots=list(rules.snapshots),
-                    network=network,
-                    whole=rules.whole,
-                    repetition=request.repetition,
-                )
-                made.append(Cell(method(values), splits, backbone, rules, inputs))
+            inputs = DistillationInputs(
+                method=method.name,
+                params=values.model_dump(mode="json"),
+                variation=_variation(values),
+                source=source,
+                data=data,
+                ppc=ppc,
+                iterations=rules.iterations,
+                snapshots=list(rules.snapshots),
+                network=network,
+                whole=rules.whole,
+                repetition=request.repetition,
+            )
+            made.append(Cell(method(values), splits, backbone, rules, inputs))
     return made
+
+
+_OTHER_BACKBONE = "evaluation with another backbone than the distilling one is not there yet"
+
+
+def available(*requests: Request) -> tuple[list[Request], list[Absent]]:
+    """The part of the requests that can be run here, and the cells that cannot; no data set is loaded.
+
+    Absent is what no plugin is called, what this machine lacks, and a student of another backbone. A plugin
+    that is there and broken raises UsageError later, as anything else that is wrong.
+    """
+    found = _Found(requests[0].plugin_folders)
+    possible, absent = [], []
+    for request in requests:
+        asked = request.evaluate or (request.backbone,)
+        methods = {name: _unknown(found.methods, name) for name in request.methods}
+        networks = {name: _no_student(found, name, request.backbone) for name in asked}
+        datasets = {name: _no_data(found.datasets, name) for name in request.datasets}
+        for dataset, method, network in itertools.product(datasets, methods, networks):
+            reason = methods[method] or networks[network] or datasets[dataset]
+            if not reason:
+                continue
+            whole = not methods[method] and found.methods.load(method).whole
+            absent += [
+                Absent(method, request.settings, dataset, ppc, network, request.protocol, reason)
+                for ppc in ((0,) if whole else request.ppcs)
+            ]
+        if not _unknown(found.backbones, plugins.split_backbone(request.backbone)[0]):
+            students = tuple(name for name, reason in networks.items() if not reason)
+            known = tuple(name for name, reason in methods.items() if not reason)
+            present = tuple(name for name, reason in datasets.items() if not reason) if students else ()
+            possible.append(replace(request, methods=known, datasets=present, evaluate=students))
+    return possible, absent
+
+
+def _unknown(registry: Registry[Any], name: str) -> str:
+    """Why there is no plugin of that name; empty where there is one."""
+    if name in registry.names():
+        return ""
+    label = plugins.LABELS[registry.kind]
+    return f"there is no {label} {name!r}: see 'pcbench list {registry.kind}s', add one with --plugins"
+
+
+def _no_student(found: _Found, spec: str, backbone: str) -> str:
+    """Why no student of a backbone can follow a distillation with `backbone`; empty where one can."""
+    for name in (backbone, spec):
+        unknown = _unknown(found.backbones, plugins.split_backbone(name)[0])
+        if unknown:
+            return unknown
+    return "" if found.network(spec)[1] == found.network(backbone)[1] else _OTHER_BACKBONE
+
+
+def _no_data(registry: Registry[Dataset], name: str) -> str:
+    """Why a data set cannot be loaded here; empty where it can."""
+    unknown = _unknown(registry, name)
+    if unknown:
+        return unknown
+    dataset = registry.load(name)()
+    return "" if dataset.present() else f"{name} is not on this machine: {dataset.how_to_get()}"
 
 
 def _settings(request: Request, methods: Sequence[type[Method]]) -> tuple[Protocol, list[MethodParams]]:
@@ -116,23 +251,26 @@ def _settings(request: Request, methods: Sequence[type[Method]]) -> tuple[Protoc
     if request.students is not None:
         for_protocol["students"] = str(request.students)
     rules = protocol.customised(protocol.named(request.protocol), for_protocol)
-    return rules, [_params(method, for_methods) for method in methods]
+    return rules, [_params(method, for_methods, request.origin) for method in methods]
 
 
-def _params(method: type[Method], settings: Mapping[str, str]) -> MethodParams:
+def _params(method: type[Method], settings: Mapping[str, Any], origin: str) -> MethodParams:
+    place = f"{origin}: " if origin else ""
     known = method.Params.model_fields
     for key in settings:
         if key not in known:
             near = did_you_mean(key, {*known, *protocol.SETTINGS})
+            option = place or "--set "
             raise UsageError(
-                f"--set {key}: neither method {method.name!r} nor the protocol has such a parameter. {near}"
+                f"{option}{key}: neither method {method.name!r} nor the protocol has such a parameter. {near}"
             )
     try:
         return method.Params.model_validate(dict(settings))
     except ValidationError as error:
         first = error.errors()[0]
         where = str(first["loc"][0]) if first["loc"] else "parameters"
-        raise UsageError(f"method {method.name!r}: {where}={first['input']!r}: {first['msg']}") from error
+        problem = f"method {method.name!r}: {where}={first['input']!r}: {first['msg']}"
+        raise UsageError(place + problem) from error
 
 
 def _variation(params: MethodParams) -> dict[str, object]:

@@ -105,7 +105,7 @@ class DistillationInputs(Model):
     variation: dict[str, Any]
     source: str = Hash
     data: DataInputs
-    ppc: int = Field(ge=1)
+    ppc: int = Field(ge=0)  # 0: the whole training split
     iterations: int = Field(ge=1)
     snapshots: list[int]
     network: Network

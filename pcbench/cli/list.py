@@ -19,6 +19,7 @@ class Listed(enum.StrEnum):
     backbones = "backbones"
     datasets = "datasets"
     protocols = "protocols"
+    suites = "suites"
 
 
 def list_(
@@ -26,7 +27,7 @@ def list_(
     folders: PluginFolders = None,
     as_json: AsJson = False,
 ) -> None:
-    """List methods, backbones, data sets or protocols."""
+    """List methods, backbones, data sets, protocols or suites."""
     entries = listing(kind, folders or [])
     if as_json:
         typer.echo(json.dumps(entries, indent=1))
@@ -39,7 +40,7 @@ def list_(
         "name", no_wrap=True, min_width=max((len(entry["name"]) for entry in entries), default=0)
     )
     table.add_column("summary", overflow="fold", min_width=20)
-    if kind is not Listed.protocols:
+    if kind not in (Listed.protocols, Listed.suites):
         table.add_column("origin", overflow="fold", min_width=20, style="dim")
     for entry in entries:
         reason = entry.get("error")
@@ -54,6 +55,10 @@ def listing(kind: Listed, folders: list[Path]) -> list[dict[str, Any]]:
         from pcbench.protocol import PROTOCOLS
 
         return [{"name": each.name, "summary": each.summary} for each in PROTOCOLS.values()]
+    if kind is Listed.suites:
+        from pcbench import suites
+
+        return [{"name": each.name, "summary": each.summary} for each in suites.listing()]
     from pcbench import plugins
 
     found: list[plugins.Plugin[Any]]

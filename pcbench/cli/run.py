@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +17,8 @@ from pcbench.errors import Interrupted, UsageError
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from pcbench.plan import Request
+    from pcbench.estimate import Estimate
+    from pcbench.plan import Absent, Cell, Request
     from pcbench.run import Outcome
 
 DEMONSTRATION = ("random", "sadm")
@@ -32,13 +36,26 @@ def run(
         list[str] | None, typer.Option("--ppc", help="Clouds per class, repeatable or 1,3,10. Default: 3.")
     ] = None,
     backbone: Annotated[
-        str,
-        typer.Option("--backbone", "-b", help="Network, with its preset if not the first: NAME[:PRESET]."),
-    ] = "pointnet",
+        str | None,
+        typer.Option("--backbone", "-b", help="Network: NAME[:PRESET]. Default: pointnet, its first preset."),
+    ] = None,
     protocol: Annotated[
         str | None,
-        typer.Option("--protocol", "-p", help="Default: paper; quick where no data set is named."),
+        typer.Option(
+            "--protocol", "-p", help="Default: the suite's; else paper, or quick where no data set is named."
+        ),
     ] = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            "--suite",
+            help="The cells of a table, 'pcbench list suites', or FILE.toml; the options "
+            "above choose a part of it.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the cells, their states and estimated times; do nothing.")
+    ] = False,
     seeds: Annotated[
         int | None, typer.Option("--seeds", help="Students per snapshot, instead of the protocol's.")
     ] = None,
@@ -57,29 +74,66 @@ def run(
     Without options: the demonstration, random selection and SADM on the embedded data set, in about a minute.
     A cell that is finished already is shown, not computed again.
     """
-    from pcbench.plan import Request
+    from pcbench import plan
 
-    request = Request(
-        methods=tuple(_words(method) or DEMONSTRATION),
-        datasets=tuple(_words(dataset) or ["shapes10"]),
-        ppcs=tuple(_numbers(_words(ppc) or ["3"])),
-        backbone=backbone,
-        protocol=protocol or ("paper" if dataset else "quick"),
+    common = plan.Request(
+        methods=tuple(_words(method)),
+        datasets=tuple(_words(dataset)),
+        ppcs=tuple(_numbers(_words(ppc))),
+        backbone=backbone or "",
+        protocol=protocol or "",
         students=seeds,
         repetition=repetition,
         settings=_pairs(set_ or ()),
         plugin_folders=tuple(plugins or ()),
     )
+    absent: list[Absent] = []
+    if suite is None:
+        requests = [_with_defaults(common)]
+    else:
+        requests, absent = plan.available(*_of_suite(suite, common))
+    if dry_run:
+        _print_plan(plan.cells(*requests), absent, device, out, as_json)
+        return
     try:
-        outcomes = _execute(request, device, out)
+        outcomes = _execute(requests, device, out)
     except KeyboardInterrupt as stop:
         raise Interrupted("interrupted; what is finished is kept, run the same command to go on") from stop
     if as_json:
-        _print_json(outcomes)
+        _print_json(outcomes, absent)
     else:
         _print_table(outcomes, out)
+        _print_absent(absent)
     if any(outcome.problem for outcome in outcomes):
         raise typer.Exit(1)
+
+
+def _with_defaults(asked: Request) -> Request:
+    return replace(
+        asked,
+        methods=asked.methods or DEMONSTRATION,
+        datasets=asked.datasets or ("shapes10",),
+        ppcs=asked.ppcs or (3,),
+        backbone=asked.backbone or "pointnet",
+        protocol=asked.protocol or ("paper" if asked.datasets else "quick"),
+    )
+
+
+def _of_suite(name: str, asked: Request) -> list[Request]:
+    """The requests of a suite, or of the part of it that the options choose."""
+    from pcbench import plan, suites
+
+    if asked.settings:
+        key = next(iter(asked.settings))
+        raise UsageError(f"--set {key}: a suite fixes its parameters; copy its file and give it to --suite")
+    if asked.backbone:
+        raise UsageError(
+            f"--backbone {asked.backbone}: a suite fixes its networks; copy its file to change them"
+        )
+    path = suites.find(name)
+    whole = suites.read(path)
+    part = whole.narrowed(asked.methods, asked.datasets, asked.ppcs)
+    return plan.of_suite(part, path, replace(asked, protocol=asked.protocol or whole.protocol))
 
 
 def _words(values: Sequence[str] | None) -> list[str]:
@@ -103,7 +157,7 @@ def _pairs(settings: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _execute(request: Request, device: str, out: Path) -> list[Outcome]:
+def _execute(requests: Sequence[Request], device: str, out: Path) -> list[Outcome]:
     import signal
 
     from rich.text import Text
@@ -115,12 +169,13 @@ def _execute(request: Request, device: str, out: Path) -> list[Outcome]:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     chosen = machine.choose_device(device)
     machine.keep_pages()
-    planned = cells(request)
+    planned = cells(*requests)
     outcomes = []
     with progress_bars() as progress:
         for number, cell in enumerate(planned, 1):
             inputs = cell.inputs
-            title = f"[{number}/{len(planned)}] {inputs.method} {inputs.data.name} PPC {inputs.ppc}"
+            method = _method(inputs.method, inputs.variation)
+            title = f"[{number}/{len(planned)}] {method} {inputs.data.name} PPC {_ppc(inputs.ppc)}"
             bars = _Bars(progress, title)
             outcome = execute(cell, out, chosen, bars)
             bars.remove()
@@ -128,6 +183,14 @@ def _execute(request: Request, device: str, out: Path) -> list[Outcome]:
             line = Text(f"{title}: {_summary(outcome)}")
             progress.console.print(line, soft_wrap=True)
     return outcomes
+
+
+def _method(name: str, variation: Mapping[str, Any]) -> str:
+    return " ".join([name, *(f"{key}={str(value).lower()}" for key, value in variation.items())])
+
+
+def _ppc(ppc: int) -> str:
+    return str(ppc) if ppc else "whole"
 
 
 class _Bars:
@@ -153,10 +216,8 @@ def _summary(outcome: Outcome) -> str:
     return f"{'finished already' if outcome.reused else 'done'}, in {outcome.run.folder}"
 
 
-def _print_json(outcomes: Sequence[Outcome]) -> None:
-    import json
-
-    records = [
+def _print_json(outcomes: Sequence[Outcome], absent: Sequence[Absent]) -> None:
+    records: list[dict[str, Any]] = [
         {
             "folder": str(outcome.run.folder),
             "reused": outcome.reused,
@@ -166,7 +227,98 @@ def _print_json(outcomes: Sequence[Outcome]) -> None:
         }
         for outcome in outcomes
     ]
+    records += [{"absent": asdict(each)} for each in absent]
     typer.echo(json.dumps(records, indent=1))
+
+
+def _print_absent(absent: Sequence[Absent]) -> None:
+    """Each reason once, with the number of cells."""
+    for reason, count in Counter(each.reason for each in absent).items():
+        typer.echo(f"Absent, {count} {_cells(count)}: {reason}")
+
+
+def _cells(count: int) -> str:
+    return "cell" if count == 1 else "cells"
+
+
+def _print_plan(
+    cells: Sequence[Cell], absent: Sequence[Absent], device: str, out: Path, as_json: bool
+) -> None:
+    from pcbench import machine
+    from pcbench.estimate import estimate
+    from pcbench.records import read_runs
+
+    hardware = machine.hardware(machine.choose_device(device))
+    runs, _ = read_runs(out)
+    rows = [_planned(cell, estimate(cell, runs, hardware)) for cell in cells]
+    rows += [_not_planned(each) for each in absent]
+    known = sum(row["seconds"] or 0.0 for row in rows)
+    unknown = sum(row["state"] != "absent" and row["seconds"] is None for row in rows)
+    if as_json:
+        typer.echo(json.dumps({"cells": rows, "seconds": known, "unknown": unknown}, indent=1))
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    from pcbench.report.render import duration
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("method", "data set", "PPC", "protocol", "network", "state", "estimate"):
+        right = name in ("PPC", "estimate")
+        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+    table.add_column("estimated from", overflow="fold", min_width=20, style="dim")
+    for row in rows:
+        time = {"absent": "", "finished": ""}.get(row["state"])
+        if time is None:
+            time = "unknown" if row["seconds"] is None else duration(row["seconds"])
+        table.add_row(
+            Text(_method(row["method"], row["variation"])),
+            Text(row["dataset"]),
+            _ppc(row["ppc"]),
+            Text(row["protocol"]),
+            Text(row["network"]),
+            row["state"],
+            time,
+            Text(", ".join(row["based_on"])),
+        )
+    show(table)
+    _print_absent(absent)
+    states = Counter(row["state"] for row in rows)
+    counts = ", ".join(f"{count} {state}" for state, count in states.items())
+    times = [duration(known)] if known else []
+    times += [f"unknown for {unknown} {_cells(unknown)}"] if unknown else []
+    still = " and ".join(times) or "nothing to do"
+    typer.echo(f"{len(rows)} {_cells(len(rows))}: {counts}. Estimated time: {still}.")
+
+
+def _planned(cell: Cell, cost: Estimate) -> dict[str, Any]:
+    return {
+        "method": cell.inputs.method,
+        "variation": cell.inputs.variation,
+        "dataset": cell.inputs.data.name,
+        "ppc": cell.inputs.ppc,
+        "protocol": cell.protocol.label,
+        "network": cell.inputs.network.label,
+        "state": cost.state,
+        "reason": "",
+        "seconds": cost.seconds,
+        "based_on": list(cost.based_on),
+    }
+
+
+def _not_planned(absent: Absent) -> dict[str, Any]:
+    return {
+        "method": absent.method,
+        "variation": dict(absent.settings),
+        "dataset": absent.dataset,
+        "ppc": absent.ppc,
+        "protocol": absent.protocol,
+        "network": absent.network,
+        "state": "absent",
+        "reason": absent.reason,
+        "seconds": None,
+        "based_on": [],
+    }
 
 
 def _print_table(outcomes: Sequence[Outcome], out: Path) -> None:
@@ -191,10 +343,10 @@ def _print_table(outcomes: Sequence[Outcome], out: Path) -> None:
         for record in outcome.run.evaluations:
             for entry, scores in zip(outcome.run.distillation.snapshots, record.snapshots, strict=True):
                 row = (
-                    inputs.method,
+                    _method(inputs.method, inputs.variation),
                     inputs.data.name,
                     record.inputs.protocol.name,
-                    inputs.ppc,
+                    _ppc(inputs.ppc),
                     scores.iteration,
                     score(Score.of(scores.oa)),
                     score(Score.of(scores.macc)),
