@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pcbench import machine, students
+from pcbench import guard, machine, students
 from pcbench.api import Backbone, MakeTensors, PointClouds, Snapshot, Task
 from pcbench.artifacts import FILE, load_snapshots, save_snapshots
 from pcbench.cache import TensorCache
@@ -38,10 +38,6 @@ TRACEBACK = "traceback.txt"
 
 Report = Callable[[str, int, int], None]
 """Called with what is being done, the steps done and the steps in all."""
-
-
-class MethodFault(PcbenchError):
-    """A method broke its contract."""
 
 
 @dataclass(frozen=True)
@@ -161,8 +157,8 @@ def _distil(cell: Cell, folder: Path, device: torch.device, report: Report) -> D
 def _follow(cell: Cell, device: torch.device, report: Report, reached: _Reached) -> None:
     """Run the method and keep its checked snapshots; the clock runs only while the method does."""
     iterations = cell.inputs.iterations
-    train = cell.splits.train.to(device)
-    trained = _Trained(cell, train, device, report)
+    train = _own_copy(cell.splits.train, device)
+    trained = _Trained(cell, _own_copy(cell.splits.train, device), device, report)
     backbone, preset = cell.backbone, cell.inputs.network.preset
 
     def network(generator: torch.Generator) -> Backbone:
@@ -181,14 +177,14 @@ def _follow(cell: Cell, device: torch.device, report: Report, reached: _Reached)
         report=lambda done: report("distil", done, iterations),
     )
     report("distil", 0, iterations)
-    source = cell.method.distill(task)
+    source = guard.watched(cell.method, task)
     while True:
         start = machine.now(device)
         snapshot = next(source, None)
         reached.seconds += machine.now(device) - start + trained.cache.owed()
         if snapshot is None:
             break
-        snapshot = _checked(snapshot, task, reached.snapshots)
+        snapshot = guard.checked(cell.method, snapshot, task, reached.snapshots)
         reached.snapshots.append(snapshot)
         reached.entries.append(
             SnapshotEntry(
@@ -197,31 +193,14 @@ def _follow(cell: Cell, device: torch.device, report: Report, reached: _Reached)
                 clouds=snapshot.clouds.content_hash(),
             )
         )
-    given = [snapshot.iteration for snapshot in reached.snapshots]
-    if given not in ([0], list(task.snapshots)):
-        raise MethodFault(
-            f"the method gave snapshots {given}; asked for were {list(task.snapshots)}, or 0 alone"
-        )
+    guard.check_complete(cell.method, reached.snapshots, task)
     report("distil", iterations, iterations)
 
 
-def _checked(snapshot: Snapshot, task: Task, earlier: list[Snapshot]) -> Snapshot:
-    """The snapshot on the CPU, ordered by class; MethodFault where it is not what the contract asks for."""
-    clouds = snapshot.clouds
-    here = f"snapshot {snapshot.iteration}"
-    if snapshot.iteration not in task.snapshots or any(s.iteration >= snapshot.iteration for s in earlier):
-        raise MethodFault(f"{here} was not asked for, or came out of order")
-    if clouds.class_names != task.train.class_names:
-        raise MethodFault(f"{here} has other classes than the training clouds")
-    if clouds.points_per_cloud != task.train.points_per_cloud:
-        raise MethodFault(
-            f"{here} has {clouds.points_per_cloud} points a cloud instead of {task.train.points_per_cloud}"
-        )
-    counts = clouds.counts().tolist()
-    if any(count != task.ppc for count in counts):
-        raise MethodFault(f"{here} has {counts} clouds per class instead of {task.ppc} of each")
-    order = torch.argsort(clouds.labels, stable=True)
-    return Snapshot(snapshot.iteration, clouds.select(order).to("cpu"))
+def _own_copy(clouds: PointClouds, device: torch.device) -> PointClouds:
+    """The clouds in memory of their own: no view of another split, and no other's to change."""
+    points, labels = (tensor.detach().to(device, copy=True) for tensor in (clouds.points, clouds.labels))
+    return PointClouds(points, labels, clouds.class_names)
 
 
 class _Trained:
@@ -238,6 +217,7 @@ class _Trained:
         }
         self.cache = TensorCache(common, device)
 
+    @guard.suspended()
     def network(self) -> Backbone:
         """The backbone trained on the whole training split by the protocol's recipe, frozen."""
         recipe = self.inputs.whole
@@ -246,10 +226,15 @@ class _Trained:
         network.load_state_dict(state)
         return network.to(self.device).eval().requires_grad_(False)
 
+    @guard.suspended()
     def tensors(self, inputs: Mapping[str, Any], make: MakeTensors) -> dict[str, Tensor]:
         """Tensors that the method makes itself, kept under its source and these inputs."""
         own = {"method": self.inputs.method, "source": self.inputs.source, "inputs": dict(inputs)}
-        return self.cache.get(own, lambda: make(self.streams, partial(self.report, "prepare")))
+        return self.cache.get(own, partial(self._made, make))
+
+    @guard.resumed()
+    def _made(self, make: MakeTensors) -> Mapping[str, Tensor]:
+        return make(self.streams, partial(self.report, "prepare"))
 
     def _build(self, generator: torch.Generator) -> Backbone:
         return self.backbone.build(self.train.classes, self.inputs.network.preset, generator)

@@ -1,0 +1,219 @@
+"""Holds a method to its contract: what it may not open while it works, and what its snapshots must be.
+
+The guard is against mistakes and shortcuts. It refuses to load a data set, to open an HDF5 file, and to open
+a file of the data store or the cache through Python. It cannot stop hostile code: a method that generates or
+copies test clouds by other means, reads files of other formats elsewhere, calls C libraries, starts a process
+or walks up the call stack sees what this process may see. Results of strangers' methods need a reader.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from functools import cache, wraps
+from typing import Any
+
+import h5py
+import torch
+
+from pcbench.api import Dataset, Method, PointClouds, Snapshot, Task
+from pcbench.datasets.store import cache_root, data_root
+from pcbench.errors import PcbenchError
+
+CODE = (".py", ".pyc")
+
+
+class MethodFault(PcbenchError):
+    """A method broke its contract."""
+
+
+class Trespass(MethodFault):
+    """A method reached for more than its task gives it."""
+
+
+@dataclass
+class _Watch:
+    """The method at work, the folders closed to it, and what it was refused first.
+
+    active: off while the runner itself serves the method.
+    """
+
+    method: str
+    closed: tuple[str, ...]
+    active: bool = True
+    refused: Trespass | None = None
+
+    def refuse(self, deed: str) -> None:
+        if self.active:
+            fault = Trespass(f"method {self.method!r} {deed}: a method sees the training clouds alone")
+            self.refused = self.refused or fault
+            raise fault
+
+
+# One for the whole process, so that threads which a method starts are held to it as well.
+_watch: _Watch | None = None
+
+
+@contextmanager
+def guarded(method: str) -> Iterator[None]:
+    """While the block runs, no data set is loaded and no file of the data store or the cache is opened.
+
+    Raises Trespass for an attempt, also for one whose error the method kept to itself.
+    """
+    global _watch
+    _listen()
+    closed = tuple(os.path.realpath(root) for root in (data_root(), cache_root()))
+    before, _watch = _watch, _Watch(method, closed)
+    refused = _watch
+    try:
+        with _entrances_watched():
+            yield
+    except Exception as error:
+        if refused.refused is None or error is refused.refused:
+            raise
+        raise refused.refused from error
+    finally:
+        _watch = before
+    if refused.refused is not None:
+        raise refused.refused
+
+
+@contextmanager
+def suspended() -> Iterator[None]:
+    """Within `guarded`: the runner serves the method, and may open what it needs."""
+    with _switched(False):
+        yield
+
+
+@contextmanager
+def resumed() -> Iterator[None]:
+    """Within `suspended`: the method's own code is called, and is held to its contract again."""
+    with _switched(True):
+        yield
+
+
+@contextmanager
+def _switched(active: bool) -> Iterator[None]:
+    watch = _watch
+    if watch is None:
+        yield
+        return
+    before, watch.active = watch.active, active
+    try:
+        yield
+    finally:
+        watch.active = before
+
+
+@contextmanager
+def _entrances_watched() -> Iterator[None]:
+    """For the length of the block, `load` of every data set and the opening of HDF5 files ask first.
+
+    HDF5 files are opened in C, where no audit event tells of them.
+    """
+    with ExitStack() as stack:
+        for dataset in _subclasses(Dataset):
+            if "load" in vars(dataset):
+                stack.enter_context(_asking(dataset, "load", _loading))
+        stack.enter_context(_asking(h5py.h5f, "open", _opening))
+        yield
+
+
+def _loading(dataset: Dataset, *_: Any, **__: Any) -> str:
+    return f"loaded data set {dataset.name!r}"
+
+
+def _opening(path: str | bytes, *_: Any, **__: Any) -> str:
+    return f"opened {os.fsdecode(path)}"
+
+
+@contextmanager
+def _asking(owner: Any, name: str, deed: Callable[..., str]) -> Iterator[None]:
+    original = getattr(owner, name)
+
+    @wraps(original)
+    def ask(*arguments: Any, **named: Any) -> Any:
+        if _watch is not None:
+            _watch.refuse(deed(*arguments, **named))
+        return original(*arguments, **named)
+
+    setattr(owner, name, ask)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+def _subclasses(owner: type) -> set[type]:
+    below: set[type] = set(owner.__subclasses__())
+    return below.union(*(_subclasses(each) for each in below))
+
+
+@cache
+def _listen() -> None:
+    """Hear of every file that Python opens. A hook cannot be taken away again; without a watch it is idle."""
+    sys.addaudithook(_heard)
+
+
+def _heard(event: str, arguments: tuple[Any, ...]) -> None:
+    if event != "open" or _watch is None or not isinstance(arguments[0], str | bytes | os.PathLike):
+        return
+    path = os.path.realpath(os.fsdecode(arguments[0]))
+    if not path.endswith(CODE) and any(path.startswith(root + os.sep) for root in _watch.closed):
+        _watch.refuse(f"opened {path}")
+
+
+def watched(method: Method, task: Task) -> Iterator[Snapshot]:
+    """What the method yields, unchecked. All of its work happens within `next`, and under the guard."""
+
+    def work() -> Generator[Snapshot, None, None]:
+        yield from method.distill(task)
+
+    with closing(work()) as source:
+        end = object()
+        while True:
+            with guarded(method.name):
+                snapshot = next(source, end)
+            if snapshot is end:
+                return
+            if not isinstance(snapshot, Snapshot) or not isinstance(snapshot.clouds, PointClouds):
+                raise MethodFault(
+                    f"the method gave a {type(snapshot).__name__} instead of a Snapshot of clouds"
+                )
+            yield snapshot
+
+
+def checked(method: Method, snapshot: Snapshot, task: Task, earlier: Sequence[Snapshot]) -> Snapshot:
+    """The snapshot on the CPU, ordered by class; MethodFault where it is not what the contract asks for."""
+    clouds = snapshot.clouds
+    here = f"snapshot {snapshot.iteration}"
+    if snapshot.iteration not in task.snapshots or any(s.iteration >= snapshot.iteration for s in earlier):
+        raise MethodFault(f"{here} was not asked for, or came out of order")
+    if clouds.class_names != task.train.class_names:
+        raise MethodFault(f"{here} has other classes than the training clouds")
+    if clouds.points_per_cloud != task.train.points_per_cloud:
+        raise MethodFault(
+            f"{here} has {clouds.points_per_cloud} points a cloud instead of {task.train.points_per_cloud}"
+        )
+    counts = clouds.counts().tolist()
+    if method.whole:
+        if clouds.content_hash() != task.train.content_hash():
+            raise MethodFault(f"{here} is not the training split, which a method with whole = True gives")
+    elif any(count != task.ppc for count in counts):
+        raise MethodFault(f"{here} has {counts} clouds per class instead of {task.ppc} of each")
+    order = torch.argsort(clouds.labels, stable=True)
+    return Snapshot(snapshot.iteration, clouds.select(order).to("cpu"))
+
+
+def check_complete(method: Method, given: Sequence[Snapshot], task: Task) -> None:
+    """MethodFault unless the snapshots are all that were asked for, or the one at 0 alone."""
+    iterations = [snapshot.iteration for snapshot in given]
+    if method.whole and iterations != [0]:
+        raise MethodFault(f"the method gave snapshots {iterations}; one with whole = True gives 0 alone")
+    if iterations not in ([0], list(task.snapshots)):
+        raise MethodFault(
+            f"the method gave snapshots {iterations}; asked for were {list(task.snapshots)}, or 0 alone"
+        )
