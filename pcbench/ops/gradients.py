@@ -1,0 +1,89 @@
+"""Distances between the weight gradients of real and synthetic clouds, for all classes of a chunk at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pcbench.ops.layers import stack
+
+Metric = Literal["ours", "mse", "cos"]
+EPSILON = 1e-6
+
+CHUNK_POINTS = 1 << 17
+"""Points whose features are kept for a gradient: 512 MiB for a float32 layer of 1024 channels."""
+CHUNK_WEIGHTS = 1 << 24
+"""Weights, one copy a class, that are worked on at once: 64 MiB in float32, and as much for each gradient."""
+
+
+def one_minus_cosine(a: Tensor, b: Tensor) -> Tensor:
+    """1 - a·b / (‖a‖‖b‖ + 1e-6) along the last axis, (..., F) -> (...); 1 where either is zero."""
+    norms: Tensor = torch.linalg.vector_norm(a, dim=-1) * torch.linalg.vector_norm(b, dim=-1)
+    return 1 - (a * b).sum(-1) / (norms + EPSILON)
+
+
+def gradient_distance(real: Sequence[Tensor], synthetic: Sequence[Tensor], metric: Metric) -> Tensor:
+    """The distance of every class's gradients, (K,), from one tensor (K, ...) a parameter and side.
+
+    `ours`: Σ over weights Σ over output rows of 1 - cosine; biases and norms, one number an output, do not
+    count (Zhao, Mopuri, Bilen 2021). `mse`: the squared difference, summed. `cos`: 1 - cosine of all
+    gradients as one vector.
+    """
+    if metric == "ours":
+        pairs = [(r, s) for r, s in zip(real, synthetic, strict=True) if r.dim() > 2]
+        return torch.stack([one_minus_cosine(r.flatten(2), s.flatten(2)).sum(1) for r, s in pairs]).sum(0)
+    r, s = (torch.cat([gradient.flatten(1) for gradient in side], 1) for side in (real, synthetic))
+    return (r - s).square().sum(1) if metric == "mse" else one_minus_cosine(r, s)
+
+
+def differentiable_copies(network: nn.Module, count: int, metric: Metric) -> nn.Module:
+    """A frozen network stacked `count` times; only what the metric compares requires a gradient."""
+    copies = stack([network] * count).eval()
+    for parameter in copies.parameters():
+        parameter.requires_grad_(metric != "ours" or parameter.dim() > 2)
+    return copies
+
+
+def class_gradients(
+    copies: nn.Module, clouds: Tensor, labels: Tensor, create_graph: bool = False
+) -> tuple[Tensor, ...]:
+    """The gradients of every class's mean cross-entropy, one (k, ...) per parameter that requires one.
+
+    copies: one network stacked k times, so that a copy has the gradients of one class alone. clouds: (k, n,
+    N, 3). labels: (k,). create_graph: so that the gradients can be differentiated by the clouds.
+    """
+    weights = [parameter for parameter in copies.parameters() if parameter.requires_grad]
+    count = clouds.shape[1]
+    logits = copies(clouds).flatten(0, 1)
+    loss = F.cross_entropy(logits, labels.repeat_interleave(count), reduction="sum") / count
+    return torch.autograd.grad(loss, weights, create_graph=create_graph)
+
+
+def match_gradients(
+    network: nn.Module, real: Tensor, synthetic: Tensor, metric: Metric = "ours"
+) -> tuple[Tensor, Tensor]:
+    """The distance of every class, (K,), and the gradient of their sum by the synthetic clouds, (K, m, N, 3).
+
+    real: (K, n, N, 3), with class k's clouds at k; the distance is that of `gradient_distance` between the
+    network's gradients on them and on synthetic: (K, m, N, 3). The network is taken in evaluation mode and
+    left as it is. Classes do not depend on one another, and a chunk of them, bounded by CHUNK_POINTS and
+    CHUNK_WEIGHTS, is worked on at a time.
+    """
+    points = (real.shape[1] + synthetic.shape[1]) * real.shape[2]
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    size = max(1, min(CHUNK_POINTS // points, CHUNK_WEIGHTS // weights))
+    labels = torch.arange(len(real), device=real.device).split(size)
+    copies = {count: differentiable_copies(network, count, metric) for count in set(map(len, labels))}
+    losses, gradients = [], []
+    for own, theirs, label in zip(synthetic.split(size), real.split(size), labels, strict=True):
+        clouds = own.detach().requires_grad_()
+        target = class_gradients(copies[len(label)], theirs, label)
+        found = class_gradients(copies[len(label)], clouds, label, create_graph=True)
+        value = gradient_distance(target, found, metric)
+        gradients.append(torch.autograd.grad(value.sum(), clouds)[0])
+        losses.append(value.detach())
+    return torch.cat(losses), torch.cat(gradients)
