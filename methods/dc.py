@@ -1,0 +1,111 @@
+"""Gradient matching: the network learns alike from real and from synthetic clouds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+
+from pcbench.api import Backbone, Method, MethodParams, PointClouds, Snapshot, Task, param
+from pcbench.ops.batches import RealBatches
+from pcbench.ops.coreset import Initialisation, initial_clouds
+from pcbench.ops.gradients import Metric, match_gradients
+from pcbench.ops.layers import adapt_batch_norm, set_dropout
+
+LOOPS = {1: (1, 1), 3: (5, 1), 5: (5, 1), 10: (5, 1), 20: (20, 25), 50: (50, 10)}
+"""Outer and inner loops by PPC (authors' later code); a PPC in between has those of the next smaller one."""
+
+
+class DC(Method):
+    """Dataset condensation: matching weight gradients class by class (Zhao, Mopuri, Bilen 2021)."""
+
+    name = "dc"
+
+    class Params(MethodParams):
+        metric: Metric = param(
+            "ours",
+            "distance of gradients: cosine by output row, mse, or one cosine",
+            source="DC's public code",
+        )
+        init: Initialisation = param("random", "what the synthetic clouds start from", source="paper")
+        lr: float = param(
+            0.01, "learning rate of the points", source="proposed; candidates 0.01, 0.1, 1", gt=0
+        )
+        momentum: float = param(0.5, "momentum of the points", source="authors' code", ge=0, lt=1)
+        real_batch: int = param(
+            8, "real clouds per class and outer step", unit="clouds", source="paper", ge=1
+        )
+        bn_batch: int = param(
+            8, "real clouds per class that set the batch norm", unit="clouds", source="authors' code", ge=1
+        )
+        bn_momentum: float = param(
+            0.1, "share of the batch in the running statistics", source="authors' code", gt=0, le=1
+        )
+        outer: int | None = param(
+            None,
+            "steps of the points per iteration; none: by PPC",
+            unit="steps",
+            source="authors' later code",
+            ge=1,
+        )
+        inner: int | None = param(
+            None,
+            "epochs of the network between two steps; none: by PPC",
+            unit="epochs",
+            source="authors' later code",
+            ge=1,
+        )
+        inner_lr: float = param(
+            0.01, "learning rate of the network between steps", source="DC's public code", gt=0
+        )
+        inner_batch: int = param(
+            8, "synthetic clouds per update of the network", unit="clouds", source="authors' later code", ge=1
+        )
+
+    def distill(self, task: Task) -> Iterator[Snapshot]:
+        p = self.params
+        outer, inner = self.loops(task.ppc)
+        start = initial_clouds(p.init, task.train, task.ppc, task.streams, task.trained_network)
+        points = start.points.clone().requires_grad_()
+        optimiser = torch.optim.SGD([points], p.lr, p.momentum)
+        batches = RealBatches(task.train, task.streams)
+
+        def snapshot(iteration: int) -> Snapshot:
+            return Snapshot(iteration, PointClouds(points.detach().clone(), start.labels, start.class_names))
+
+        if 0 in task.snapshots:
+            yield snapshot(0)
+        for iteration in task.steps():
+            network = task.network(task.streams.stream("network", iteration=iteration))
+            set_dropout(network, [task.streams.stream("dropout", iteration=iteration)])
+            order = task.streams.stream("order", iteration=iteration)
+            for step in range(1, outer + 1):
+                draw = (iteration - 1) * outer + step
+                real = batches.draw("bn_batch", draw, p.bn_batch).flatten(0, 1)
+                adapt_batch_norm(network, real, p.bn_momentum)
+                real = batches.draw("real_batch", draw, p.real_batch)
+                synthetic = points.detach().unflatten(0, (-1, task.ppc))
+                _, gradient = match_gradients(network, real, synthetic, p.metric)
+                points.grad = gradient.flatten(0, 1)
+                optimiser.step()
+                if step < outer:
+                    self.train(network, snapshot(iteration).clouds, inner, order)
+            if iteration in task.snapshots:
+                yield snapshot(iteration)
+
+    def loops(self, ppc: int) -> tuple[int, int]:
+        """Outer and inner loops: as asked for, else those of LOOPS."""
+        outer, inner = LOOPS[max(known for known in LOOPS if known <= ppc)]
+        return self.params.outer or outer, self.params.inner or inner
+
+    def train(self, network: Backbone, clouds: PointClouds, epochs: int, order: torch.Generator) -> None:
+        """Train the network on all clouds by plain SGD, shuffled in each epoch by `order`."""
+        network.train()
+        optimiser = torch.optim.SGD(network.parameters(), self.params.inner_lr)
+        for _ in range(epochs):
+            shuffled = torch.randperm(len(clouds), generator=order).to(clouds.points.device)
+            for batch in shuffled.split(self.params.inner_batch):
+                optimiser.zero_grad(set_to_none=True)
+                F.cross_entropy(network(clouds.points[batch]), clouds.labels[batch]).backward()
+                optimiser.step()
