@@ -16,6 +16,7 @@ from pcbench.plan import Cell, Request
 from pcbench.plugins import Registry
 from pcbench.protocol import LITE, PAPER
 from pcbench.records import SnapshotEntry
+from pcbench.suites import Row, Suite
 
 METHODS = """
 from pcbench.api import Method, MethodParams, Snapshot, param
@@ -44,6 +45,12 @@ class Bare(Method):
 
     def distill(self, task):
         yield Snapshot(0, task.train)
+
+class Everything(Bare):
+    '''The whole training split.'''
+
+    name = "everything"
+    whole = True
 """
 
 DATASETS = """
@@ -81,6 +88,31 @@ class Gap(Three):
 
     name = "gap"
     counts = (4, 0, 5)
+
+class Counted(Three):
+    '''It can be loaded once.'''
+
+    name = "counted"
+    loads = []
+
+    def load(self, points):
+        assert not self.loads
+        self.loads.append(points)
+        return super().load(points)
+
+class Away(Three):
+    '''It is somewhere else.'''
+
+    name = "away"
+
+    def present(self):
+        return False
+
+    def how_to_get(self):
+        return "Walk there."
+
+    def load(self, points):
+        raise AssertionError
 """
 
 
@@ -323,3 +355,126 @@ def test_the_smallest_class_can_be_used_up(cells):
 def test_a_class_without_a_training_cloud_is_bad_data(cells):
     with pytest.raises(DataError, match="gap: class 'b' has no training cloud"):
         cells(datasets=("gap",))
+
+
+# Several requests, and the part of them that can be run here
+
+
+def test_a_method_that_gives_everything_has_one_cell_a_data_set(cells):
+    made = cells(methods=("everything", "first"), datasets=("three", "four"), ppcs=(1, 2))
+    assert [(c.inputs.data.name, c.inputs.method, c.inputs.ppc) for c in made] == [
+        (dataset, method, ppc)
+        for dataset in ("three", "four")
+        for method, ppc in (("everything", 0), ("first", 1), ("first", 2))
+    ]
+    assert cells(methods=("everything",), ppcs=(100,))[0].inputs.ppc == 0
+
+
+@pytest.mark.usefixtures("own_datasets")
+def test_a_data_set_is_loaded_once_for_all_requests(folder):
+    one = request(folder, datasets=("counted",))
+    made = plan.cells(one, replace(one, ppcs=(2,)), replace(one, methods=("last",)))
+    assert [cell.inputs.data.name for cell in made] == ["counted"] * 3
+    assert made[0].splits is made[1].splits is made[2].splits
+
+
+@pytest.mark.usefixtures("own_datasets")
+def test_the_same_inputs_are_one_cell(folder):
+    one = request(folder)
+    named = replace(one, settings={"points": 8, "lr": 10, "rounds": 3})
+    other_students = replace(one, students=4)
+    made = plan.cells(one, replace(one, ppcs=(1, 2)), named, other_students)
+    assert [(cell.inputs.ppc, cell.protocol.students) for cell in made] == [(1, 5), (2, 5), (1, 4)]
+    assert plan.cells() == []
+
+
+@pytest.mark.usefixtures("own_datasets")
+def test_a_suites_rows_become_requests(folder):
+    suite = Suite(
+        name="mine",
+        summary="rows",
+        protocol="paper",
+        datasets=("three",),
+        ppc=(1, 2),
+        rows=(Row(methods=("first", "last")), Row(methods=("first",), params={"rounds": 5})),
+    )
+    made = plan.cells(*plan.of_suite(suite, Path("mine.toml"), request(folder)))
+    assert [(c.inputs.method, c.inputs.ppc, c.inputs.variation) for c in made] == [
+        ("first", 1, {}),
+        ("last", 1, {}),
+        ("first", 2, {}),
+        ("last", 2, {}),
+        ("first", 1, {"rounds": 5}),
+        ("first", 2, {"rounds": 5}),
+    ]
+    assert {cell.protocol.base for cell in made} == {"lite"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"round": 4}, r"^mine\.toml: row 2: round: neither method 'first' .*Did you mean rounds"),
+        ({"rounds": 0}, r"^mine\.toml: row 2: method 'first': rounds=0: Input should be greater"),
+        ({"rounds": 1.5}, r"^mine\.toml: row 2: method 'first': rounds=1\.5: "),
+    ],
+)
+def test_a_wrong_parameter_of_a_suite_names_its_file(cells, settings, words):
+    with pytest.raises(UsageError, match=words):
+        cells(settings=settings, origin="mine.toml: row 2")
+
+
+@pytest.mark.usefixtures("own_datasets")
+def test_what_is_not_here_is_left_out_with_the_reason(folder):
+    asked = request(folder, methods=("first", "dcc"), datasets=("three", "away", "sevn"), ppcs=(1, 2))
+    (possible,), absent = plan.available(asked)
+    assert (possible.methods, possible.datasets) == (("first",), ("three",))
+    assert len(plan.cells(possible)) == 2
+    reasons = {(each.method, each.dataset): each.reason for each in absent}
+    assert len(absent) == 2 * len(reasons) == 2 * 5
+    assert "there is no method 'dcc': see 'pcbench list methods'" in reasons["dcc", "three"]
+    assert reasons["first", "away"] == "away is not on this machine: Walk there."
+    assert "there is no data set 'sevn': see 'pcbench list datasets'" in reasons["first", "sevn"]
+    assert ("first", "three") not in reasons
+
+
+@pytest.mark.usefixtures("own_datasets")
+def test_an_absent_data_set_is_absent_once_for_a_method_that_gives_everything(folder):
+    _, absent = plan.available(request(folder, methods=("everything",), datasets=("away",), ppcs=(1, 2)))
+    assert [each.ppc for each in absent] == [0]
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "absent", "cells"),
+    [
+        ((), [], 1),
+        (("pointnet",), [], 1),
+        (("pointnet:paper", "pointnet2"), [("pointnet2", "there is no backbone 'pointnet2'")], 1),
+        (("pointnet:canonical",), [("pointnet:canonical", "is not there yet")], 0),
+        (("dgcnn9",), [("dgcnn9", "there is no backbone 'dgcnn9'")], 0),
+    ],
+)
+@pytest.mark.usefixtures("own_datasets")
+def test_students_of_another_backbone_are_absent(folder, evaluate, absent, cells):
+    possible, left = plan.available(request(folder, evaluate=evaluate))
+    assert len(plan.cells(*possible)) == cells
+    assert [each.network for each in left] == [network for network, _ in absent]
+    assert all(words in each.reason for each, (_, words) in zip(left, absent, strict=True))
+
+
+@pytest.mark.usefixtures("own_datasets")
+def test_an_unknown_distilling_backbone_leaves_nothing(folder):
+    possible, absent = plan.available(request(folder, backbone="dgcnn9", evaluate=("pointnet",)))
+    assert possible == []
+    assert ["there is no backbone 'dgcnn9'" in each.reason for each in absent] == [True]
+
+
+def test_students_of_another_backbone_are_never_replaced(cells):
+    with pytest.raises(UsageError, match=r"pointnet:canonical.*is not there yet"):
+        cells(evaluate=("pointnet:canonical",))
+
+
+@pytest.mark.usefixtures("own_datasets")
+def test_parameters_are_checked_even_where_no_data_set_is_present(folder):
+    (possible,), _ = plan.available(request(folder, datasets=("away",), settings={"round": 1}))
+    with pytest.raises(UsageError, match="Did you mean rounds"):
+        plan.cells(possible)

@@ -280,3 +280,133 @@ def test_distilled_clouds_stand_in_the_unit_of_the_data(pcbench):
     (snapshot,) = load_snapshots(run.folder / "clouds.h5", run.distillation.snapshots)
     assert snapshot.clouds.points.shape == (10, 16, 3)
     assert float(snapshot.clouds.points.norm(dim=-1).max()) == pytest.approx(1, abs=1e-5)
+
+
+# Suites and plans
+
+MINE = """
+name = "mine"
+summary = "two methods and what is not here"
+protocol = "quick"
+datasets = ["shapes10", "modelnet10"]
+ppc = [1, 2]
+
+[[rows]]
+methods = ["random", "no-such-method"]
+
+[[rows]]
+methods = ["random", "raises"]
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """The words that run a suite of its own with one student, on a machine without ModelNet."""
+    monkeypatch.setenv("PCBENCH_DATA", str(tmp_path / "data"))
+    (tmp_path / "mine.toml").write_text(MINE)
+    return ("run", "--suite", "mine.toml", "--seeds", "1")
+
+
+def test_a_suite_runs_what_is_here_once_and_reports_the_rest(pcbench, mine):
+    done = pcbench(*mine, "--method", "random,no-such-method")
+    assert done.code == 0, done.err
+    runs, problems = read_runs(Path("results"))
+    assert problems == []
+    assert sorted((run.distillation.inputs.method, run.distillation.inputs.ppc) for run in runs) == [
+        ("random", 1),
+        ("random", 2),
+    ]
+    assert [len(run.evaluations) for run in runs] == [1, 1]
+    assert "[2/2]" in done.err
+    assert "Absent, 4 cells: there is no method 'no-such-method'" in done.out
+    assert "pcbench data import modelnet40 PATH" in done.out
+
+    again = pcbench(*mine, "--method", "random", "--ppc", "2", "--dataset", "shapes10", "--json")
+    (entry,) = json.loads(again.out)
+    assert entry["reused"] is True
+    assert entry["distillation"]["inputs"]["ppc"] == 2
+
+
+def test_json_of_a_suite_lists_what_is_absent(pcbench, mine):
+    done = pcbench(*mine, "--method", "random", "--dataset", "modelnet10", "--json")
+    assert done.code == 0
+    entries = [entry["absent"] for entry in json.loads(done.out)]
+    assert {(each["method"], each["dataset"], each["ppc"]) for each in entries} == {
+        ("random", "modelnet10", 1),
+        ("random", "modelnet10", 2),
+    }
+    assert not Path("results").exists()
+
+
+def test_a_failed_cell_of_a_suite_leaves_1(pcbench, mine, faulty):
+    done = pcbench(*mine, "--plugins", faulty, "--method", "raises", "--dataset", "shapes10", "--ppc", "1")
+    assert done.code == 1
+    assert "the optimiser diverged" in done.err
+
+
+def test_the_protocol_of_a_suite_can_be_another(pcbench, mine):
+    done = pcbench(*mine, "--protocol", "lite", "--dry-run", "--json")
+    cells = json.loads(done.out)["cells"]
+    assert {cell["protocol"] for cell in cells if cell["state"] != "absent"} == {
+        "custom (lite with students=1)"
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        (("--suite", "table9"), "unknown suite 'table9'"),
+        (("--suite", "absent.toml"), "absent.toml cannot be read"),
+        (("--suite", "mine.toml", "--set", "lr=1"), "--set lr: a suite fixes its parameters"),
+        (
+            ("--suite", "mine.toml", "--backbone", "pointnet"),
+            "--backbone pointnet: a suite fixes its networks",
+        ),
+        (("--suite", "mine.toml", "--method", "dm"), "suite mine has random, no-such-method, raises"),
+        (("--suite", "mine.toml", "--dataset", "shapes11"), "suite mine has shapes10, modelnet10"),
+        (("--suite", "mine.toml", "--ppc", "3"), "suite mine has 1, 2"),
+        (("--suite", "mine.toml", "--protocol", "litte"), "Did you mean lite?"),
+        (("--suite", "wrong.toml"), "wrong.toml: row 2: lamda_alpha: neither method 'sadm'"),
+    ],
+)
+@pytest.mark.usefixtures("mine")
+def test_a_mistake_about_a_suite_gets_a_short_error(pcbench, words, cause):
+    wrong = '[[rows]]\nmethods = ["sadm"]\nparams = { lamda_alpha = 1 }\n'
+    Path("wrong.toml").write_text(MINE.partition('[[rows]]\nmethods = ["random", "raises"]')[0] + wrong)
+    done = pcbench("run", *words)
+    assert done.code == 2
+    assert cause in done.err
+    assert len(done.err.strip().splitlines()) == 1
+    assert not Path("results").exists()
+
+
+def test_a_dry_run_does_nothing_and_estimates_from_records(pcbench, mine):
+    words = ("run", "--method", "random", "--ppc", "1,10", "--protocol", "quick", "--seeds", "1")
+    before = json.loads(pcbench(*words, "--dry-run", "--json").out)
+    assert [(cell["state"], cell["seconds"]) for cell in before["cells"]] == [("to do", None)] * 2
+    assert (before["seconds"], before["unknown"]) == (0, 2)
+    assert not Path("results").exists()
+
+    assert pcbench(*mine, "--method", "random", "--ppc", "1").code == 0
+    (run,), _ = read_runs(Path("results"))
+    files = {path: path.read_bytes() for path in Path("results").rglob("*.*")}
+    after = json.loads(pcbench(*words, "--dry-run", "--json").out)
+    assert {path: path.read_bytes() for path in Path("results").rglob("*.*")} == files
+    finished, to_do = after["cells"]
+    assert (finished["state"], to_do["state"]) == ("finished", "to do")
+    (scored,) = run.evaluations
+    expected = run.distillation.seconds + scored.train_seconds * 13 / 2 + scored.test_seconds
+    assert to_do["seconds"] == pytest.approx(expected)
+    assert after["seconds"] == pytest.approx(expected)
+    assert to_do["based_on"] == [run.folder.name]
+
+
+def test_a_dry_run_prints_every_cell_with_its_state(pcbench, mine):
+    done = pcbench(*mine, "--method", "random,no-such-method", "--dry-run")
+    assert done.code == 0
+    assert done.err == ""
+    lines = [line.split() for line in done.out.splitlines()]
+    assert sum(line[:2] == ["random", "shapes10"] for line in lines) == 2
+    assert sum(line[:2] == ["no-such-method", "shapes10"] for line in lines) == 2
+    assert "Estimated time: unknown for 2 cells." in done.out
+    assert not Path("results").exists()
