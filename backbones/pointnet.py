@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pcbench.api import Backbone
-from pcbench.ops.layers import BatchNorm, Dense, Dropout, Linear, LinearNorm, max_over_points, mlp
+from pcbench.ops.layers import BatchNorm, Dense, Dropout, Linear, LinearNorm, mlp
 
 
 class Transform(nn.Module):
@@ -22,7 +22,10 @@ class Transform(nn.Module):
 
     def matrix(self, x: Tensor) -> Tensor:
         """x (B, N, width) -> (B, width, width)."""
-        entries = self.head(max_over_points(self.local(x)))
+        *units, last = self.local
+        for unit in units:
+            x = unit(x)
+        entries = self.head(last.max_over_points(x))
         return entries.unflatten(-1, (self.width, self.width)) + torch.eye(
             self.width, device=x.device, dtype=x.dtype
         )
@@ -51,16 +54,20 @@ class PointNet(Backbone):
         )
         self.classifier = Linear(256, classes)
 
-    def layer_features(self, xyz: Tensor) -> tuple[Tensor, ...]:
+    def lower(self, xyz: Tensor) -> tuple[Tensor, Tensor]:
+        """The features after the first and the second layer, (B, N, 64) and (B, N, 128)."""
         low = self.feature_transform(self.low(self.input_transform(xyz)))
-        middle = self.high[0](low)
+        return low, self.high[0](low)
+
+    def layer_features(self, xyz: Tensor) -> tuple[Tensor, ...]:
+        low, middle = self.lower(xyz)
         return low, middle, self.high[1](middle)
 
     def point_features(self, xyz: Tensor) -> Tensor:
         return self.layer_features(xyz)[-1]
 
     def global_feature(self, xyz: Tensor) -> Tensor:
-        return max_over_points(self.point_features(xyz))
+        return self.high[1].max_over_points(self.lower(xyz)[1])
 
     def embed(self, xyz: Tensor) -> Tensor:
         return self.head(self.global_feature(xyz))

@@ -59,7 +59,7 @@ def student_losses(logits: Tensor, labels: Tensor) -> Tensor:
 
 def _sgd(network: Backbone, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
     return torch.optim.SGD(
-        network.parameters(), lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, foreach=True
+        network.parameters(), lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
     )
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pcbench.api import Backbone
+from pcbench.ops import layers
 from pcbench.ops.layers import (
     BatchNorm,
     Dense,
@@ -322,6 +323,80 @@ def test_the_maximum_keeps_the_leading_axes():
 # First weights and stacking
 
 
+def pooling_case(make, students: int, shape: tuple[int, ...]) -> tuple[nn.Module, Tensor]:
+    """A unit whose norm has weights of either sign, one or stacked, and its input."""
+    units = [network_of(make, seed) for seed in range(max(students, 1))]
+    for unit in units:
+        with torch.no_grad():
+            unit[1].weight[::3] *= -1
+    if students:
+        return stack(units), drawn(students, *shape)
+    return units[0], drawn(*shape)
+
+
+@pytest.mark.parametrize("make", [Dense, LinearNorm])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("students", [0, 3])
+@pytest.mark.parametrize("shape", [(4, 9, 5), (1, 2, 5), (3, 1, 5)])
+def test_the_pooled_unit_is_the_maximum_of_its_features(make, bias, training, students, shape, monkeypatch):
+    monkeypatch.setattr(layers, "MAX_VALUES", 2 * 7 * shape[-2])
+    unit, x = pooling_case(lambda: make(5, 7, bias), students, shape)
+    unit.train(training)
+    plain = copy.deepcopy(unit)
+    x.requires_grad_()
+    target = max_over_points(plain(x))
+    value = unit.max_over_points(x)
+    close(value, target)
+    weights = drawn(*value.shape, seed=5)
+    ours = torch.autograd.grad((value * weights).sum(), [x, *unit.parameters()])
+    theirs = torch.autograd.grad((target * weights).sum(), [x, *plain.parameters()])
+    for a, b in zip(ours, theirs, strict=True):
+        close(a, b, 1e-10)
+    for a, b in zip(unit.buffers(), plain.buffers(), strict=True):
+        close(a, b)
+
+
+def test_the_pooled_unit_of_one_point_keeps_the_running_statistics():
+    unit = network_of(lambda: Dense(5, 7)).train()
+    before = [buffer.clone() for buffer in unit.buffers()]
+    x = drawn(1, 1, 5)
+    close(unit.max_over_points(x), max_over_points(unit(x)))
+    assert all(torch.equal(a, b) for a, b in zip(before, unit.buffers(), strict=True))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("students", [0, 2])
+def test_the_pooled_unit_passes_first_and_second_derivatives_of_finite_differences(training, students):
+    unit, x = pooling_case(lambda: LinearNorm(3, 4), students, (3, 5, 3))
+    unit.train(training)
+    weight, bias = unit[0].weight.detach(), unit[0].bias.detach()
+
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.unit = unit
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.unit.max_over_points(x)
+
+    pooled = Pooled()
+
+    def value(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        given = {"unit.0.weight": weight, "unit.0.bias": bias}
+        return torch.func.functional_call(pooled, given, (x,))
+
+    inputs = tuple(v.clone().requires_grad_() for v in (x, weight, bias))
+    assert torch.autograd.gradcheck(value, inputs)
+    assert torch.autograd.gradgradcheck(value, inputs)
+
+
+def test_the_pooled_unit_in_float32_is_the_plain_one_within_rounding():
+    unit, x = pooling_case(lambda: Dense(64, 128), 2, (4, 50, 64))
+    unit.float().train()
+    close(unit.max_over_points(x.float()), max_over_points(copy.deepcopy(unit)(x.float())), 1e-4)
+
+
 def test_initialise_draws_layer_after_layer_from_its_generator_alone():
     network = mlp(3, 5, 4)
     state = torch.get_rng_state()
@@ -497,7 +572,7 @@ def test_the_faces_of_pointnet_follow_from_each_other(pointnet: type[Backbone], 
         features = network.point_features(x)
         assert features.shape == (2, 8, 1024)
         assert bool((features < 0).any())
-        assert torch.equal(network.global_feature(x), features.amax(1))
+        close(network.global_feature(x), features.amax(1), 1e-6)
         assert network.embed(x).shape == (2, 256)
         torch.testing.assert_close(network(x), network.classifier(network.embed(x)))
         assert network(x).shape == (2, 3)
