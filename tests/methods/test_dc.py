@@ -274,14 +274,13 @@ def test_every_outer_step_draws_real_clouds_of_its_own(make_task, monkeypatch):
     monkeypatch.setattr(
         RealBatches, "draw", lambda self, name, i, n: drawn.append((name, i)) or original(self, name, i, n)
     )
-    list(made(outer=3, real_batch=2, bn_batch=2).distill(make_task(snapshots=(2,))))
-    assert drawn == [(name, i) for i in range(1, 7) for name in ("bn_batch", "real_batch")]
+    list(made(outer=2, real_batch=2, bn_batch=2).distill(make_task(snapshots=(2,))))
+    assert drawn == [(name, i) for i in range(1, 5) for name in ("bn_batch", "real_batch")]
 
 
 @pytest.mark.parametrize("init", ["random", "noise", "herding", "kcenter"])
-@pytest.mark.parametrize("name", ["dc", "pcc"])
-def test_every_start_runs(init, name, make_task):
-    start, end = made(name, init=init, outer=2, real_batch=2, bn_batch=2).distill(make_task(ppc=2))
+def test_every_start_runs(init, make_task):
+    start, end = made(init=init, outer=2, real_batch=2, bn_batch=2).distill(make_task(ppc=2))
     assert end.clouds.labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert torch.isfinite(end.clouds.points).all()
     assert not torch.equal(start.clouds.points, end.clouds.points)
