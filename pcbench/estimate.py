@@ -23,12 +23,12 @@ class Estimate:
 
 
 def estimate(cell: Cell, runs: Sequence[Run], hardware: Hardware) -> Estimate:
-    """The state of a cell by its records alone, and its cost by those of the same method.
+    """The state of a cell by its records alone, and its cost by those of runs like it.
 
     A distillation is taken from the nearest run of the method (data set, parameters, PPC) with the same
     points, iterations, network and hardware, times the ratio of classes. Students are taken from the nearest
-    evaluation by the same protocol, times the ratio of their gradient steps and of test clouds; once a cell
-    is distilled, any method's will do.
+    evaluation by the same protocol, of this method if there is one, times the ratios of their gradient steps
+    and of test clouds.
     """
     own = next((run for run in runs if run.distillation.key == cell.inputs.key), None)
     made = own.distillation if own and own.distillation.status == "ok" else None
@@ -43,8 +43,7 @@ def estimate(cell: Cell, runs: Sequence[Run], hardware: Hardware) -> Estimate:
         return Estimate("to do", None)
     nearest = min(alike, key=lambda run: _distance(cell, run.distillation))
     like = nearest.distillation
-    same_method = [run for run in runs if run.distillation.inputs.method == cell.inputs.method]
-    scored = _students(cell, like, same_method, hardware)
+    scored = _students(cell, like, runs, hardware)
     if scored is None or scored.seconds is None:
         return Estimate("to do", None)
     seconds = like.seconds * _classes(cell.inputs.data.class_names, like) + scored.seconds

@@ -110,6 +110,16 @@ def test_once_distilled_any_methods_students_will_do(planned):
     assert estimate(cell, [recorded(cell, seconds=100)], HARDWARE).seconds is None
 
 
+def test_another_methods_students_count_where_there_are_none_of_its_own(planned):
+    other = recorded(planned("herding"), seconds=9, train=7)
+    runs = [recorded(planned("dm", lr=2.0), seconds=100), other]
+    cost = estimate(planned("dm"), runs, HARDWARE)
+    assert (cost.seconds, cost.based_on) == (pytest.approx(100 + 7), ("dm-1", "herding-1"))
+    runs.append(recorded(planned("dm", lr=3.0), seconds=100, train=8))
+    assert estimate(planned("dm"), runs, HARDWARE).seconds == pytest.approx(100 + 8)
+    assert estimate(planned("dm"), [other], HARDWARE).seconds is None
+
+
 def test_a_failed_distillation_is_to_do_and_no_example(planned):
     run = recorded(planned(), seconds=5, train=7)
     failed = run.distillation.model_copy(update={"status": "failed", "reason": "it diverged"})

@@ -102,7 +102,8 @@ def run(
     if as_json:
         _print_json(outcomes, absent)
     else:
-        _print_table(outcomes, out)
+        if outcomes:
+            _print_table(outcomes, out)
         _print_absent(absent)
     if any(outcome.problem for outcome in outcomes):
         raise typer.Exit(1)
