@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import pcbench
-from pcbench.cli import data, info, leaderboard, run
+from pcbench.cli import check, data, info, leaderboard, new, run
 from pcbench.cli import list as listing
 from pcbench.errors import PcbenchError
 
@@ -25,6 +25,8 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("list")(listing.list_)
 app.command("info")(info.info)
+app.command("check")(check.check)
+app.command("new")(new.new)
 app.add_typer(data.app, name="data")
 app.add_typer(leaderboard.app, name="leaderboard")
 

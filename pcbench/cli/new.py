@@ -1,0 +1,79 @@
+"""`pcbench new`: writes a method or a backbone that works, in one file, with its test."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pcbench.cli.output import PluginFolders
+from pcbench.errors import UsageError
+
+TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
+
+
+class Made(enum.StrEnum):
+    """What can be begun."""
+
+    method = "method"
+    backbone = "backbone"
+
+
+def new(
+    kind: Annotated[Made, typer.Argument(help="What to begin.")],
+    name: Annotated[str, typer.Argument(help="Its name: letters, digits and _, as in my_method.")],
+    folder: Annotated[Path, typer.Option("--folder", metavar="DIR", help="Where the files go.")] = Path(),
+    folders: PluginFolders = None,
+) -> None:
+    """Write NAME.py, a plugin that works, and test_NAME.py, its test. No file is ever overwritten."""
+    import shlex
+    from string import Template
+
+    from pcbench.files import write_text
+
+    _check_name(kind, name, folders or [])
+    paths = {"test.py.txt": folder / f"test_{name}.py", f"{kind}.py.txt": folder / f"{name}.py"}
+    for path in paths.values():
+        if path.exists():
+            raise UsageError(f"{path} is there already: choose another name, or another --folder")
+    words = {"kind": kind.value, "name": name, "class_name": _class_name(name), "title": _title(name)}
+    for template, path in paths.items():
+        write_text(path, Template((TEMPLATES / template).read_text(encoding="utf-8")).substitute(words))
+        typer.echo(f"wrote {path}")
+    use = f"--method {name},random" if kind is Made.method else f"--method random --backbone {name}"
+    typer.echo("Next:")
+    typer.echo(f"  pcbench check {shlex.quote(str(folder / name))}.py")
+    typer.echo(f"  pcbench run --plugins {shlex.quote(str(folder))} {use}")
+
+
+def _check_name(kind: Made, name: str, folders: list[Path]) -> None:
+    """UsageError for a name that no file, class or test of Python could carry, or that is taken."""
+    import importlib.util
+    import keyword
+    import re
+
+    from pcbench import plugins
+
+    fitting = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")
+    if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) or keyword.iskeyword(name):
+        remedy = f"try {fitting}" if fitting.isidentifier() and fitting != name else "try my_" + kind.value
+        raise UsageError(f"{name!r} is no name of a Python module: {remedy}")
+    if name.startswith("test_") or name == "conftest":
+        raise UsageError(f"{name!r} is a name of tests, which are no plugins: try {kind.value}_{name}")
+    registry = plugins.methods(folders) if kind is Made.method else plugins.backbones(folders)
+    if name in registry.names():
+        raise UsageError(
+            f"{kind.value} {name!r} is there already ({registry.get(name).origin}): try my_{name}"
+        )
+    if importlib.util.find_spec(name) is not None:
+        raise UsageError(f"{name!r} is the name of an installed Python module: try my_{name}")
+
+
+def _class_name(name: str) -> str:
+    return "".join(word[:1].upper() + word[1:] for word in name.split("_"))
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ").strip().capitalize()
