@@ -202,7 +202,8 @@ def checked(method: Method, snapshot: Snapshot, task: Task, earlier: Sequence[Sn
     if method.whole:
         if clouds.content_hash() != task.train.content_hash():
             raise MethodFault(f"{here} is not the training split, which a method with whole = True gives")
-    elif any(count != task.ppc for count in counts):
+        return Snapshot(snapshot.iteration, clouds.to("cpu"))
+    if any(count != task.ppc for count in counts):
         raise MethodFault(f"{here} has {counts} clouds per class instead of {task.ppc} of each")
     order = torch.argsort(clouds.labels, stable=True)
     return Snapshot(snapshot.iteration, clouds.select(order).to("cpu"))

@@ -247,9 +247,14 @@ class Run:
     evaluations: tuple[EvaluationRecord, ...]
 
 
+def ppc_label(ppc: int) -> str:
+    """For people: `PPC 3`, or `whole` for the whole training split."""
+    return f"PPC {ppc}" if ppc else "whole"
+
+
 def run_folder(out: Path, inputs: DistillationInputs) -> Path:
     """Where a distillation's files stand below `out`; the name is made safe for a file system."""
-    name = f"{inputs.method}-{inputs.data.name}-ppc{inputs.ppc}"
+    name = f"{inputs.method}-{inputs.data.name}-{ppc_label(inputs.ppc).lower().replace(' ', '')}"
     return out / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name).lstrip('.')[:80]}-{inputs.key[:10]}"
 
 

@@ -21,6 +21,7 @@ from pcbench.files import write_text
 from pcbench.plan import Cell
 from pcbench.records import (
     DistillationRecord,
+    EvaluationInputs,
     EvaluationRecord,
     Run,
     SnapshotEntry,
@@ -30,6 +31,7 @@ from pcbench.records import (
     evaluation_path,
     read_distillation,
     read_evaluation,
+    read_runs,
     run_folder,
     write_record,
 )
@@ -94,10 +96,22 @@ def _finished_distillation(folder: Path, cell: Cell) -> DistillationRecord | Non
         record = read_distillation(path)
         if record.status != "ok" or record.key != cell.inputs.key:
             return None
-        load_snapshots(folder / FILE, record.snapshots)
+        _snapshots(cell, folder, record)
     except DataError:
         return None
     return record
+
+
+def _snapshots(cell: Cell, folder: Path, record: DistillationRecord) -> list[Snapshot]:
+    """The clouds that a record names, from its folder; the training split itself is not kept a second time.
+
+    DataError where they are missing or others.
+    """
+    if not cell.method.whole:
+        return load_snapshots(folder / FILE, record.snapshots)
+    if [entry.clouds for entry in record.snapshots] != [cell.splits.train.content_hash()]:
+        raise DataError(f"{folder}: the training split is not that of the record")
+    return [Snapshot(0, cell.splits.train)]
 
 
 def _finished_evaluation(
@@ -147,7 +161,8 @@ def _distil(cell: Cell, folder: Path, device: torch.device, report: Report) -> D
         memory=memory.read(),
         provenance=machine.provenance(device),
     )
-    save_snapshots(folder / FILE, reached.snapshots)
+    if not cell.method.whole:
+        save_snapshots(folder / FILE, reached.snapshots)
     write_record(folder / "distillation.json", record)
     if interruption is not None:
         raise interruption
@@ -245,6 +260,20 @@ class _Trained:
         return {name: values[0] for name, values in stacked.state_dict().items()}
 
 
+def _known_scores(out: Path, inputs: EvaluationInputs, device: torch.device) -> dict[str, SnapshotScores]:
+    """The scores that clouds have got before, by their hash: same test data, students and kind of device.
+
+    All methods start from the same clouds, which are therefore scored once.
+    """
+    known: dict[str, SnapshotScores] = {}
+    for run in read_runs(out)[0]:
+        for record in run.evaluations:
+            alike = record.inputs.model_copy(update={"clouds": inputs.clouds}) == inputs
+            if alike and run.distillation.inputs.ppc and record.provenance.hardware.device == device.type:
+                known.update(zip(record.inputs.clouds, record.snapshots, strict=True))
+    return known
+
+
 def _report_epochs(report: Report, before: int, total: int, epoch: int, _: int) -> None:
     report("train students", before + epoch, total)
 
@@ -252,27 +281,31 @@ def _report_epochs(report: Report, before: int, total: int, epoch: int, _: int) 
 def _evaluate(
     cell: Cell, folder: Path, distillation: DistillationRecord, device: torch.device, report: Report
 ) -> EvaluationRecord:
-    """Train and test the protocol's students on every snapshot."""
+    """Train and test the protocol's students on every snapshot whose clouds no record has scored yet."""
     machine.warm_up(device)
     memory = machine.PeakMemory(device)
     inputs = cell.evaluation_inputs(distillation.snapshots)
     test = cell.splits.test.to(device)
     totals = test.counts().tolist()
     scores, train_seconds, test_seconds = [], 0.0, 0.0
-    snapshots = load_snapshots(folder / FILE, distillation.snapshots)
-    epochs = cell.protocol.recipe.epochs
+    snapshots = _snapshots(cell, folder, distillation)
+    recipe = cell.protocol.whole if cell.method.whole else cell.protocol.recipe
+    known = {} if cell.method.whole else _known_scores(folder.parent, inputs, device)
 
     def build(generator: torch.Generator) -> Backbone:
         return cell.backbone.build(test.classes, cell.inputs.network.preset, generator)
 
-    for done, snapshot in enumerate(snapshots):
+    for done, (snapshot, clouds) in enumerate(zip(snapshots, inputs.clouds, strict=True)):
+        if clouds in known:
+            scores.append(known[clouds].model_copy(update={"iteration": snapshot.iteration}))
+            continue
         start = machine.now(device)
         network = students.train(
             build,
             snapshot.clouds.normalised().to(device),
-            cell.protocol.recipe,
+            recipe,
             cell.student_streams(),
-            partial(_report_epochs, report, done * epochs, len(snapshots) * epochs),
+            partial(_report_epochs, report, done * recipe.epochs, len(snapshots) * recipe.epochs),
         )
         trained = machine.now(device)
         correct = students.count_correct(network, test, cell.protocol.students).tolist()

@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pcbench.plugins import builtin
+from pcbench.records import ppc_label
 from pcbench.report.tables import DECIMALS, Board, Cell, Score, Table
 
 ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
@@ -36,7 +37,9 @@ def _environment(**options: Any) -> Environment:
         keep_trailing_newline=True,
         **options,
     )
-    environment.filters.update(score=score, counts=counts, times=times, duration=duration, letter=letter)
+    environment.filters.update(
+        score=score, counts=counts, times=times, duration=duration, letter=letter, ppc=ppc_label
+    )
     return environment
 
 

@@ -56,7 +56,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A data set and PPC. version tells data sets of one name apart, and is empty where there is one only."""
+    """A data set and PPC, 0 for the whole split. version tells data sets of one name apart, or is empty."""
 
     data: str
     version: str
@@ -66,7 +66,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A method with what differs from its defaults. mean: OA over all columns, None if a cell is missing."""
+    """A method with what differs from its defaults. mean: OA over all PPC, None if a cell is missing."""
 
     method: str
     variation: tuple[tuple[str, str], ...]
@@ -212,7 +212,7 @@ def _table(results: Sequence[_Result], version: str) -> Table:
     protocol, student = results[0].protocol, results[0].student
     hardware = tuple(sorted({result.hardware for result in results}))
     by_column = _grouped(results, lambda result: result.column)
-    columns = sorted(by_column)
+    columns = sorted(by_column, key=lambda column: (*column[:2], column[2] or math.inf))
     data_versions = _versions((name, data) for name, data, _ in columns)
     by_row = _grouped(results, lambda result: result.row)
     row_versions = _versions((members[0].label, row) for row, members in by_row.items())
@@ -237,9 +237,10 @@ def _row(
 ) -> Row:
     by_column = _grouped(results, lambda result: result.column)
     cells = tuple(_cell(by_column[key], hardware) if key in by_column else None for key in columns)
-    means = [cell.oa.mean for cell in cells if cell is not None]
+    compared = [cell for cell, (*_, ppc) in zip(cells, columns, strict=True) if ppc]
+    means = [cell.oa.mean for cell in compared if cell is not None]
     method, variation, distilled_with = results[0].label
-    mean = statistics.fmean(means) if len(means) == len(cells) else None
+    mean = statistics.fmean(means) if means and len(means) == len(compared) else None
     return Row(method, variation, distilled_with, version, cells, mean)
 
 
