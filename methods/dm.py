@@ -1,17 +1,33 @@
-"""Distribution matching by the mean of one feature vector a cloud."""
+"""Distribution matching by one feature vector a cloud; related methods override what is matched, and how."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import torch
+from torch import Tensor
 
-from pcbench.api import Method, MethodParams, PointClouds, Snapshot, Task, param
+from pcbench.api import Backbone, Method, MethodParams, PointClouds, Snapshot, Task, param
 from pcbench.ops.batches import RealBatches
 from pcbench.ops.coreset import Initialisation, initial_clouds
 from pcbench.ops.layers import adapt_batch_norm
 from pcbench.ops.matching import match_classes, mean_distance
+
+
+class MatchingParams(MethodParams):
+    """What DM and its relatives have in common."""
+
+    init: Initialisation = param("random", "what the synthetic clouds start from", source="paper")
+    lr: float = param(1.0, "learning rate of the points", source="DM's public code; proposed", gt=0)
+    momentum: float = param(0.5, "momentum of the points", source="authors' code", ge=0, lt=1)
+    real_batch: int = param(8, "real clouds per class and iteration", unit="clouds", source="paper", ge=1)
+    bn_batch: int = param(
+        8, "real clouds per class that set the batch norm", unit="clouds", source="authors' code", ge=1
+    )
+    bn_momentum: float = param(
+        0.1, "share of the batch in the running statistics", source="authors' code", gt=0, le=1
+    )
 
 
 class DM(Method):
@@ -19,22 +35,20 @@ class DM(Method):
 
     name = "dm"
 
-    class Params(MethodParams):
+    class Params(MatchingParams):
         layer: Literal["embedding", "global"] = param(
             "embedding",
             "the feature that is matched: the input of the last linear layer, or the pooled feature",
             source="paper, 'the layer before the classifier'",
         )
-        init: Initialisation = param("random", "what the synthetic clouds start from", source="paper")
-        lr: float = param(1.0, "learning rate of the points", source="DM's public code; proposed", gt=0)
-        momentum: float = param(0.5, "momentum of the points", source="authors' code", ge=0, lt=1)
-        real_batch: int = param(8, "real clouds per class and iteration", unit="clouds", source="paper", ge=1)
-        bn_batch: int = param(
-            8, "real clouds per class that set the batch norm", unit="clouds", source="authors' code", ge=1
-        )
-        bn_momentum: float = param(
-            0.1, "share of the batch in the running statistics", source="authors' code", gt=0, le=1
-        )
+
+    def feature(self, network: Backbone) -> Callable[[Tensor], Tensor]:
+        """What is matched, by a frozen network: clouds (B, N, 3) -> (B, F)."""
+        return network.embed if self.params.layer == "embedding" else network.global_feature
+
+    def losses(self, real: Tensor, synthetic: Tensor) -> Tensor:
+        """The loss of every class from features (K, n, F) and (K, m, F) -> (K,)."""
+        return mean_distance(real, synthetic)
 
     def distill(self, task: Task) -> Iterator[Snapshot]:
         p = self.params
@@ -50,12 +64,11 @@ class DM(Method):
             yield snapshot(0)
         for iteration in task.steps():
             network = task.network(task.streams.stream("network", iteration=iteration)).requires_grad_(False)
-            feature = network.embed if p.layer == "embedding" else network.global_feature
             real = batches.draw("bn_batch", iteration, p.bn_batch).flatten(0, 1)
-            adapt_batch_norm(network, real, p.bn_momentum, feature)
+            adapt_batch_norm(network, real, p.bn_momentum)
             real = batches.draw("real_batch", iteration, p.real_batch)
             synthetic = points.detach().unflatten(0, (-1, task.ppc))
-            _, gradient = match_classes(feature, mean_distance, real, synthetic)
+            _, gradient = match_classes(self.feature(network), self.losses, real, synthetic)
             points.grad = gradient.flatten(0, 1)
             optimiser.step()
             if iteration in task.snapshots:

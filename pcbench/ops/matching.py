@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pcbench.ops.batches import chunks
@@ -98,6 +99,18 @@ def mmd(
 def mean_distance(real: Tensor, synthetic: Tensor) -> Tensor:
     """Squared distance of every class's mean features (Zhao, Bilen 2023): (K, n, F), (K, m, F) -> (K,)."""
     return (real.mean(1) - synthetic.mean(1)).square().sum(1)
+
+
+def attention_maps(features: Tensor, power: int, ordered: bool) -> Tensor:
+    """How much a layer makes of every point: Σ_c |f_c|^power, at length 1 per cloud: (..., N, C) -> (..., N).
+
+    ordered: sort each map over its points, so that it does not depend on their order. A map of zeros stays
+    one, with gradient 0 (Zagoruyko, Komodakis 2017; Sajedi et al. 2023, Sec. 3.2).
+    """
+    maps = features.abs().pow(power).sum(-1)
+    if ordered:
+        maps = maps.sort(-1, descending=True).values
+    return F.normalize(maps, dim=-1)
 
 
 def match_classes(
