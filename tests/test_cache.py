@@ -1,0 +1,121 @@
+"""Tensors that are dear to compute: made once, charged to everyone, made again where the file is damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pcbench import machine
+from pcbench.cache import TensorCache
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "pcbench" / "tensors"
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that the machine's clock shows."""
+    seconds = [0.0]
+    monkeypatch.setattr(machine, "now", lambda _: seconds[0])
+    return seconds
+
+
+def maker(clock: list[float], made: list[int]) -> Callable[[], dict[str, Tensor]]:
+    def make() -> dict[str, Tensor]:
+        made.append(1)
+        clock[0] += 12.5
+        return {"weight": torch.arange(6.0).view(2, 3), "scale": torch.tensor(0.5)}
+
+    return make
+
+
+def test_tensors_are_made_once_and_cost_the_same_to_all(folder: Path, clock: list[float]):
+    made: list[int] = []
+    make = maker(clock, made)
+    first = TensorCache({"data": "a"}, CPU)
+    tensors = first.get({"epochs": 3}, make)
+    assert first.owed() == 0  # its own clock has seen the 12.5 seconds pass
+    second = TensorCache({"data": "a"}, CPU)
+    again = second.get({"epochs": 3}, make)
+    assert made == [1]
+    assert second.owed() == 12.5
+    assert second.owed() == 0
+    assert tensors.keys() == again.keys() == {"weight", "scale"}
+    for name, tensor in tensors.items():
+        assert again[name].dtype == torch.float32
+        assert torch.equal(again[name], tensor)
+    assert len(list(folder.glob("*.h5"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("common", "inputs"),
+    [({"data": "b"}, {"epochs": 3}), ({"data": "a"}, {"epochs": 4}), ({"data": "a"}, {})],
+)
+def test_other_inputs_are_other_tensors(folder: Path, clock: list[float], common, inputs):
+    made: list[int] = []
+    TensorCache({"data": "a"}, CPU).get({"epochs": 3}, maker(clock, made))
+    TensorCache(common, CPU).get(inputs, maker(clock, made))
+    assert made == [1, 1]
+    assert len(list(folder.glob("*.h5"))) == 2
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def of_another_type(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        file["extra"] = np.zeros(3)
+
+
+def without_its_time(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        del file.attrs["seconds"]
+
+
+def with_a_wrong_time(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        file.attrs["seconds"] = float("nan")
+
+
+def with_changed_values(path: Path) -> None:
+    with h5py.File(path, "r") as file:
+        offset = file["weight"].id.get_chunk_info(0).byte_offset
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage", [truncated, of_another_type, without_its_time, with_a_wrong_time, with_changed_values]
+)
+def test_a_damaged_file_is_made_again(folder: Path, clock: list[float], damage):
+    made: list[int] = []
+    first = TensorCache({}, CPU).get({}, maker(clock, made))
+    damage(next(folder.glob("*.h5")))
+    cache = TensorCache({}, CPU)
+    assert torch.equal(cache.get({}, maker(clock, made))["weight"], first["weight"])
+    assert made == [1, 1]
+    assert cache.owed() == 0
+    TensorCache({}, CPU).get({}, maker(clock, made))
+    assert made == [1, 1]
+
+
+def test_a_failure_leaves_nothing_behind(folder: Path):
+    def fail() -> dict[str, Tensor]:
+        raise RuntimeError("diverged")
+
+    with pytest.raises(RuntimeError, match="diverged"):
+        TensorCache({}, CPU).get({}, fail)
+    assert not list(folder.glob("*"))

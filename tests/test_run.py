@@ -1,0 +1,80 @@
+"""One cell after another: what is not computed twice, and the row of the whole training split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pcbench import run, students
+from pcbench.plan import Request, cells
+from pcbench.records import Run, read_runs
+from pcbench.report.tables import board
+
+SMALL = {"points": "16", "iterations": "2", "recipe.epochs": "2", "recipe.batch": "16", "whole.epochs": "1"}
+
+
+def executed(out: Path, *methods: str, **settings: str) -> list[Run]:
+    request = Request(
+        methods=methods,
+        datasets=("shapes10",),
+        ppcs=(1,),
+        protocol="quick",
+        students=2,
+        settings=SMALL | settings,
+    )
+    cpu = torch.device("cpu")
+    outcomes = [run.execute(cell, out, cpu, lambda *_: None) for cell in cells(request)]
+    assert not any(outcome.problem for outcome in outcomes)
+    return [outcome.run for outcome in outcomes]
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of clouds of every training of students."""
+    sizes: list[int] = []
+    train = students.train
+
+    def counted(build, clouds, *rest):
+        sizes.append(len(clouds))
+        return train(build, clouds, *rest)
+
+    monkeypatch.setattr(students, "train", counted)
+    return sizes
+
+
+def test_clouds_that_were_scored_are_not_scored_again(tmp_path, trainings):
+    (random,) = executed(tmp_path, "random")
+    assert trainings == [10]
+    (dm,) = executed(tmp_path, "dm")
+    assert trainings == [10, 10]
+    first, last = dm.evaluations[0].snapshots
+    assert (first.iteration, last.iteration) == (0, 2)
+    assert first == random.evaluations[0].snapshots[0]
+    fresh = executed(tmp_path / "elsewhere", "dm")[0].evaluations[0]
+    assert trainings == [10] * 4
+    assert fresh.snapshots == dm.evaluations[0].snapshots
+
+
+def test_another_training_of_the_students_scores_the_clouds_anew(tmp_path, trainings):
+    executed(tmp_path, "random")
+    executed(tmp_path, "random", **{"recipe.epochs": "3"})
+    assert trainings == [10, 10]
+
+
+def test_the_whole_split_is_a_row_of_its_own_and_is_not_stored_again(tmp_path, trainings):
+    whole, _ = executed(tmp_path, "whole", "random")
+    data = whole.distillation.inputs
+    assert (data.method, data.ppc) == ("whole", 0)
+    assert [path.name for path in whole.folder.glob("*.h5")] == []
+    assert trainings == [1000, 10]
+    assert [scores.iteration for scores in whole.evaluations[0].snapshots] == [0]
+    (again,) = executed(tmp_path, "whole")
+    assert again.distillation == whole.distillation
+    assert trainings == [1000, 10]
+    runs, problems = read_runs(tmp_path)
+    assert not problems
+    (table,) = board(runs).tables
+    assert [column.ppc for column in table.columns] == [1, 0]
+    assert [(row.method, row.mean is None) for row in table.rows] == [("random", False), ("whole", True)]
