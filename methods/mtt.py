@@ -1,0 +1,156 @@
+"""Trajectory matching: training on the synthetic clouds leads where training on real clouds led."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Self
+
+import torch
+from pydantic import model_validator
+from torch import Tensor
+
+from pcbench.api import Method, MethodParams, PointClouds, Snapshot, Streams, Task, param
+from pcbench.ops.batches import RealBatches
+from pcbench.ops.coreset import Initialisation, initial_clouds
+from pcbench.ops.layers import adapt_batch_norm
+from pcbench.ops.trajectories import FlatNetwork, match_trajectory, shuffled_batches, train_experts
+
+CODE = "MTT's public code"
+OF_EXPERTS = ("experts", "expert_epochs", "expert_lr", "expert_batch", "bn_batch")
+
+
+class MTT(Method):
+    """Matching training trajectories of experts (Cazenavette, Wang, Torralba, Efros, Zhu 2022).
+
+    Batch norm, whose trajectory depends on the batch, is replaced by an affine map: an expert's norms are set
+    once, before it is trained, from one batch of real clouds, and their statistics stay as they are, for the
+    expert and for the students that start from it. All parameters are trained, the norms' own among them;
+    dropout is off. Experts hold experts · (expert_epochs + 1) · P float32 values: with PointNet (preset
+    `paper`, P = 1.6 million) 6.4 MB a checkpoint, 1.4 GB by default.
+    """
+
+    name = "mtt"
+
+    class Params(MethodParams):
+        init: Initialisation = param("random", "what the synthetic clouds start from", source="paper")
+        experts: int = param(
+            20, "networks trained on the training split", unit="networks", source="proposed", ge=1
+        )
+        expert_epochs: int = param(
+            10, "epochs of every expert", unit="epochs", source=f"proposed; 50 in {CODE}", ge=1
+        )
+        expert_lr: float = param(
+            3e-4,
+            "learning rate of the experts, without momentum",
+            source="proposed; from 1e-3 on, networks without batch statistics become unstable",
+            gt=0,
+        )
+        expert_batch: int = param(
+            32, "clouds per step of an expert", unit="clouds", source=f"proposed; 256 in {CODE}", ge=1
+        )
+        bn_batch: int = param(
+            8, "real clouds per class that set an expert's norms", unit="clouds", source="proposed", ge=1
+        )
+        max_start_epoch: int = param(
+            5,
+            "latest epoch a student starts from",
+            unit="epochs",
+            source="proposed; half of the epochs",
+            ge=0,
+        )
+        expert_steps: int = param(
+            2, "epochs from the student's start to its target", unit="epochs", source="MTT, CIFAR-10", ge=1
+        )
+        syn_steps: int = param(
+            10, "steps of the student", unit="steps", source=f"proposed; 20 in {CODE}", ge=1
+        )
+        batch_syn: int | None = param(
+            None, "synthetic clouds per step of the student; none: all", unit="clouds", source=CODE, ge=1
+        )
+        student_lr: float = param(
+            3e-4,
+            "the student's learning rate at the start",
+            source=f"that of the experts, as in {CODE}",
+            gt=0,
+        )
+        lr_lr: float = param(
+            0.1,
+            "learning rate of the logarithm of the student's learning rate; 0: that stays as it is",
+            source=f"{CODE}: 1e-5 of the rate itself, the same where that is 0.01",
+            ge=0,
+        )
+        lr: float = param(
+            0.05,
+            "learning rate of the points",
+            source="proposed; candidates 0.01, 0.05, 0.2; from 1 on, points fly off",
+            gt=0,
+        )
+        momentum: float = param(
+            0.5, "momentum of the points and of the student's learning rate", source=CODE, ge=0, lt=1
+        )
+
+        @model_validator(mode="after")
+        def _targets_exist(self) -> Self:
+            latest = self.max_start_epoch + self.expert_steps
+            if latest > self.expert_epochs:
+                raise ValueError(
+                    f"max_start_epoch + expert_steps is {latest}, beyond the last of expert_epochs = "
+                    f"{self.expert_epochs}: raise expert_epochs or lower one of the others"
+                )
+            return self
+
+    def distill(self, task: Task) -> Iterator[Snapshot]:
+        p = self.params
+        start = initial_clouds(p.init, task.train, task.ppc, task.streams, task.trained_network)
+        points = start.points.clone().requires_grad_()
+        log_lr = points.new_tensor(p.student_lr).log().requires_grad_()
+        groups = [{"params": [points], "lr": p.lr}, {"params": [log_lr], "lr": p.lr_lr}]
+        optimiser = torch.optim.SGD(groups, momentum=p.momentum)
+
+        def snapshot(iteration: int) -> Snapshot:
+            return Snapshot(iteration, PointClouds(points.detach().clone(), start.labels, start.class_names))
+
+        if 0 in task.snapshots:
+            yield snapshot(0)
+        experts = self.experts(task)
+        network = task.network(task.streams.stream("network"))
+        for iteration in task.steps():
+            stream = task.streams.stream("trajectory", iteration=iteration)
+            expert = int(torch.randint(p.experts, (), generator=stream))
+            epoch = int(torch.randint(p.max_start_epoch + 1, (), generator=stream))
+            batches = shuffled_batches(len(points), p.batch_syn or len(points), p.syn_steps, stream)
+            way = experts["parameters"][expert]
+            lr = log_lr.detach().exp()
+            _, points.grad, by_lr = match_trajectory(
+                FlatNetwork(network, experts["buffers"][expert]),
+                way[epoch],
+                way[epoch + p.expert_steps],
+                points.detach(),
+                start.labels,
+                lr,
+                [batch.to(task.device) for batch in batches],
+            )
+            log_lr.grad = by_lr * lr
+            optimiser.step()
+            if iteration in task.snapshots:
+                yield snapshot(iteration)
+
+    def experts(self, task: Task) -> dict[str, Tensor]:
+        """The experts' `parameters` (E, epochs + 1, P) and `buffers` (E, Q), trained or from the cache."""
+        p = self.params
+
+        def make(streams: Streams, report: Callable[[int, int], None]) -> dict[str, Tensor]:
+            networks, orders = [], []
+            for expert in range(p.experts):
+                own = streams.within(expert=expert)
+                network = task.network(own.stream("network"))
+                real = RealBatches(task.train, own).draw("bn_batch", 0, p.bn_batch).flatten(0, 1)
+                adapt_batch_norm(network, real, momentum=1.0)
+                networks.append(network)
+                orders.append(own.stream("order"))
+            parameters, buffers = train_experts(
+                networks, task.train, orders, p.expert_epochs, p.expert_lr, p.expert_batch, report
+            )
+            return {"parameters": parameters, "buffers": buffers}
+
+        return task.cached({name: getattr(p, name) for name in OF_EXPERTS}, make)
