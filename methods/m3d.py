@@ -33,7 +33,7 @@ class M3D(DM):
         lr: float = param(
             0.1,
             "learning rate of the points",
-            source="proposed: steps as long as those of sadm; candidates 0.01, 0.1, 1",
+            source="proposed: moves points about as far as sadm; candidates 0.01, 0.1, 1",
             gt=0,
         )
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pcbench.ops import batches
 from pcbench.ops.matching import (
+    attention_maps,
     match_classes,
     mean_distance,
     mmd,
@@ -179,3 +180,51 @@ def test_chunks_of_classes_change_nothing(points_at_once, monkeypatch):
     torch.testing.assert_close(losses, whole.detach(), rtol=1e-12, atol=1e-14)
     torch.testing.assert_close(gradient, torch.autograd.grad(whole.sum(), leaf)[0], rtol=1e-10, atol=1e-14)
     assert len(seen) == 2 * {1: 5, 40: 3, 10_000: 1}[points_at_once]
+
+
+@pytest.mark.parametrize("power", [1, 3, 4])
+@pytest.mark.parametrize("ordered", [True, False])
+def test_attention_maps_point_by_point(power, ordered):
+    features = draw(2, 3, 7, 5)
+    maps = attention_maps(features, power, ordered)
+    for i in range(2):
+        for j in range(3):
+            values = [math.fsum(abs(v) ** power for v in point) for point in features[i, j].tolist()]
+            if ordered:
+                values.sort(reverse=True)
+            length = math.sqrt(math.fsum(v * v for v in values))
+            assert maps[i, j].tolist() == pytest.approx([v / length for v in values], rel=1e-12)
+
+
+def test_ordered_attention_maps_do_not_see_the_order_of_points():
+    features = draw(4, 9, 5)
+    order = torch.randperm(9, generator=torch.Generator().manual_seed(3))
+    moved = features[:, order]
+    torch.testing.assert_close(
+        attention_maps(moved, 4, True), attention_maps(features, 4, True), rtol=1e-12, atol=0
+    )
+    plain = attention_maps(features, 4, False)
+    torch.testing.assert_close(attention_maps(moved, 4, False), plain[:, order], rtol=1e-12, atol=0)
+    assert not torch.allclose(plain[:, order], plain, rtol=1e-2)
+
+
+@pytest.mark.parametrize("power", [1, 2, 4])
+@pytest.mark.parametrize("ordered", [True, False])
+def test_the_gradient_of_attention_maps_by_finite_differences(power, ordered):
+    features = draw(2, 4, 3).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: attention_maps(x, power, ordered), features)
+
+
+@pytest.mark.parametrize("power", [1, 2, 4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_map_of_zeros_stays_one_and_has_no_gradient(power, dtype):
+    features = torch.relu(draw(3, 6, 4, dtype=dtype))
+    features[1] = 0
+    features.requires_grad_()
+    maps = attention_maps(features, power, True)
+    assert torch.equal(maps[1], torch.zeros(6, dtype=dtype))
+    weights = draw(3, 6, seed=1, dtype=dtype)
+    (gradient,) = torch.autograd.grad((maps * weights).sum(), features)
+    assert gradient.isfinite().all()
+    assert torch.equal(gradient[1], torch.zeros(6, 4, dtype=dtype))
+    assert float(gradient[0].norm()) > 0
