@@ -483,11 +483,12 @@ class _MethodContract:
             raise _Failed(
                 f"it reported {trace.reported}: loop over task.steps(), which reports every iteration"
             )
-        self.interrupted()
-        source: Any = self.made().distill(self.bench.task())
-        next(source)
-        if hasattr(source, "close"):
-            source.close()
+        with _other_seeds(1):
+            self.interrupted()
+            source: Any = self.made().distill(self.bench.task())
+            next(source)
+            if hasattr(source, "close"):
+                source.close()
         return "stops between iterations, and closes"
 
     def interrupted(self) -> None:
@@ -584,18 +585,21 @@ class _BackboneContract:
     def shapes(self, preset: str) -> None:
         network, xyz = self.draw(preset).eval(), self.xyz()
         batch, points = xyz.shape[:2]
-        logits, embedding, pooled, each = (
-            network(xyz),
-            network.embed(xyz),
-            network.global_feature(xyz),
-            network.point_features(xyz),
-        )
-        _expect("forward", logits, logits.shape == (batch, self.classes), f"({batch}, {self.classes})")
-        _expect("embed", embedding, embedding.ndim == 2 and len(embedding) == batch, f"({batch}, E)")
-        _expect("global_feature", pooled, pooled.ndim == 2 and len(pooled) == batch, f"({batch}, D)")
+        each = network.point_features(xyz)
         fits = each.ndim == 3 and len(each) == batch and 1 <= each.shape[1] <= points
-        fits = fits and pooled.shape[1] % each.shape[2] == 0
-        _expect("point_features", each, fits, f"({batch}, at most {points}, D) with D of global_feature")
+        _expect("point_features", each, fits, f"({batch}, at most {points}, D)")
+        pooled = network.global_feature(xyz)
+        fits = pooled.ndim == 2 and len(pooled) == batch and pooled.shape[1] % each.shape[2] == 0
+        _expect(
+            "global_feature",
+            pooled,
+            fits,
+            f"({batch}, {each.shape[2]}), or a multiple if poolings are joined",
+        )
+        embedding = network.embed(xyz)
+        _expect("embed", embedding, embedding.ndim == 2 and len(embedding) == batch, f"({batch}, E)")
+        logits = network(xyz)
+        _expect("forward", logits, logits.shape == (batch, self.classes), f"({batch}, {self.classes})")
         layers = network.layer_features(xyz)
         for number, layer in enumerate(layers):
             _expect(
