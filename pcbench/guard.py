@@ -187,7 +187,10 @@ def watched(method: Method, task: Task) -> Iterator[Snapshot]:
 
 
 def checked(method: Method, snapshot: Snapshot, task: Task, earlier: Sequence[Snapshot]) -> Snapshot:
-    """The snapshot on the CPU, ordered by class; MethodFault where it is not what the contract asks for."""
+    """The snapshot on the CPU, ordered by class; MethodFault where it is not what the contract asks for.
+
+    The whole split stays in its own order.
+    """
     clouds = snapshot.clouds
     here = f"snapshot {snapshot.iteration}"
     if snapshot.iteration not in task.snapshots or any(s.iteration >= snapshot.iteration for s in earlier):

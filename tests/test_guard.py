@@ -311,7 +311,7 @@ def test_a_method_of_the_whole_split_gives_that_split_once() -> None:
     task = task_of(few=1, ppc=0)
     method = Whole()
     given = guard.checked(method, Snapshot(0, task.train), task, [])
-    assert given.clouds.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert given.clouds.labels.tolist() == [0, 1, 0, 1, 0, 1]
     guard.check_complete(method, [given], task)
     with pytest.raises(MethodFault, match="gives 0 alone"):
         guard.check_complete(method, [given, Snapshot(1, task.train)], task)
