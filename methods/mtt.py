@@ -80,9 +80,9 @@ class MTT(Method):
             ge=0,
         )
         lr: float = param(
-            0.05,
+            0.02,
             "learning rate of the points",
-            source="proposed; candidates 0.01, 0.05, 0.2; from 1 on, points fly off",
+            source="proposed; candidates 0.005, 0.02, 0.05; from 0.2 on, students diverge",
             gt=0,
         )
         momentum: float = param(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from pcbench.clouds import PointClouds
+from pcbench.errors import UsageError
 from pcbench.ops.layers import stack
 
 
@@ -32,6 +33,7 @@ def train_experts(
     The first result is (E, epochs + 1, P), epoch 0 being the start, the second (E, Q), both in the order of
     `flatten`. Networks stay in evaluation mode: norms keep the statistics that they have, dropout is off.
     orders: one generator a network, which shuffles its clouds. report: gets the epochs done and in all.
+    Raises UsageError when a network diverges.
     """
     network = stack(networks).eval()
     weights = list(network.parameters())
@@ -48,6 +50,10 @@ def train_experts(
             (loss / index.shape[1]).backward()
             optimiser.step()
         parameters[:, epoch] = flatten(weights, stacked=True)
+        if not parameters[:, epoch].isfinite().all():
+            raise UsageError(
+                f"an expert diverged in epoch {epoch}: choose a rate lower than {lr:g} for experts"
+            )
         report(epoch, epochs)
     return parameters, flatten(network.buffers(), stacked=True)
 
@@ -101,7 +107,8 @@ def match_trajectory(
 
     Eq. 2 of Cazenavette et al. 2022. θ = start and θ* = target: (P,). θ̂ is what one step of plain SGD at
     learning rate lr () on every batch makes of θ; batches: indices of clouds (B, N, 3), each at most once a
-    batch. Gives the loss (), its gradient by the clouds (B, N, 3) and by lr ().
+    batch. Gives the loss (), its gradient by the clouds (B, N, 3) and by lr (). Raises UsageError where that
+    gradient is not finite.
 
     The gradient is exact, second derivatives included, and taken backwards a step at a time. With
     λ = ∂loss/∂θ after a step θ − lr · g, the step adds −λ·g to the gradient by lr, −lr · ∂(λ·g)/∂x to that by
@@ -126,4 +133,8 @@ def match_trajectory(
         by_lr -= torch.dot(by_weight, gradient.detach())
         by_clouds[batch] -= lr * by_x
         by_weight = by_weight - lr * curvature
+    if not (by_clouds.isfinite().all() and by_lr.isfinite()):
+        raise UsageError(
+            f"a student diverged at a learning rate of {float(lr):g}: lower that, or the points' rate"
+        )
     return loss, by_clouds, by_lr

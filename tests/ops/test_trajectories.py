@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pcbench.clouds import PointClouds
+from pcbench.errors import UsageError
 from pcbench.ops.layers import BatchNorm, Dropout, Linear, LinearNorm, adapt_batch_norm, initialise, mlp
 from pcbench.ops.trajectories import FlatNetwork, flatten, match_trajectory, shuffled_batches, train_experts
 
@@ -202,3 +203,15 @@ def test_batches_take_every_cloud_once_a_round():
     assert [sorted(part.tolist()) for part in rounds] == [list(range(7))] * 2
     assert rounds[0].tolist() != rounds[1].tolist()
     assert [len(batch) for batch in shuffled_batches(7, 100, 2, torch.Generator())] == [7, 7]
+
+
+def test_what_diverges_is_refused():
+    clouds = PointClouds(POINTS.float(), LABELS, NAMES)
+    with pytest.raises(UsageError, match=r"epoch 1: choose a rate lower than 1e\+20"):
+        train_experts([small(1).float()], clouds, [torch.Generator()], 2, 1e20, 4, lambda done, total: None)
+    network = small(1)
+    flat = FlatNetwork(network, flatten(network.buffers()))
+    start = flatten(network.parameters())
+    lr = torch.tensor(1e200, dtype=torch.float64)
+    with pytest.raises(UsageError, match="student diverged"):
+        match_trajectory(flat, start, start + 1, POINTS, LABELS, lr, BATCHES)
