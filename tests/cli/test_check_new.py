@@ -43,6 +43,7 @@ class Faulty(Method):
 '''
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "use"),
     [("method", ("--method", "my_own_1")), ("backbone", ("--method", "random", "--backbone", "my_own_1"))],
