@@ -50,15 +50,13 @@ class TensorCache:
 
     def _make(self, path: Path, make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
         start = machine.now(self.device)
-        tensors = {name: tensor.detach() for name, tensor in make().items()}
+        tensors = {name: tensor.detach().float() for name, tensor in make().items()}
         seconds = machine.now(self.device) - start
         path.parent.mkdir(parents=True, exist_ok=True)
         with write_hdf5(path) as file:
             file.attrs["seconds"] = seconds
             for name, tensor in tensors.items():
-                file.create_dataset(
-                    name, data=tensor.cpu().numpy().astype("<f4", copy=False), fletcher32=tensor.dim() > 0
-                )
+                file.create_dataset(name, data=tensor.cpu().numpy(), fletcher32=tensor.dim() > 0)
         return tensors
 
 

@@ -12,7 +12,9 @@ import torch
 
 from pcbench import plugins
 from pcbench.api import Task
-from pcbench.conformance import Bench, Item, check, failures, small_clouds
+from pcbench.conformance import Item, check, failures
+from pcbench.conformance.clauses import small_clouds
+from pcbench.conformance.methods import Bench
 from pcbench.errors import UsageError
 
 HEAD = """

@@ -1,0 +1,126 @@
+"""Whether a plugin keeps its contract: every clause is tried on small clouds, on the CPU, in seconds."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pcbench import plugins
+from pcbench.conformance.backbones import BackboneContract
+from pcbench.conformance.clauses import Failed, Item, NotApplicable, Report, tried
+from pcbench.conformance.datasets import DatasetContract
+from pcbench.conformance.methods import MethodContract
+from pcbench.errors import UsageError, did_you_mean
+from pcbench.plugins import CONTRACTS, Kind, Neighbourhood, Plugin, Registry
+
+__all__ = ["Item", "Report", "check", "failures"]
+
+
+def check(target: str, folders: Sequence[Path] = ()) -> list[Report]:
+    """The plugins of a name, or all those in a file that ends in .py; UsageError where there is none."""
+    if target.endswith(".py"):
+        return [_report(plugin, folders) for plugin in _in_file(Path(target))]
+    return [_report(plugin, folders) for plugin in _named(target, folders)]
+
+
+def failures(path: Path) -> list[str]:
+    """The clauses that the plugins of a file break, one line each; for the plugin's own tests."""
+    return [
+        f"{report.name}: {item.clause}: {item.detail}"
+        for report in check(str(path))
+        for item in report.items
+        if item.result == "failed"
+    ]
+
+
+def _in_file(path: Path) -> list[Plugin[Any]]:
+    if not path.is_file():
+        raise UsageError(f"{path} is not there: give a plugin file, or a name that 'pcbench list' shows")
+    found: list[Plugin[Any]] = []
+    for kind in CONTRACTS:
+        found += plugins.read_file(path.resolve(), kind)
+    if not found:
+        raise UsageError(
+            f"{path} defines no plugin: it needs a class with a literal name that derives from "
+            f"{', '.join(CONTRACTS.values())} of pcbench.api"
+        )
+    return found
+
+
+def _registries(folders: Sequence[Path]) -> dict[Kind, Registry[Any]]:
+    return {
+        "method": plugins.methods(folders),
+        "backbone": plugins.backbones(folders),
+        "dataset": plugins.datasets(folders),
+    }
+
+
+def _named(name: str, folders: Sequence[Path]) -> list[Plugin[Any]]:
+    registries = _registries(folders).values()
+    found = [registry.get(name) for registry in registries if name in registry.names()]
+    if not found:
+        known = {known for registry in registries for known in registry.names()}
+        raise UsageError(f"nothing is called {name!r}. {did_you_mean(name, known)}")
+    return found
+
+
+def _report(plugin: Plugin[Any], folders: Sequence[Path]) -> Report:
+    try:
+        loaded = plugin.load()
+    except UsageError as error:
+        return Report(plugin.kind, plugin.name, plugin.origin, (Item("import", "failed", str(error)),))
+    clauses: dict[str, Callable[[], str]] = {
+        "name": lambda: _name(plugin, folders),
+        "docstring": lambda: _docstring(loaded),
+        "imports": lambda: _imports(plugin),
+    }
+    match plugin.kind:
+        case "method":
+            clauses |= MethodContract(loaded).clauses()
+        case "backbone":
+            clauses |= BackboneContract(loaded).clauses()
+        case "dataset":
+            clauses |= DatasetContract(loaded).clauses()
+    items = tuple(tried(clause, trial, plugin.path) for clause, trial in clauses.items())
+    return Report(plugin.kind, plugin.name, plugin.origin, items)
+
+
+def _name(plugin: Plugin[Any], folders: Sequence[Path]) -> str:
+    registry = _registries(folders)[plugin.kind]
+    if plugin.name in registry.names() and registry.get(plugin.name).path != plugin.path:
+        raise Failed(f"{plugin.name!r} is taken by {registry.get(plugin.name).origin}: choose another name")
+    return plugin.name
+
+
+def _docstring(loaded: type) -> str:
+    first = (vars(loaded).get("__doc__") or "").strip().partition("\n")[0]
+    if not first:
+        raise Failed("the class has no docstring: its first line is what 'pcbench list' shows")
+    return first
+
+
+def _imports(plugin: Plugin[Any]) -> str:
+    """Methods and backbones take from pcbench its public face alone."""
+    if plugin.kind == "dataset":
+        raise NotApplicable("a data set may use how pcbench reads and stores clouds")
+    for path in (plugin.path, *Neighbourhood(plugin.path.parent).reached(plugin.path)):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            for module in _imported(node):
+                public = module == "pcbench.api" or (module + ".").startswith("pcbench.ops.")
+                if module.partition(".")[0] == "pcbench" and not public:
+                    where = f"{path}:{getattr(node, 'lineno', 1)}"
+                    raise Failed(
+                        f"{where} imports {module}: a {plugin.kind} imports pcbench.api and pcbench.ops alone"
+                    )
+    return "pcbench.api and pcbench.ops alone"
+
+
+def _imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+        inside = node.module == "pcbench"
+        return [f"pcbench.{alias.name}" for alias in node.names] if inside else [node.module]
+    return []
