@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from pcbench import plugins, students
 from pcbench.api import Task
+from pcbench.ops.layers import Dense, initialise, stack
 from pcbench.protocol import Recipe
 from pcbench.seeds import Streams
 
@@ -29,10 +31,13 @@ def test_students_learn_alike(pointnet, few_clouds):
     assert students.count_correct(on_gpu, few_clouds.to("cuda"), 2).device.type == "cpu"
 
 
-@pytest.mark.parametrize("name", ["random", "herding", "kcenter", "dm", "sadm"])
+SMALL = {"real_batch": 3, "bn_batch": 3, "experts": 2, "expert_epochs": 3, "max_start_epoch": 1}
+
+
+@pytest.mark.parametrize("name", plugins.methods().names())
 def test_methods_give_the_same_clouds(pointnet, few_clouds, name):
     method = plugins.methods().load(name)
-    given = {} if name in ("random", "herding", "kcenter") else {"real_batch": 3, "bn_batch": 3}
+    given = {key: value for key, value in SMALL.items() if key in method.Params.model_fields}
     final = []
     for device in DEVICES:
 
@@ -57,6 +62,21 @@ def test_methods_give_the_same_clouds(pointnet, few_clouds, name):
         final.append(last.clouds.points.cpu())
     moved = (final[0] - final[1]).abs().max()
     assert float(moved) < 1e-3
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_pooled_unit_is_the_same(training):
+    unit = stack([Dense(64, 128) for _ in range(2)]).train(training)
+    initialise(unit, Streams({"test": "gpu"}).stream("weights"))
+    x = torch.rand(2, 3, 50, 64, generator=Streams({"test": "gpu"}).stream("features"))
+    results = []
+    for device in DEVICES:
+        own, given = copy.deepcopy(unit).to(device), x.to(device).requires_grad_()
+        value = own.max_over_points(given)
+        gradients = torch.autograd.grad(value.square().sum(), [given, *own.parameters()])
+        results.append([value.detach().cpu(), *(gradient.cpu() for gradient in gradients)])
+    for on_cpu, on_gpu in zip(*results, strict=True):
+        torch.testing.assert_close(on_gpu, on_cpu, rtol=1e-3, atol=1e-4)
 
 
 def test_a_run_on_the_gpu_is_recorded_as_one(pcbench):

@@ -36,8 +36,13 @@ def test_wheel_in_an_empty_environment_lists_methods_and_runs(tmp_path):
     away.mkdir()
 
     listed = json.loads(call(pcbench, "list", "methods", "--json", cwd=away, env=env))
-    assert {plugin["name"] for plugin in listed} >= {"random", "herding", "kcenter", "dm", "sadm"}
+    assert {plugin["name"] for plugin in listed} == {path.stem for path in (ROOT / "methods").glob("*.py")}
     assert all(str(tmp_path / "env") in plugin["origin"] for plugin in listed)
+
+    suites = json.loads(call(pcbench, "list", "suites", "--json", cwd=away, env=env))
+    assert len(suites) == len(list((ROOT / "leaderboard" / "suites").glob("*.toml")))
+    call(pcbench, "new", "method", "mine", cwd=away, env=env)
+    call(pcbench, "check", "mine.py", cwd=away, env=env)
 
     tiny = ("--set", "points=16", "--set", "iterations=1", "--set", "recipe.epochs=1", "--seeds", "1")
     call(pcbench, "run", *tiny, cwd=away, env=env)

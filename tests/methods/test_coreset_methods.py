@@ -9,6 +9,8 @@ from pcbench.errors import UsageError
 from pcbench.ops.batches import ClassIndex
 from pcbench.ops.coreset import herding, kcenter
 
+METHODS = {name: plugins.methods().load(name) for name in plugins.methods().names()}
+
 
 def distilled(name, task, **params):
     cls = plugins.methods().load(name)
@@ -65,13 +67,13 @@ def test_methods_repeat_under_a_seed_and_leave_global_generators_alone(name, mak
     assert all(np.array_equal(a, b) for a, b in zip(np.random.get_state(), numpy_state, strict=True))  # noqa: NPY002
 
 
-@pytest.mark.parametrize("name", ["random", "herding", "kcenter", "dm", "sadm"])
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if not method.whole])
 def test_more_clouds_than_a_class_has_is_a_usage_error(name, make_task):
     with pytest.raises(UsageError, match="class 'bed' has 8 training clouds, fewer than ppc = 9"):
         distilled(name, make_task(ppc=9))
 
 
-@pytest.mark.parametrize("name", ["dm", "sadm"])
+@pytest.mark.parametrize("name", [n for n, m in METHODS.items() if "real_batch" in m.Params.model_fields])
 def test_a_real_batch_larger_than_a_class_is_a_usage_error(name, make_task):
     with pytest.raises(UsageError, match="fewer than real_batch = 9: choose real_batch of at most 8"):
         distilled(name, make_task(), real_batch=9)

@@ -180,7 +180,7 @@ def test_cached_experts_give_the_same_clouds(make_task, monkeypatch):
 
 def test_points_come_nearer_to_the_experts(make_task, kept, monkeypatch):
     """One expert, one epoch: the loss falls when the points follow its gradient at a fixed learning rate."""
-    rates = {"expert_lr": 3e-4, "student_lr": 3e-4, "lr": 0.2, "lr_lr": 0}
+    rates = {"expert_lr": 3e-4, "student_lr": 1e-4, "lr": 0.05, "lr_lr": 0}
     method = mtt(experts=1, expert_epochs=1, max_start_epoch=0, **rates)
     losses: list[float] = []
     match = method.distill.__globals__["match_trajectory"]
