@@ -179,8 +179,8 @@ def test_cached_experts_give_the_same_clouds(make_task, monkeypatch):
 
 
 def test_points_come_nearer_to_the_experts(make_task, kept, monkeypatch):
-    """One expert, one epoch: the loss falls when the points follow its gradient at a fixed learning rate."""
-    rates = {"expert_lr": 3e-4, "student_lr": 1e-4, "lr": 0.05, "lr_lr": 0}
+    """One expert, one epoch: the loss falls where only the points can change it."""
+    rates = {"expert_lr": 3e-4, "student_lr": 3e-4, "lr": 0.05, "lr_lr": 0}
     method = mtt(experts=1, expert_epochs=1, max_start_epoch=0, **rates)
     losses: list[float] = []
     match = method.distill.__globals__["match_trajectory"]
@@ -192,7 +192,7 @@ def test_points_come_nearer_to_the_experts(make_task, kept, monkeypatch):
 
     monkeypatch.setitem(method.distill.__globals__, "match_trajectory", recorded)
     list(method.distill(replace(make_task(snapshots=(0, 12)), cached=kept)))
-    assert losses[-1] < losses[0] / 1.5
+    assert sum(losses[-4:]) < 0.7 * sum(losses[:4])
 
 
 def test_a_target_beyond_the_last_epoch_is_refused():
