@@ -83,7 +83,7 @@ def test_a_run_on_the_gpu_is_recorded_as_one(pcbench):
     tiny = ("--set", "points=32", "--set", "iterations=2", "--set", "recipe.epochs=1", "--seeds", "2")
     done = pcbench("run", "--device", "cuda", "--json", *tiny)
     assert done.code == 0, done.err
-    for printed in json.loads(done.out):
+    for printed in json.loads(done.out)["runs"]:
         assert printed["problem"] == ""
         assert printed["distillation"]["provenance"]["hardware"]["device"] == "cuda"
         assert printed["distillation"]["memory"]["device_bytes"] > 0

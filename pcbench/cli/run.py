@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pcbench.cli.output import AsJson, PluginFolders, progress_bars, show
+from pcbench.cli.output import AsJson, PluginFolders, progress_bars
+from pcbench.cli.results import method_label, print_absent, print_accuracies, print_json, print_plan
 from pcbench.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from pcbench.estimate import Estimate
-    from pcbench.plan import Absent, Cell, Request
+    from pcbench.plan import Absent, Request
     from pcbench.run import Outcome
 
 DEMONSTRATION = ("random", "sadm")
@@ -93,18 +91,18 @@ def run(
     else:
         requests, absent = plan.available(*_of_suite(suite, common))
     if dry_run:
-        _print_plan(plan.cells(*requests), absent, device, out, as_json)
+        print_plan(plan.cells(*requests), absent, device, out, as_json)
         return
     try:
         outcomes = _execute(requests, device, out)
     except KeyboardInterrupt as stop:
         raise Interrupted("interrupted; what is finished is kept, run the same command to go on") from stop
     if as_json:
-        _print_json(outcomes, absent)
+        print_json(outcomes, absent)
     else:
         if outcomes:
-            _print_table(outcomes, out)
-        _print_absent(absent)
+            print_accuracies(outcomes, out)
+        print_absent(absent)
     if any(outcome.problem for outcome in outcomes):
         raise typer.Exit(1)
 
@@ -165,6 +163,7 @@ def _execute(requests: Sequence[Request], device: str, out: Path) -> list[Outcom
 
     from pcbench import machine
     from pcbench.plan import cells
+    from pcbench.records import ppc_label
     from pcbench.run import execute
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -175,8 +174,8 @@ def _execute(requests: Sequence[Request], device: str, out: Path) -> list[Outcom
     with progress_bars() as progress:
         for number, cell in enumerate(planned, 1):
             inputs = cell.inputs
-            method = _method(inputs.method, inputs.variation)
-            title = f"[{number}/{len(planned)}] {method} {inputs.data.name} PPC {_ppc(inputs.ppc)}"
+            method = method_label(inputs.method, inputs.variation)
+            title = f"[{number}/{len(planned)}] {method} {inputs.data.name} {ppc_label(inputs.ppc)}"
             bars = _Bars(progress, title)
             outcome = execute(cell, out, chosen, bars)
             bars.remove()
@@ -184,14 +183,6 @@ def _execute(requests: Sequence[Request], device: str, out: Path) -> list[Outcom
             line = Text(f"{title}: {_summary(outcome)}")
             progress.console.print(line, soft_wrap=True)
     return outcomes
-
-
-def _method(name: str, variation: Mapping[str, Any]) -> str:
-    return " ".join([name, *(f"{key}={str(value).lower()}" for key, value in variation.items())])
-
-
-def _ppc(ppc: int) -> str:
-    return str(ppc) if ppc else "whole"
 
 
 class _Bars:
@@ -215,146 +206,3 @@ def _summary(outcome: Outcome) -> str:
     if outcome.problem:
         return f"{outcome.problem} (see {outcome.run.folder})"
     return f"{'finished already' if outcome.reused else 'done'}, in {outcome.run.folder}"
-
-
-def _print_json(outcomes: Sequence[Outcome], absent: Sequence[Absent]) -> None:
-    records: list[dict[str, Any]] = [
-        {
-            "folder": str(outcome.run.folder),
-            "reused": outcome.reused,
-            "problem": outcome.problem,
-            "distillation": outcome.run.distillation.model_dump(mode="json"),
-            "evaluations": [record.model_dump(mode="json") for record in outcome.run.evaluations],
-        }
-        for outcome in outcomes
-    ]
-    records += [{"absent": asdict(each)} for each in absent]
-    typer.echo(json.dumps(records, indent=1))
-
-
-def _print_absent(absent: Sequence[Absent]) -> None:
-    """Each reason once, with the number of cells."""
-    for reason, count in Counter(each.reason for each in absent).items():
-        typer.echo(f"Absent, {count} {_cells(count)}: {reason}")
-
-
-def _cells(count: int) -> str:
-    return "cell" if count == 1 else "cells"
-
-
-def _print_plan(
-    cells: Sequence[Cell], absent: Sequence[Absent], device: str, out: Path, as_json: bool
-) -> None:
-    from pcbench import machine
-    from pcbench.estimate import estimate
-    from pcbench.records import read_runs
-
-    hardware = machine.hardware(machine.choose_device(device))
-    runs, _ = read_runs(out)
-    rows = [_planned(cell, estimate(cell, runs, hardware)) for cell in cells]
-    rows += [_not_planned(each) for each in absent]
-    known = sum(row["seconds"] or 0.0 for row in rows)
-    unknown = sum(row["state"] != "absent" and row["seconds"] is None for row in rows)
-    if as_json:
-        typer.echo(json.dumps({"cells": rows, "seconds": known, "unknown": unknown}, indent=1))
-        return
-    from rich.table import Table
-    from rich.text import Text
-
-    from pcbench.report.render import duration
-
-    table = Table(box=None, pad_edge=False)
-    for name in ("method", "data set", "PPC", "protocol", "network", "state", "estimate"):
-        right = name in ("PPC", "estimate")
-        table.add_column(name, justify="right" if right else "left", no_wrap=True)
-    table.add_column("estimated from", overflow="fold", min_width=20, style="dim")
-    for row in rows:
-        time = {"absent": "", "finished": ""}.get(row["state"])
-        if time is None:
-            time = "unknown" if row["seconds"] is None else duration(row["seconds"])
-        table.add_row(
-            Text(_method(row["method"], row["variation"])),
-            Text(row["dataset"]),
-            _ppc(row["ppc"]),
-            Text(row["protocol"]),
-            Text(row["network"]),
-            row["state"],
-            time,
-            Text(", ".join(row["based_on"])),
-        )
-    show(table)
-    _print_absent(absent)
-    states = Counter(row["state"] for row in rows)
-    counts = ", ".join(f"{count} {state}" for state, count in states.items())
-    times = [duration(known)] if known else []
-    times += [f"unknown for {unknown} {_cells(unknown)}"] if unknown else []
-    still = " and ".join(times) or "nothing to do"
-    typer.echo(f"{len(rows)} {_cells(len(rows))}: {counts}. Estimated time: {still}.")
-
-
-def _planned(cell: Cell, cost: Estimate) -> dict[str, Any]:
-    return {
-        "method": cell.inputs.method,
-        "variation": cell.inputs.variation,
-        "dataset": cell.inputs.data.name,
-        "ppc": cell.inputs.ppc,
-        "protocol": cell.protocol.label,
-        "network": cell.inputs.network.label,
-        "state": cost.state,
-        "reason": "",
-        "seconds": cost.seconds,
-        "based_on": list(cost.based_on),
-    }
-
-
-def _not_planned(absent: Absent) -> dict[str, Any]:
-    return {
-        "method": absent.method,
-        "variation": dict(absent.settings),
-        "dataset": absent.dataset,
-        "ppc": absent.ppc,
-        "protocol": absent.protocol,
-        "network": absent.network,
-        "state": "absent",
-        "reason": absent.reason,
-        "seconds": None,
-        "based_on": [],
-    }
-
-
-def _print_table(outcomes: Sequence[Outcome], out: Path) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    from pcbench.report.render import duration, score
-    from pcbench.report.tables import Score
-
-    table = Table(
-        title="Test accuracy in percent, mean ± standard deviation over the students",
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-    )
-    for name in ("method", "data set", "protocol"):
-        table.add_column(name, no_wrap=True)
-    for name in ("PPC", "iteration", "OA", "mAcc", "students", "distilled in"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for outcome in outcomes:
-        inputs = outcome.run.distillation.inputs
-        for record in outcome.run.evaluations:
-            for entry, scores in zip(outcome.run.distillation.snapshots, record.snapshots, strict=True):
-                row = (
-                    _method(inputs.method, inputs.variation),
-                    inputs.data.name,
-                    record.inputs.protocol.name,
-                    _ppc(inputs.ppc),
-                    scores.iteration,
-                    score(Score.of(scores.oa)),
-                    score(Score.of(scores.macc)),
-                    len(scores.oa),
-                    duration(entry.seconds),
-                )
-                table.add_row(*(Text(str(value)) for value in row))
-    if table.row_count:
-        show(table)
-    typer.echo(f"Records: {out}. Next: pcbench leaderboard build --results {out}")

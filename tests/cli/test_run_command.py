@@ -172,7 +172,7 @@ def test_damaged_clouds_are_distilled_again(pcbench):
 
 def test_json_is_the_records(pcbench):
     done = pcbench("run", "--method", "random", *TINY, "--json")
-    (printed,) = json.loads(done.out)
+    (printed,) = json.loads(done.out)["runs"]
     stored = json.loads((Path(printed["folder"]) / "distillation.json").read_text())
     assert printed["distillation"] == stored
     assert printed["reused"] is False
@@ -322,7 +322,7 @@ def test_a_suite_runs_what_is_here_once_and_reports_the_rest(pcbench, mine):
     assert "pcbench data import modelnet40 PATH" in done.out
 
     again = pcbench(*mine, "--method", "random", "--ppc", "2", "--dataset", "shapes10", "--json")
-    (entry,) = json.loads(again.out)
+    (entry,) = json.loads(again.out)["runs"]
     assert entry["reused"] is True
     assert entry["distillation"]["inputs"]["ppc"] == 2
 
@@ -330,7 +330,7 @@ def test_a_suite_runs_what_is_here_once_and_reports_the_rest(pcbench, mine):
 def test_json_of_a_suite_lists_what_is_absent(pcbench, mine):
     done = pcbench(*mine, "--method", "random", "--dataset", "modelnet10", "--json")
     assert done.code == 0
-    entries = [entry["absent"] for entry in json.loads(done.out)]
+    entries = json.loads(done.out)["absent"]
     assert {(each["method"], each["dataset"], each["ppc"]) for each in entries} == {
         ("random", "modelnet10", 1),
         ("random", "modelnet10", 2),

@@ -1,0 +1,165 @@
+"""What `pcbench run` prints: the plan, the accuracies, what is absent; as tables or as one JSON document."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from pcbench.cli.output import show
+
+if TYPE_CHECKING:
+    from pcbench.estimate import Estimate
+    from pcbench.plan import Absent, Cell
+    from pcbench.run import Outcome
+
+
+def method_label(name: str, variation: Mapping[str, Any]) -> str:
+    return " ".join([name, *(f"{key}={str(value).lower()}" for key, value in variation.items())])
+
+
+def print_json(outcomes: Sequence[Outcome], absent: Sequence[Absent]) -> None:
+    runs = [
+        {
+            "folder": str(outcome.run.folder),
+            "reused": outcome.reused,
+            "problem": outcome.problem,
+            "distillation": outcome.run.distillation.model_dump(mode="json"),
+            "evaluations": [record.model_dump(mode="json") for record in outcome.run.evaluations],
+        }
+        for outcome in outcomes
+    ]
+    typer.echo(json.dumps({"runs": runs, "absent": [asdict(each) for each in absent]}, indent=1))
+
+
+def print_absent(absent: Sequence[Absent]) -> None:
+    """Each reason once, with the number of cells."""
+    for reason, count in Counter(each.reason for each in absent).items():
+        typer.echo(f"Absent, {count} {_cells(count)}: {reason}")
+
+
+def _cells(count: int) -> str:
+    return "cell" if count == 1 else "cells"
+
+
+def print_plan(
+    cells: Sequence[Cell], absent: Sequence[Absent], device: str, out: Path, as_json: bool
+) -> None:
+    from pcbench import machine
+    from pcbench.estimate import estimate
+    from pcbench.records import read_runs
+
+    hardware = machine.hardware(machine.choose_device(device))
+    runs, _ = read_runs(out)
+    rows = [_planned(cell, estimate(cell, runs, hardware)) for cell in cells]
+    rows += [_not_planned(each) for each in absent]
+    known = sum(row["seconds"] or 0.0 for row in rows)
+    unknown = sum(row["state"] != "absent" and row["seconds"] is None for row in rows)
+    if as_json:
+        typer.echo(json.dumps({"cells": rows, "seconds": known, "unknown": unknown}, indent=1))
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    from pcbench.report.render import duration
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("method", "data set", "PPC", "protocol", "network", "state", "estimate"):
+        right = name in ("PPC", "estimate")
+        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+    table.add_column("estimated from", overflow="fold", min_width=20, style="dim")
+    for row in rows:
+        time = {"absent": "", "finished": ""}.get(row["state"])
+        if time is None:
+            time = "unknown" if row["seconds"] is None else duration(row["seconds"])
+        table.add_row(
+            Text(method_label(row["method"], row["variation"])),
+            Text(row["dataset"]),
+            str(row["ppc"] or "whole"),
+            Text(row["protocol"]),
+            Text(row["network"]),
+            row["state"],
+            time,
+            Text(", ".join(row["based_on"])),
+        )
+    show(table)
+    print_absent(absent)
+    states = Counter(row["state"] for row in rows)
+    counts = ", ".join(f"{count} {state}" for state, count in states.items())
+    times = [duration(known)] if known else []
+    times += [f"unknown for {unknown} {_cells(unknown)}"] if unknown else []
+    still = " and ".join(times) or "nothing to do"
+    typer.echo(f"{len(rows)} {_cells(len(rows))}: {counts}. Estimated time: {still}.")
+
+
+def _planned(cell: Cell, cost: Estimate) -> dict[str, Any]:
+    return {
+        "method": cell.inputs.method,
+        "variation": cell.inputs.variation,
+        "dataset": cell.inputs.data.name,
+        "ppc": cell.inputs.ppc,
+        "protocol": cell.protocol.label,
+        "network": cell.inputs.network.label,
+        "state": cost.state,
+        "reason": "",
+        "seconds": cost.seconds,
+        "based_on": list(cost.based_on),
+    }
+
+
+def _not_planned(absent: Absent) -> dict[str, Any]:
+    return {
+        "method": absent.method,
+        "variation": dict(absent.settings),
+        "dataset": absent.dataset,
+        "ppc": absent.ppc,
+        "protocol": absent.protocol,
+        "network": absent.network,
+        "state": "absent",
+        "reason": absent.reason,
+        "seconds": None,
+        "based_on": [],
+    }
+
+
+def print_accuracies(outcomes: Sequence[Outcome], out: Path) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from pcbench.report.render import duration, score
+    from pcbench.report.tables import Score
+
+    table = Table(
+        title="Test accuracy in percent, mean ± standard deviation over the students",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+    )
+    for name in ("method", "data set", "protocol"):
+        table.add_column(name, no_wrap=True)
+    for name in ("PPC", "iteration", "OA", "mAcc", "students", "distilled in"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for outcome in outcomes:
+        inputs = outcome.run.distillation.inputs
+        for record in outcome.run.evaluations:
+            for entry, scores in zip(outcome.run.distillation.snapshots, record.snapshots, strict=True):
+                row = (
+                    method_label(inputs.method, inputs.variation),
+                    inputs.data.name,
+                    record.inputs.protocol.name,
+                    inputs.ppc or "whole",
+                    scores.iteration,
+                    score(Score.of(scores.oa)),
+                    score(Score.of(scores.macc)),
+                    len(scores.oa),
+                    duration(entry.seconds),
+                )
+                table.add_row(*(Text(str(value)) for value in row))
+    if table.row_count:
+        show(table)
+    typer.echo(f"Records: {out}. Next: pcbench leaderboard build --results {out}")
