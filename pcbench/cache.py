@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,18 @@ from pcbench import machine
 from pcbench.clouds import open_hdf5, own_array, write_hdf5
 from pcbench.datasets.store import cache_root
 from pcbench.errors import DataError
-from pcbench.files import digest
+from pcbench.files import digest, file_digest
 
 
 class TensorCache:
-    """Keeps named float32 tensors under the hash of their inputs.
+    """Keeps named float32 tensors under the hash of their inputs and of pcbench's own source.
 
     common: what all tensors of one run depend on, as plain JSON values. The seconds that making took belong
     to whoever asks, also when the tensors come from the cache: `owed` gives them to the runner's clock.
     """
 
     def __init__(self, common: Mapping[str, Any], device: torch.device) -> None:
-        self.common, self.device = dict(common), device
+        self.common, self.device = {**common, "source": source_hash()}, device
         self._owed = 0.0
 
     def owed(self) -> float:
@@ -58,6 +59,14 @@ class TensorCache:
             for name, tensor in tensors.items():
                 file.create_dataset(name, data=tensor.cpu().numpy(), fletcher32=tensor.dim() > 0)
         return tensors
+
+
+@cache
+def source_hash() -> str:
+    """SHA-256 over the code that trains: the students' and all of pcbench.ops."""
+    package = Path(__file__).parent
+    files = [package / "students.py", *sorted((package / "ops").glob("*.py"))]
+    return digest({file.name: file_digest(file) for file in files})
 
 
 def _load(path: Path) -> tuple[dict[str, Tensor], float]:

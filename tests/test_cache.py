@@ -70,6 +70,14 @@ def test_other_inputs_are_other_tensors(folder: Path, clock: list[float], common
     assert len(list(folder.glob("*.h5"))) == 2
 
 
+def test_other_code_makes_its_own_tensors(folder: Path, clock: list[float], monkeypatch):
+    made: list[int] = []
+    TensorCache({}, CPU).get({}, maker(clock, made))
+    monkeypatch.setattr("pcbench.cache.source_hash", lambda: "0" * 64)
+    TensorCache({}, CPU).get({}, maker(clock, made))
+    assert made == [1, 1]
+
+
 def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
 
