@@ -76,6 +76,7 @@ def test_other_code_makes_its_own_tensors(folder: Path, clock: list[float], monk
     monkeypatch.setattr("pcbench.cache.source_hash", lambda: "0" * 64)
     TensorCache({}, CPU).get({}, maker(clock, made))
     assert made == [1, 1]
+    assert len(list(folder.glob("*.h5"))) == 2
 
 
 def truncated(path: Path) -> None:
