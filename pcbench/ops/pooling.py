@@ -1,0 +1,83 @@
+"""The largest of a linear map over the points of a cloud, without keeping the map's values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MAX_VALUES = 1 << 21
+"""Values of a layer among which a maximum is sought at a time on the CPU: 8 MiB of float32."""
+
+
+def max_of_products(xs: Tensor, weight: Tensor, sign: Tensor | None, points: int) -> Tensor:
+    """The largest of W x, or the smallest where `sign` is -1, over the N points of every cloud: (S, B, D).
+
+    xs: (S, C, B · N). weight: (S, D, C). sign: (S, D), or None where it is 1 throughout. points: N. The CPU
+    goes through students and clouds in parts that stay in cache, and leaves the search to numpy, whose vector
+    instructions torch's lacks. Twice differentiable; the gradient goes to one of equal points.
+    """
+    return _MaxOfProducts.apply(xs, weight, sign, points)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _MaxOfProducts(torch.autograd.Function):
+    """`max_of_products`, whose gradient is computed from the winners alone."""
+
+    @staticmethod
+    def forward(ctx: Any, xs: Tensor, weight: Tensor, sign: Tensor | None, points: int) -> Tensor:
+        students, outputs, _ = weight.shape
+        clouds = xs.shape[2] // points
+        winners = torch.empty(students, clouds, outputs, dtype=torch.int64, device=xs.device)
+        largest = xs.new_empty(students, clouds, outputs)
+        on_cpu = xs.device.type == "cpu"
+        size = max(1, MAX_VALUES // (outputs * points)) if on_cpu else clouds
+        for s in range(students):
+            w = weight[s] if sign is None else weight[s] * sign[s].unsqueeze(1)
+            for start in range(0, clouds, size):
+                part = slice(start, min(start + size, clouds))
+                values = torch.mm(w, xs[s, :, part.start * points : part.stop * points])
+                values = values.view(outputs, -1, points)
+                place = torch.from_numpy(values.numpy().argmax(-1)) if on_cpu else values.argmax(-1)
+                largest[s, part] = values.gather(2, place.unsqueeze(2)).squeeze(2).T
+                winners[s, part] = place.T
+        winners += torch.arange(clouds, device=xs.device).unsqueeze(1) * points
+        ctx.save_for_backward(xs, weight, winners)
+        return largest if sign is None else largest * sign.unsqueeze(1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        xs, weight, winners = ctx.saved_tensors
+        once = xs.device.type == "cpu" and not torch.is_grad_enabled()
+        both = _winners_gradients if once else _winners_gradients_twice
+        return *both(xs, weight, winners, gradient), None, None
+
+
+def _winners_gradients(
+    xs: Tensor, weight: Tensor, winners: Tensor, gradient: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The gradients by xs and weight of winning products whose gradient is given, a cloud at a time."""
+    by_xs, by_weight = torch.empty_like(xs), torch.zeros_like(weight)
+    for s in range(len(xs)):
+        points = xs[s].T.contiguous()
+        by_points = torch.zeros_like(points)
+        for place, g in zip(winners[s], gradient[s].unsqueeze(2), strict=True):
+            by_weight[s].addcmul_(points.index_select(0, place), g)
+            by_points.index_add_(0, place, weight[s] * g)
+        by_xs[s] = by_points.T
+    return by_xs, by_weight
+
+
+def _winners_gradients_twice(
+    xs: Tensor, weight: Tensor, winners: Tensor, gradient: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The same in operations that are differentiable themselves, for all clouds at once."""
+    students, channels, count = xs.shape
+    first = torch.arange(students, device=xs.device).view(-1, 1, 1) * count
+    place = (winners + first).flatten()
+    rows = F.embedding(place, xs.mT.reshape(-1, channels)).view(*winners.shape, channels)
+    by_weight = (gradient.unsqueeze(3) * rows).sum(1)
+    by_rows = (gradient.unsqueeze(3) * weight.unsqueeze(1)).flatten(0, 2)
+    by_points = by_rows.new_zeros(students * count, channels).index_add(0, place, by_rows)
+    return by_points.view(students, count, channels).mT, by_weight
