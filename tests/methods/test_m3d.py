@@ -174,7 +174,7 @@ def test_a_seed_gives_the_same_clouds_and_another_repetition_others(make_task):
 def test_parameters_default_to_the_card():
     p = m3d().params
     assert (p.kernel, p.bandwidth, p.real_batch, p.bn_batch, p.bn_momentum) == ("gaussian", None, 8, 8, 0.1)
-    assert (p.init, p.lr, p.momentum) == ("random", 0.1, 0.5)
+    assert (p.init, p.lr, p.momentum) == ("random", 0.01, 0.5)
 
 
 @pytest.mark.parametrize(
