@@ -315,7 +315,7 @@ def test_parameters_default_to_the_card():
     assert (p.metric, p.init, p.lr, p.momentum, p.real_batch, p.bn_batch) == (
         "ours",
         "random",
-        0.01,
+        1e-4,
         0.5,
         8,
         8,
