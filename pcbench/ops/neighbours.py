@@ -42,7 +42,7 @@ def farthest_point_sample(xyz: Tensor, count: int, start: int | None = None) -> 
     _require_finite("farthest point sampling", xyz)
     clouds = _merged(xyz)
     chosen = torch.empty(len(clouds), count, dtype=torch.int64, device=xyz.device)
-    step = max(1, SEARCH_BYTES // (8 * xyz.element_size() * points))
+    step = max(1, SEARCH_BYTES // (12 * xyz.element_size() * points))
     for first in range(0, len(clouds), step):
         chosen[first : first + step] = _sample_chunk(clouds[first : first + step], count, start)
     return chosen.view(*xyz.shape[:-2], count)
@@ -52,16 +52,16 @@ def farthest_point_sample(xyz: Tensor, count: int, start: int | None = None) -> 
 def nearest(queries: Tensor, points: Tensor, k: int) -> Tensor:
     """The k nearest points of every query: (..., M, C), (..., N, C) -> (..., M, k) int64, nearest first.
 
-    A query that is one of the points finds itself. Equal distances go to the lowest index: the index stands
-    in the low bits of the number that is compared. Float32 distances lose nothing by that, float64 ones keep
-    52 - log2 N bits.
+    A query that is one of the points finds itself, or its duplicate of lower index. Equal distances go to the
+    lowest index: the index stands in the low bits of the number that is compared. Float32 distances lose
+    nothing by that, float64 ones keep 52 − ⌈log₂ N⌉ bits.
 
     Up to three channels, distances are sums of squared differences: they are exact to rounding at any scale
     and place, and duplicates are at distance 0. In more channels they come from one product, |a|² + |b|² -
     2ab, which cancels where points are close together and far from the origin. Every cloud is therefore
     centred and rounded to whole multiples of about 2⁻²¹ of its half extent (2⁻²² for 64 channels), so few
-    bits that the float64 product is exact: duplicates tie, and no order of summation, chunk or TF32 setting
-    changes a result.
+    bits that the float64 product is exact: duplicates tie (as do points nearer than that), and no order of
+    summation, chunk or TF32 setting changes a result.
 
     Raises DataError for fewer than k points or a value that is not finite, ValueError for unequal axes.
     """

@@ -108,7 +108,7 @@ def test_keeps_its_accuracy_far_from_the_origin():
 def test_chunks_change_nothing(monkeypatch):
     xyz = random_clouds(7, 10)
     whole = farthest_point_sample(xyz, 6)
-    monkeypatch.setattr(neighbours, "SEARCH_BYTES", 2 * 10 * 32)
+    monkeypatch.setattr(neighbours, "SEARCH_BYTES", 2 * 10 * 12 * 4)
     assert torch.equal(farthest_point_sample(xyz, 6), whole)
 
 
@@ -168,12 +168,12 @@ class TestNearest:
         pairs = zip(queries.double().tolist(), points.double().tolist(), strict=True)
         assert found.tolist() == [slow_nearest(q, p, 7) for q, p in pairs]
 
-    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-    @pytest.mark.parametrize("channels", [2, 3, 5])
+    @pytest.mark.parametrize("channels", [2, 5])
     @given(data=st.data())
-    def test_ties_go_to_the_lowest_index(self, channels, dtype, data):
+    def test_ties_go_to_the_lowest_index(self, channels, data):
         queries, points = data.draw(clouds_on_a_grid(channels)), data.draw(clouds_on_a_grid(channels))
         k = data.draw(st.integers(1, len(points)))
+        dtype = data.draw(st.sampled_from([torch.float32, torch.float64]))
         found = nearest(torch.tensor(queries, dtype=dtype), torch.tensor(points, dtype=dtype), k)
         assert found.tolist() == slow_nearest(queries, points, k)
 
@@ -199,6 +199,14 @@ class TestNearest:
     def test_keeps_its_accuracy_far_from_the_origin(self, channels):
         points = (random_clouds(1, 40, 0, channels) * 64).round() / 64
         assert torch.equal(nearest(points + 1000, points + 1000, 9), nearest(points, points, 9))
+
+    @pytest.mark.parametrize("channels", [3, 16])
+    def test_a_large_constant_channel_changes_nothing(self, channels):
+        points = random_clouds(1, 20, 0, channels).repeat(1, 2, 1)
+        points[..., 0] = 0
+        shifted = points.clone()
+        shifted[..., 0] = 2.0**20
+        assert torch.equal(nearest(shifted, shifted, 40), nearest(points, points, 40))
 
     def test_few_channels_keep_their_accuracy_beside_an_outlier(self):
         points = random_clouds(1, 20)
