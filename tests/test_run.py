@@ -78,3 +78,5 @@ def test_the_whole_split_is_a_row_of_its_own_and_is_not_stored_again(tmp_path, t
     (table,) = board(runs).tables
     assert [column.ppc for column in table.columns] == [1, 0]
     assert [(row.method, row.mean is None) for row in table.rows] == [("random", False), ("whole", True)]
+    assert not any(row.incomplete for row in table.rows)
+    assert not table.several

@@ -66,7 +66,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A method with what differs from its defaults. mean: OA over all PPC, None if a cell is missing."""
+    """A method with what differs from its defaults. mean: OA over all PPC, None if a cell is missing.
+
+    incomplete: some of its PPC cells are missing. A row of the whole split has no PPC cell to miss.
+    """
 
     method: str
     variation: tuple[tuple[str, str], ...]
@@ -74,17 +77,22 @@ class Row:
     version: str
     cells: tuple[Cell | None, ...]
     mean: float | None
+    incomplete: bool
 
 
 @dataclass(frozen=True)
 class Table:
-    """Results that may be compared: one protocol, one student. hardware: what the times were taken on."""
+    """Results that may be compared: one protocol, one student. hardware: what the times were taken on.
+
+    several: there is more than one PPC column, so that a mean says something.
+    """
 
     protocol: str
     summary: str
     student: str
     version: str
     columns: tuple[Column, ...]
+    several: bool
     rows: tuple[Row, ...]
     hardware: tuple[str, ...]
 
@@ -227,6 +235,7 @@ def _table(results: Sequence[_Result], version: str) -> Table:
             Column(plain(name), data_versions[data], ppc, all(r.standard for r in by_column[name, data, ppc]))
             for name, data, ppc in columns
         ),
+        several=sum(ppc > 0 for *_, ppc in columns) > 1,
         rows=tuple(_with_best(rows)),
         hardware=hardware,
     )
@@ -240,8 +249,9 @@ def _row(
     compared = [cell for cell, (*_, ppc) in zip(cells, columns, strict=True) if ppc]
     means = [cell.oa.mean for cell in compared if cell is not None]
     method, variation, distilled_with = results[0].label
-    mean = statistics.fmean(means) if means and len(means) == len(compared) else None
-    return Row(method, variation, distilled_with, version, cells, mean)
+    missing = len(compared) - len(means)
+    mean = statistics.fmean(means) if means and not missing else None
+    return Row(method, variation, distilled_with, version, cells, mean, bool(means and missing))
 
 
 def _cell(results: Sequence[_Result], hardware: Sequence[str]) -> Cell:

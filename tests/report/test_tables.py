@@ -153,6 +153,7 @@ def test_complete_rows_come_first_by_mean_then_incomplete_ones(tmp_path: Path) -
     rows = only(tmp_path).rows
     assert [row.method for row in rows] == ["high", "low", "partial"]
     assert [row.mean is None for row in rows] == [False, False, True]
+    assert [row.incomplete for row in rows] == [False, False, True]
     assert rows[2].cells[1] is None
 
 
