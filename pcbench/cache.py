@@ -20,15 +20,23 @@ from pcbench.files import digest, file_digest
 
 
 class TensorCache:
-    """Keeps named float32 tensors under the hash of their inputs and of pcbench's own source.
+    """Keeps named float32 tensors under the hash of their inputs, of pcbench's own source and of the machine.
 
-    common: what all tensors of one run depend on, as plain JSON values. The seconds that making took belong
-    to whoever asks, also when the tensors come from the cache: `owed` gives them to the runner's clock.
+    common: what all tensors of one run depend on, as plain JSON values. One cache serves one run. The
+    seconds that making took belong to whoever asks, once a run, also when the tensors come from the cache:
+    `owed` gives them to the runner's clock. They are of the same hardware, which is part of the key.
     """
 
     def __init__(self, common: Mapping[str, Any], device: torch.device) -> None:
-        self.common, self.device = {**common, "source": source_hash()}, device
+        self.device = device
+        self.common = {
+            **common,
+            "source": source_hash(),
+            "hardware": machine.hardware(device).label,
+            "torch": torch.__version__,
+        }
         self._owed = 0.0
+        self._charged: set[Path] = set()
 
     def owed(self) -> float:
         """Seconds of work that the cache has spared since the last call."""
@@ -36,28 +44,35 @@ class TensorCache:
         return owed
 
     def get(self, inputs: Mapping[str, Any], make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """The tensors of `make`, on the device, computed only if they are not kept under these inputs yet.
+        """The tensors of `make` by name, in alphabetical order, on the device.
 
-        A kept file that is damaged is made again.
+        They are computed only if they are not kept under these inputs yet; a damaged file is made again. What
+        `make` itself takes from the cache is part of their cost. Raises ValueError for a name with a slash.
         """
-        key = digest({"common": self.common, "inputs": dict(inputs), "device": self.device.type})
+        key = digest({"common": self.common, "inputs": dict(inputs)})
         path = cache_root() / "tensors" / f"{key}.h5"
         try:
             tensors, seconds = _load(path)
         except DataError:
-            return self._make(path, make)
-        self._owed += seconds
-        return {name: tensor.to(self.device) for name, tensor in tensors.items()}
+            tensors = self._make(path, make)
+        else:
+            self._owed += 0.0 if path in self._charged else seconds
+        self._charged.add(path)
+        return {name: tensors[name].to(self.device) for name in sorted(tensors)}
 
     def _make(self, path: Path, make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        start = machine.now(self.device)
-        tensors = {name: tensor.detach().float() for name, tensor in make().items()}
-        seconds = machine.now(self.device) - start
+        before, start = self._owed, machine.now(self.device)
+        tensors = {name: tensor.detach().float().clone() for name, tensor in make().items()}
+        seconds = machine.now(self.device) - start + self._owed - before
+        for name in tensors:
+            if "/" in name:
+                raise ValueError(f"a kept tensor is called {name!r}: leave the slash out")
         path.parent.mkdir(parents=True, exist_ok=True)
         with write_hdf5(path) as file:
             file.attrs["seconds"] = seconds
             for name, tensor in tensors.items():
-                file.create_dataset(name, data=tensor.cpu().numpy(), fletcher32=tensor.dim() > 0)
+                summed = tensor.dim() > 0 and tensor.numel() > 0
+                file.create_dataset(name, data=tensor.cpu().numpy(), fletcher32=summed)
         return tensors
 
 

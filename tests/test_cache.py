@@ -70,6 +70,67 @@ def test_other_inputs_are_other_tensors(folder: Path, clock: list[float], common
     assert len(list(folder.glob("*.h5"))) == 2
 
 
+@pytest.mark.usefixtures("folder")
+def test_a_run_pays_once_however_often_it_asks(clock: list[float]):
+    made: list[int] = []
+    first = TensorCache({}, CPU)
+    for _ in range(2):
+        first.get({}, maker(clock, made))
+    assert first.owed() == 0
+    second = TensorCache({}, CPU)
+    for _ in range(3):
+        second.get({}, maker(clock, made))
+    assert second.owed() == 12.5
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_was_taken_from_the_cache_is_part_of_the_cost(clock: list[float]):
+    made: list[int] = []
+    TensorCache({}, CPU).get({}, maker(clock, made))
+
+    def dependent(cache: TensorCache) -> dict[str, Tensor]:
+        clock[0] += 1
+        return {"twice": 2 * cache.get({}, maker(clock, made))["weight"]}
+
+    for _ in range(2):
+        cache = TensorCache({}, CPU)
+        before = clock[0]
+        cache.get({"twice": True}, lambda cache=cache: dependent(cache))
+        assert clock[0] - before + cache.owed() == 13.5
+
+
+@pytest.mark.usefixtures("folder")
+def test_another_machine_makes_its_own(clock: list[float], monkeypatch):
+    made: list[int] = []
+    own = machine.hardware(CPU)
+    TensorCache({}, CPU).get({}, maker(clock, made))
+    monkeypatch.setattr(machine, "hardware", lambda _: own.model_copy(update={"name": "another"}))
+    TensorCache({}, CPU).get({}, maker(clock, made))
+    assert made == [1, 1]
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_first_call_gives_what_later_ones_give():
+    source = torch.ones(2, dtype=torch.float32)
+    first, later = (TensorCache({}, CPU).get({}, lambda: {"z": source, "a": source.double()}) for _ in "ab")
+    assert list(first) == list(later) == ["a", "z"]
+    assert {tensor.dtype for tensor in first.values()} == {torch.float32}
+    first["z"].zero_()
+    assert bool(source.all())
+
+
+def test_a_name_with_a_slash_is_refused(folder: Path):
+    with pytest.raises(ValueError, match="leave the slash out"):
+        TensorCache({}, CPU).get({}, lambda: {"a/b": torch.ones(1)})
+    assert not list(folder.glob("*"))
+
+
+def test_an_empty_tensor_is_kept(folder: Path):
+    for _ in range(2):
+        assert TensorCache({}, CPU).get({}, lambda: {"none": torch.empty(3, 0)})["none"].shape == (3, 0)
+    assert len(list(folder.glob("*.h5"))) == 1
+
+
 def test_other_code_makes_its_own_tensors(folder: Path, clock: list[float], monkeypatch):
     made: list[int] = []
     TensorCache({}, CPU).get({}, maker(clock, made))
