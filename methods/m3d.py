@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Self
 
+from pydantic import model_validator
 from torch import Tensor
 
 from pcbench.api import Backbone, param
@@ -36,6 +38,12 @@ class M3D(DM):
             source="proposed: better than 0.1 on a validation part of ModelNet10",
             gt=0,
         )
+
+        @model_validator(mode="after")
+        def _bandwidth_has_a_kernel(self) -> Self:
+            if self.kernel == "linear" and self.bandwidth is not None:
+                raise ValueError("the linear kernel has no bandwidth")
+            return self
 
     def feature(self, network: Backbone) -> Callable[[Tensor], Tensor]:
         return network.global_feature

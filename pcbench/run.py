@@ -75,12 +75,12 @@ def execute(cell: Cell, out: Path, device: torch.device, report: Report) -> Outc
         reused = False
         try:
             evaluation = _evaluate(cell, folder, distillation, device, report)
-        except Exception as error:  # noqa: BLE001 - a plugin's backbone may raise anything; other cells go on
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin's backbone may raise anything
             return Outcome(unscored, problem=f"evaluation failed: {_explained(error, folder)}")
     return Outcome(Run(folder, distillation, (evaluation,)), reused)
 
 
-def _explained(error: Exception, folder: Path) -> str:
+def _explained(error: BaseException, folder: Path) -> str:
     """The reason in one line; the traceback goes into the run's folder."""
     write_text(folder / TRACEBACK, traceback.format_exc())
     text = str(error).partition("\n")[0]
@@ -148,7 +148,7 @@ def _distil(cell: Cell, folder: Path, device: torch.device, report: Report) -> D
         _follow(cell, device, report, reached)
     except KeyboardInterrupt as error:
         interruption, status, reason = error, "interrupted", "interrupted by the user"
-    except Exception as error:  # noqa: BLE001 - a plugin may raise anything; its record says what
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything; its record says what
         out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
         status, reason = "oom" if out_of_memory else "failed", _explained(error, folder)
     record = DistillationRecord(
@@ -260,18 +260,28 @@ class _Trained:
         return {name: values[0] for name, values in stacked.state_dict().items()}
 
 
-def _known_scores(out: Path, inputs: EvaluationInputs, device: torch.device) -> dict[str, SnapshotScores]:
-    """The scores that clouds have got before, by their hash: same test data, students and kind of device.
+def _known_scores(
+    out: Path, inputs: EvaluationInputs, provenance: Provenance
+) -> dict[str, SnapshotScores]:
+    """The scores that clouds have got before, by their hash: by the same test data, students, code and machine.
 
     All methods start from the same clouds, which are therefore scored once.
     """
     known: dict[str, SnapshotScores] = {}
+    if provenance.git_dirty:
+        return known
     for run in read_runs(out)[0]:
         for record in run.evaluations:
             alike = record.inputs.model_copy(update={"clouds": inputs.clouds}) == inputs
-            if alike and run.distillation.inputs.ppc and record.provenance.hardware.device == device.type:
+            if alike and run.distillation.inputs.ppc and _made_alike(record.provenance, provenance):
                 known.update(zip(record.inputs.clouds, record.snapshots, strict=True))
     return known
+
+
+def _made_alike(one: Provenance, other: Provenance) -> bool:
+    """Whether the same code with the same packages ran on the same hardware."""
+    same = ("git_commit", "git_dirty", "packages", "hardware")
+    return all(getattr(one, field) == getattr(other, field) for field in same)
 
 
 def _report_epochs(report: Report, before: int, total: int, epoch: int, _: int) -> None:

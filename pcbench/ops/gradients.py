@@ -12,32 +12,36 @@ from torch import Tensor, nn
 from pcbench.ops.layers import stack
 
 Metric = Literal["ours", "mse", "cos"]
-EPSILON = 1e-6
-
 CHUNK_POINTS = 1 << 17
-"""Points whose features are kept for a gradient: 512 MiB for a float32 layer of 1024 channels."""
+"""Points worked on at once, a cloud counting as FEWEST_POINTS at least: about 0.7 GB kept for PointNet."""
+FEWEST_POINTS = 512
 CHUNK_WEIGHTS = 1 << 24
 """Weights, one copy a class, that are worked on at once: 64 MiB in float32, and as much for each gradient."""
 
 
-def one_minus_cosine(a: Tensor, b: Tensor) -> Tensor:
-    """1 - a·b / (‖a‖‖b‖ + 1e-6) along the last axis, (..., F) -> (...); 1 where either is zero."""
+def one_minus_cosine(a: Tensor, b: Tensor, epsilon: float) -> Tensor:
+    """1 - a·b / (‖a‖‖b‖ + epsilon) along the last axis, (..., F) -> (...); 1 where either is zero."""
     norms: Tensor = torch.linalg.vector_norm(a, dim=-1) * torch.linalg.vector_norm(b, dim=-1)
-    return 1 - (a * b).sum(-1) / (norms + EPSILON)
+    return 1 - (a * b).sum(-1) / (norms + epsilon)
 
 
-def gradient_distance(real: Sequence[Tensor], synthetic: Sequence[Tensor], metric: Metric) -> Tensor:
+def gradient_distance(
+    real: Sequence[Tensor], synthetic: Sequence[Tensor], metric: Metric, epsilon: float = 1e-6
+) -> Tensor:
     """The distance of every class's gradients, (K,), from one tensor (K, ...) a parameter and side.
 
     `ours`: Σ over weights Σ over output rows of 1 - cosine; biases and norms, one number an output, do not
     count (Zhao, Mopuri, Bilen 2021). `mse`: the squared difference, summed. `cos`: 1 - cosine of all
-    gradients as one vector.
+    gradients as one vector. Rows whose norms have a product well below epsilon hardly count: their term is
+    about 1 - a·b / epsilon, no cosine.
     """
     if metric == "ours":
         pairs = [(r, s) for r, s in zip(real, synthetic, strict=True) if r.dim() > 2]
-        return torch.stack([one_minus_cosine(r.flatten(2), s.flatten(2)).sum(1) for r, s in pairs]).sum(0)
+        return torch.stack(
+            [one_minus_cosine(r.flatten(2), s.flatten(2), epsilon).sum(1) for r, s in pairs]
+        ).sum(0)
     r, s = (torch.cat([gradient.flatten(1) for gradient in side], 1) for side in (real, synthetic))
-    return (r - s).square().sum(1) if metric == "mse" else one_minus_cosine(r, s)
+    return (r - s).square().sum(1) if metric == "mse" else one_minus_cosine(r, s, epsilon)
 
 
 def differentiable_copies(network: nn.Module, count: int, metric: Metric) -> nn.Module:
@@ -64,7 +68,7 @@ def class_gradients(
 
 
 def match_gradients(
-    network: nn.Module, real: Tensor, synthetic: Tensor, metric: Metric = "ours"
+    network: nn.Module, real: Tensor, synthetic: Tensor, metric: Metric = "ours", epsilon: float = 1e-6
 ) -> tuple[Tensor, Tensor]:
     """The distance of every class, (K,), and the gradient of their sum by the synthetic clouds, (K, m, N, 3).
 
@@ -73,7 +77,7 @@ def match_gradients(
     left as it is. Classes do not depend on one another, and a chunk of them, bounded by CHUNK_POINTS and
     CHUNK_WEIGHTS, is worked on at a time.
     """
-    points = (real.shape[1] + synthetic.shape[1]) * real.shape[2]
+    points = (real.shape[1] + synthetic.shape[1]) * max(real.shape[2], FEWEST_POINTS)
     weights = sum(parameter.numel() for parameter in network.parameters())
     size = max(1, min(CHUNK_POINTS // points, CHUNK_WEIGHTS // weights))
     labels = torch.arange(len(real), device=real.device).split(size)
@@ -83,7 +87,7 @@ def match_gradients(
         clouds = own.detach().requires_grad_()
         target = class_gradients(copies[len(label)], theirs, label)
         found = class_gradients(copies[len(label)], clouds, label, create_graph=True)
-        value = gradient_distance(target, found, metric)
+        value = gradient_distance(target, found, metric, epsilon)
         gradients.append(torch.autograd.grad(value.sum(), clouds)[0])
         losses.append(value.detach())
     return torch.cat(losses), torch.cat(gradients)

@@ -312,13 +312,16 @@ def adapt_batch_norm(
 
     With momentum 0.1 a fresh network's statistics become 0.9 × (0 or 1) + 0.1 × batch, as in the authors'
     code; with 1.0 they are the batch's own. Dropout is off. `through` is the part of the network to run, by
-    default all of it. The network is in evaluation mode afterwards.
+    default all of it. The network is in evaluation mode afterwards, its norms with the momentum they had.
     """
     network.eval()
     norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
+    before = [norm.momentum for norm in norms]
     for norm in norms:
         norm.train()
         norm.momentum = momentum
     with torch.no_grad():
         (through or network)(xyz)
     network.eval()
+    for norm, own in zip(norms, before, strict=True):
+        norm.momentum = own

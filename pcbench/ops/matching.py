@@ -107,7 +107,9 @@ def attention_maps(features: Tensor, power: int, ordered: bool) -> Tensor:
     ordered: sort each map over its points, so that it does not depend on their order. A map of zeros stays
     one, with gradient 0 (Zagoruyko, Komodakis 2017; Sajedi et al. 2023, Sec. 3.2).
     """
-    maps = features.abs().pow(power).sum(-1)
+    largest = features.detach().abs().amax((-2, -1), keepdim=True)  # so that no power over- or underflows
+    scale = largest.clamp_min(torch.finfo(features.dtype).tiny)
+    maps = (features / scale).abs().pow(power).sum(-1)
     if ordered:
         maps = maps.sort(-1, descending=True).values
     return F.normalize(maps, dim=-1)

@@ -11,12 +11,22 @@ from torch.func import functional_call
 
 from pcbench.clouds import PointClouds
 from pcbench.errors import UsageError
-from pcbench.ops.layers import stack
+from pcbench.ops.layers import Layer, stack
 
 
 def flatten(values: Iterable[Tensor], stacked: bool = False) -> Tensor:
     """All values in one row, (P,), or in one row a stacked network, (S, P)."""
     return torch.cat([value.detach().flatten(int(stacked)) for value in values], -1)
+
+
+def statistics(network: nn.Module) -> dict[str, Tensor]:
+    """The buffers of a network's layers by name: what `stack` stacks."""
+    return {
+        f"{place}.{name}": buffer
+        for place, layer in network.named_modules()
+        if isinstance(layer, Layer)
+        for name, buffer in layer.named_buffers(recurse=False)
+    }
 
 
 def train_experts(
@@ -28,12 +38,12 @@ def train_experts(
     batch: int,
     report: Callable[[int, int], None],
 ) -> tuple[Tensor, Tensor]:
-    """Train E networks together by plain SGD: their parameters after every epoch, and their buffers.
+    """Train E networks together by plain SGD: their parameters after every epoch, and their statistics.
 
     The first result is (E, epochs + 1, P), epoch 0 being the start, the second (E, Q), both in the order of
     `flatten`. Networks stay in evaluation mode: norms keep the statistics that they have, dropout is off.
     orders: one generator a network, which shuffles its clouds. report: gets the epochs done and in all.
-    Raises UsageError when a network diverges.
+    Raises UsageError when a network diverges, or when an epoch leaves it where it was.
     """
     network = stack(networks).eval()
     weights = list(network.parameters())
@@ -54,8 +64,11 @@ def train_experts(
             raise UsageError(
                 f"an expert diverged in epoch {epoch}: choose a rate lower than {lr:g} for experts"
             )
+        if (parameters[:, epoch] == parameters[:, epoch - 1]).all(1).any():
+            raise UsageError(f"epoch {epoch} moved an expert nowhere: choose a rate above {lr:g} for experts")
         report(epoch, epochs)
-    return parameters, flatten(network.buffers(), stacked=True)
+    none = start.new_empty(len(start), 0)
+    return parameters, flatten([none, *statistics(network).values()], stacked=True)
 
 
 def shuffled_batches(count: int, size: int, batches: int, generator: torch.Generator) -> list[Tensor]:
@@ -72,14 +85,14 @@ def shuffled_batches(count: int, size: int, batches: int, generator: torch.Gener
 class FlatNetwork:
     """A frozen network as a function of one row of parameters (P,) and clouds (B, N, 3).
 
-    buffers: (Q,), as `flatten` gives them. The network itself keeps its own values; it is put into evaluation
-    mode.
+    buffers: (Q,), the layers' statistics as `flatten` gives them. The network itself keeps its own values; it
+    is put into evaluation mode.
     """
 
     def __init__(self, network: nn.Module, buffers: Tensor) -> None:
         self.network = network.eval().requires_grad_(False)
         self.like = {name: value.shape for name, value in network.named_parameters()}
-        like = {name: value.shape for name, value in network.named_buffers()}
+        like = {name: value.shape for name, value in statistics(network).items()}
         self.buffers = _by_name(buffers, like)
 
     def loss(self, parameters: Tensor, clouds: Tensor, labels: Tensor) -> Tensor:
@@ -90,7 +103,7 @@ class FlatNetwork:
 
 def _by_name(row: Tensor, like: dict[str, torch.Size]) -> dict[str, Tensor]:
     """The inverse of `flatten` for one network: views of the row."""
-    parts = row.split([shape.numel() for shape in like.values()])
+    parts = row.split([shape.numel() for shape in like.values()]) if like else ()
     return {name: part.view(shape) for (name, shape), part in zip(like.items(), parts, strict=True)}
 
 

@@ -230,10 +230,10 @@ def test_gradients_are_taken_with_statistics_of_real_clouds(momentum, make_task,
     """Of a fresh network, moved by the drawn batch; frozen, and without dropout."""
     seen = []
 
-    def spy(network, real, synthetic, metric):
+    def spy(network, real, synthetic, *rest):
         assert not any(module.training for module in network.modules())
         seen.append({name: value.clone() for name, value in network.state_dict().items()})
-        return match_gradients(network, real, synthetic, metric)
+        return match_gradients(network, real, synthetic, *rest)
 
     method, task = made(bn_batch=5, bn_momentum=momentum), make_task()
     monkeypatch.setitem(method.distill.__globals__, "match_gradients", spy)

@@ -178,7 +178,15 @@ def test_parameters_default_to_the_card():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"layer": "global"}, {"bandwidth": 0}, {"kernel": "cubic"}, {"lr": math.nan}], ids=str
+    "wrong",
+    [
+        {"layer": "global"},
+        {"bandwidth": 0},
+        {"kernel": "cubic"},
+        {"kernel": "linear", "bandwidth": 1.0},
+        {"lr": math.nan},
+    ],
+    ids=str,
 )
 def test_impossible_parameters_are_refused(wrong):
     with pytest.raises(ValidationError):

@@ -517,6 +517,13 @@ def test_adapting_moves_the_statistics_by_their_formula_then_freezes(momentum):
     close(network(x[:1]), network(x)[:1])
 
 
+def test_adapting_leaves_the_norms_their_own_momentum():
+    network = network_of(lambda: mlp(3, 4))
+    network[0][1].momentum = 0.3
+    adapt_batch_norm(network, drawn(2, 5, 3), 1.0)
+    assert network[0][1].momentum == 0.3
+
+
 def test_adapting_uses_a_momentum_of_one_tenth_unless_told():
     one, other = (network_of(lambda: LinearNorm(3, 4)) for _ in range(2))
     adapt_batch_norm(one, drawn(5, 3))

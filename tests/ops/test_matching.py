@@ -228,3 +228,13 @@ def test_a_map_of_zeros_stays_one_and_has_no_gradient(power, dtype):
     assert gradient.isfinite().all()
     assert torch.equal(gradient[1], torch.zeros(6, 4, dtype=dtype))
     assert float(gradient[0].norm()) > 0
+
+
+@pytest.mark.parametrize("scale", [1e-10, 1e-4, 1e10])
+def test_attention_maps_do_not_depend_on_the_scale_of_the_features(scale):
+    features = torch.randn(2, 6, 5, generator=torch.Generator().manual_seed(3)).requires_grad_()
+    weights = torch.arange(6.0)
+    maps = [attention_maps(features * factor, 4, True) for factor in (1.0, scale)]
+    torch.testing.assert_close(maps[1], maps[0], rtol=1e-4, atol=1e-6)
+    one, other = (torch.autograd.grad((each * weights).sum(), features)[0] for each in maps)
+    torch.testing.assert_close(other, one, rtol=1e-3, atol=1e-4)

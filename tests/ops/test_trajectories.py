@@ -215,3 +215,44 @@ def test_what_diverges_is_refused():
     lr = torch.tensor(1e200, dtype=torch.float64)
     with pytest.raises(UsageError, match="student diverged"):
         match_trajectory(flat, start, start + 1, POINTS, LABELS, lr, BATCHES)
+
+
+class WithoutNorms(nn.Module):
+    """No batch norm, and a buffer that belongs to no layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = Linear(3, 3)
+        self.register_buffer("unit", torch.ones(1))
+
+    def forward(self, xyz: Tensor) -> Tensor:
+        return self.linear(xyz).amax(-2) * self.unit
+
+
+def test_networks_without_norms_are_trained_and_matched():
+    network = WithoutNorms()
+    initialise(network, torch.Generator().manual_seed(1))
+    clouds = PointClouds(POINTS.float(), LABELS, NAMES)
+    orders = [torch.Generator().manual_seed(2)]
+    parameters, buffers = train_experts([network], clouds, orders, 2, 0.1, 4, lambda *_: None)
+    assert parameters.shape == (1, 3, 12)
+    assert buffers.shape == (1, 0)
+    batches = [torch.arange(9)]
+    loss, by_clouds, _ = match_trajectory(
+        FlatNetwork(network, buffers[0]),
+        parameters[0, 0],
+        parameters[0, 2],
+        clouds.points,
+        LABELS,
+        torch.tensor(0.1),
+        batches,
+    )
+    assert 0 < float(loss) < 1
+    assert bool(by_clouds.any())
+
+
+def test_an_expert_that_stays_where_it_was_is_refused():
+    clouds = PointClouds(POINTS.float(), LABELS, NAMES)
+    orders = [torch.Generator().manual_seed(2)]
+    with pytest.raises(UsageError, match="moved an expert nowhere: choose a rate above 1e-30"):
+        train_experts([small(0).float()], clouds, orders, 1, 1e-30, 4, lambda *_: None)
