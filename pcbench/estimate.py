@@ -98,12 +98,13 @@ def _students(
         if record.inputs.protocol == wanted.protocol
         and record.inputs.network.label == wanted.network.label
         and record.provenance.hardware.label == hardware.label
+        and record.trained
         and _same_amount(cell, run.distillation)
     ]
     if not alike:
         return None
     run, record = min(alike, key=lambda pair: (_distance(cell, pair[0].distillation), pair[1].key))
-    snapshots = len(made.snapshots) / len(record.snapshots)
+    snapshots = len(made.snapshots) / len(record.trained)
     train = record.train_seconds * snapshots
     if cell.inputs.ppc:
         train *= _steps(cell, cell.inputs.ppc, len(cell.inputs.data.class_names)) / _steps(

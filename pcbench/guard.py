@@ -71,7 +71,7 @@ def guarded(method: str) -> Iterator[None]:
     try:
         with _entrances_watched():
             yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if refused.refused is None or error is refused.refused:
             raise
         raise refused.refused from error

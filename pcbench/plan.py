@@ -167,7 +167,7 @@ def _cells(request: Request, found: _Found) -> list[Cell]:
     made = []
     for splits, data in loaded:
         for ppc, method, source, values in grid:
-            _check_ppc(ppc, data.name, splits)
+            _check_ppc(ppc, data.name, splits, request.origin)
             inputs = DistillationInputs(
                 method=method.name,
                 params=values.model_dump(mode="json"),
@@ -191,8 +191,8 @@ _OTHER_BACKBONE = "evaluation with another backbone than the distilling one is n
 def available(*requests: Request) -> tuple[list[Request], list[Absent]]:
     """The part of the requests that can be run here, and the cells that cannot; no data set is loaded.
 
-    Absent is what no plugin is called, what this machine lacks, and a student of another backbone. A plugin
-    that is there and broken raises UsageError later, as anything else that is wrong.
+    Absent is what no plugin is called, a plugin that cannot be used, what this machine lacks, and a student
+    of another backbone. Anything else that is wrong raises UsageError later.
     """
     found = _Found(requests[0].plugin_folders)
     possible, absent = [], []
@@ -219,9 +219,10 @@ def available(*requests: Request) -> tuple[list[Request], list[Absent]]:
 
 
 def _unknown(registry: Registry[Any], name: str) -> str:
-    """Why there is no plugin of that name; empty where there is one."""
+    """Why there is no plugin of that name that can be used; empty where there is one."""
     if name in registry.names():
-        return ""
+        broken = registry.get(name).tried().error
+        return f"{plugins.LABELS[registry.kind]} {name!r} cannot be used: {broken}" if broken else ""
     label = plugins.LABELS[registry.kind]
     return f"there is no {label} {name!r}: see 'pcbench list {registry.kind}s', add one with --plugins"
 
@@ -291,13 +292,14 @@ def _data_inputs(dataset: Dataset, splits: Splits) -> DataInputs:
     )
 
 
-def _check_ppc(ppc: int, dataset: str, splits: Splits) -> None:
+def _check_ppc(ppc: int, dataset: str, splits: Splits, origin: str) -> None:
     counts = splits.train.counts()
     smallest = int(counts.argmin())
     if int(counts[smallest]) == 0:
         raise DataError(f"{dataset}: class {splits.train.class_names[smallest]!r} has no training cloud")
     if ppc > int(counts[smallest]):
+        asked = f"{origin}: PPC" if origin else "--ppc"
         raise UsageError(
-            f"--ppc {ppc} is larger than the smallest class of {dataset}: "
+            f"{asked} {ppc} is larger than the smallest class of {dataset}: "
             f"{splits.train.class_names[smallest]!r} has {int(counts[smallest])} training clouds"
         )

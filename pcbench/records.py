@@ -181,7 +181,12 @@ class SnapshotScores(Model):
 
 
 class EvaluationRecord(Model):
-    """Students trained and tested on a distillation's snapshots. totals: test clouds per class, (K,)."""
+    """Students trained and tested on a distillation's snapshots.
+
+    totals: test clouds per class, (K,). trained: the snapshots, by iteration, whose students were trained
+    and tested for this record, in the seconds given; the scores of the others are those that the same clouds
+    got in another record. code: hash of the code that trains, which such records share.
+    """
 
     schema_version: Literal[1] = 1
     kind: Literal["evaluation"] = "evaluation"
@@ -190,6 +195,8 @@ class EvaluationRecord(Model):
     inputs: EvaluationInputs
     totals: list[int]
     snapshots: list[SnapshotScores] = Field(min_length=1)
+    trained: list[int]
+    code: str = Hash
     train_seconds: float = Field(ge=0)
     test_seconds: float = Field(ge=0)
     memory: Memory
@@ -206,6 +213,8 @@ class EvaluationRecord(Model):
             raise ValueError("the key is not the hash of the inputs")
         if len(self.snapshots) != len(self.inputs.clouds):
             raise ValueError("as many scored snapshots as snapshots are needed")
+        if not set(self.trained) <= {scores.iteration for scores in self.snapshots}:
+            raise ValueError("trained names a snapshot that has no scores")
         if len(self.totals) != len(self.inputs.data.class_names) or min(self.totals, default=0) < 0:
             raise ValueError("totals must give the test clouds of every class")
         students = len(self.inputs.repetitions)

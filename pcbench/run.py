@@ -15,7 +15,7 @@ from torch import Tensor
 from pcbench import guard, machine, students
 from pcbench.api import Backbone, MakeTensors, PointClouds, Snapshot, Task
 from pcbench.artifacts import FILE, load_snapshots, save_snapshots
-from pcbench.cache import TensorCache
+from pcbench.cache import TensorCache, source_hash
 from pcbench.errors import DataError, PcbenchError
 from pcbench.files import write_text
 from pcbench.plan import Cell
@@ -23,6 +23,7 @@ from pcbench.records import (
     DistillationRecord,
     EvaluationInputs,
     EvaluationRecord,
+    Provenance,
     Run,
     SnapshotEntry,
     SnapshotScores,
@@ -164,9 +165,22 @@ def _distil(cell: Cell, folder: Path, device: torch.device, report: Report) -> D
     if not cell.method.whole:
         save_snapshots(folder / FILE, reached.snapshots)
     write_record(folder / "distillation.json", record)
+    _drop_stale(folder, record)
     if interruption is not None:
         raise interruption
     return record
+
+
+def _drop_stale(folder: Path, record: DistillationRecord) -> None:
+    """Remove the evaluations of clouds that this distillation has replaced by others."""
+    clouds = [entry.clouds for entry in record.snapshots]
+    for path in folder.glob("evaluation-*.json"):
+        try:
+            kept = read_evaluation(path).inputs.clouds == clouds
+        except DataError:
+            kept = False
+        if not kept:
+            path.unlink()
 
 
 def _follow(cell: Cell, device: torch.device, report: Report, reached: _Reached) -> None:
@@ -260,28 +274,20 @@ class _Trained:
         return {name: values[0] for name, values in stacked.state_dict().items()}
 
 
-def _known_scores(
-    out: Path, inputs: EvaluationInputs, provenance: Provenance
-) -> dict[str, SnapshotScores]:
-    """The scores that clouds have got before, by their hash: by the same test data, students, code and machine.
+def _known_scores(out: Path, inputs: EvaluationInputs, provenance: Provenance) -> dict[str, SnapshotScores]:
+    """The scores that clouds have got before, by their hash: same test data, students, code and machine.
 
     All methods start from the same clouds, which are therefore scored once.
     """
     known: dict[str, SnapshotScores] = {}
-    if provenance.git_dirty:
-        return known
     for run in read_runs(out)[0]:
         for record in run.evaluations:
-            alike = record.inputs.model_copy(update={"clouds": inputs.clouds}) == inputs
-            if alike and run.distillation.inputs.ppc and _made_alike(record.provenance, provenance):
+            same_work = record.inputs.model_copy(update={"clouds": inputs.clouds}) == inputs
+            same_code = (record.code, record.provenance.packages) == (source_hash(), provenance.packages)
+            same_machine = record.provenance.hardware == provenance.hardware
+            if same_work and same_code and same_machine and run.distillation.inputs.ppc:
                 known.update(zip(record.inputs.clouds, record.snapshots, strict=True))
     return known
-
-
-def _made_alike(one: Provenance, other: Provenance) -> bool:
-    """Whether the same code with the same packages ran on the same hardware."""
-    same = ("git_commit", "git_dirty", "packages", "hardware")
-    return all(getattr(one, field) == getattr(other, field) for field in same)
 
 
 def _report_epochs(report: Report, before: int, total: int, epoch: int, _: int) -> None:
@@ -300,7 +306,9 @@ def _evaluate(
     scores, train_seconds, test_seconds = [], 0.0, 0.0
     snapshots = _snapshots(cell, folder, distillation)
     recipe = cell.protocol.whole if cell.method.whole else cell.protocol.recipe
-    known = {} if cell.method.whole else _known_scores(folder.parent, inputs, device)
+    provenance = machine.provenance(device)
+    known = {} if cell.method.whole else _known_scores(folder.parent, inputs, provenance)
+    trained: list[int] = []
 
     def build(generator: torch.Generator) -> Backbone:
         return cell.backbone.build(test.classes, cell.inputs.network.preset, generator)
@@ -309,6 +317,7 @@ def _evaluate(
         if clouds in known:
             scores.append(known[clouds].model_copy(update={"iteration": snapshot.iteration}))
             continue
+        trained.append(snapshot.iteration)
         start = machine.now(device)
         network = students.train(
             build,
@@ -317,10 +326,10 @@ def _evaluate(
             cell.student_streams(),
             partial(_report_epochs, report, done * recipe.epochs, len(snapshots) * recipe.epochs),
         )
-        trained = machine.now(device)
+        ready = machine.now(device)
         correct = students.count_correct(network, test, cell.protocol.students).tolist()
-        test_seconds += machine.now(device) - trained
-        train_seconds += trained - start
+        test_seconds += machine.now(device) - ready
+        train_seconds += ready - start
         pairs = [accuracies(counts, totals) for counts in correct]
         scores.append(
             SnapshotScores(
@@ -336,10 +345,12 @@ def _evaluate(
         inputs=inputs,
         totals=totals,
         snapshots=scores,
+        trained=trained,
+        code=source_hash(),
         train_seconds=train_seconds,
         test_seconds=test_seconds,
         memory=memory.read(),
-        provenance=machine.provenance(device),
+        provenance=provenance,
     )
     write_record(evaluation_path(folder, inputs), record)
     return record

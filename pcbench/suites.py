@@ -28,12 +28,15 @@ class Row(_Model):
     methods: tuple[Name, ...] = Some
     params: dict[str, bool | int | float | str] = {}
 
-    @field_validator("params")
+    @field_validator("params", mode="before")
     @classmethod
-    def _of_methods_alone(cls, params: dict[str, object]) -> dict[str, object]:
-        for key in params:
-            if key in protocol.SETTINGS:
+    def _of_methods_alone(cls, params: object) -> object:
+        parts = {key.partition(".")[0] for key in protocol.SETTINGS}
+        for key, value in params.items() if isinstance(params, dict) else ():
+            if key in protocol.SETTINGS or key in parts:
                 raise ValueError(f"{key} is a setting of the protocol, which is one for all rows")
+            if not isinstance(value, bool | int | float | str):
+                raise ValueError(f"{key} takes one value: a number, text, true or false")
         return params
 
 
@@ -121,7 +124,9 @@ def read(path: Path) -> Suite:
         raise UsageError(f"suite {path} cannot be read ({error.strerror})") from error
     except ValidationError as error:
         first = error.errors()[0]
-        raise UsageError(f"{path}: {_place(first['loc'])}: {first['msg']}") from error
+        raise UsageError(
+            f"{path}: {_place(first['loc'])}: {first['msg'].removeprefix('Value error, ')}"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: is not TOML: {error}") from error
 

@@ -203,7 +203,7 @@ def test_what_the_broken_plugins_are_made_from_is_sound(tmp_path: Path, text: st
             "clouds = start(task)",
             "clouds = start(task).select(torch.arange(3))",
             "snapshots at PPC 2",
-            "[2, 1, 0]",
+            "instead of 2 of each",
         ),
         ("Snapshot(iteration,", "(iteration,", "snapshots at PPC 1", "gave a tuple"),
         ("self.params.sigma * noise", "torch.rand(1)", "same seeds, same clouds", "task.streams"),
@@ -333,7 +333,7 @@ def test_a_plugin_that_cannot_be_imported_fails(tmp_path: Path) -> None:
             "return self.classifier(self.embed(xyz))",
             "return self.embed(xyz)",
             "shapes",
-            "(4, 16) instead of (4, 3)",
+            "(4, 16) instead of (4, 5)",
         ),
         (
             "return max_over_points(self.point_features(xyz))",
@@ -470,3 +470,14 @@ def test_the_small_task_is_hard_on_assumptions() -> None:
     tasks: list[Task] = [Bench().task(repetition=repetition) for repetition in (0, 1)]
     draws = [torch.rand(3, generator=task.streams.stream("x")) for task in tasks]
     assert not torch.equal(*draws)
+
+
+def test_a_method_that_leaves_the_process_is_told(tmp_path: Path) -> None:
+    told = broken(tmp_path, METHOD, "points = clouds.points", "raise SystemExit(0)\n        points = 0")
+    assert "SystemExit" in told["snapshots at PPC 1"]
+
+
+def test_a_method_made_for_three_classes_is_told(tmp_path: Path) -> None:
+    new = "clouds = PointClouds(start(task).points[:3], torch.arange(3), task.train.class_names[:3])"
+    told = broken(tmp_path, METHOD, "clouds = start(task)", new)
+    assert "snapshots at PPC 2" in told

@@ -58,7 +58,8 @@ def recorded(
     ]
     scored = EvaluationRecord(
         key=inputs.key, distillation=made.key, inputs=inputs, totals=totals, snapshots=scores,
-        train_seconds=train, test_seconds=test, memory=MEMORY, provenance=provenance,
+        trained=list(iterations), code="5" * 64, train_seconds=train, test_seconds=test, memory=MEMORY,
+        provenance=provenance,
     )  # fmt: skip
     return Run(folder, made, (scored,))
 

@@ -121,6 +121,8 @@ def an_evaluation(
             )
             for entry in made.snapshots
         ],
+        "trained": [],
+        "code": "5" * 64,
         "train_seconds": 1.5,
         "test_seconds": 0.1,
         "memory": MEMORY,
@@ -590,3 +592,9 @@ def test_both_accuracies_agree_where_classes_are_equally_large(total, correct):
     correct = [min(count, total) for count in correct]
     oa, macc = accuracies(correct, [total] * len(correct))
     assert oa == pytest.approx(macc, abs=1e-14)
+
+
+def test_students_are_trained_on_snapshots_that_have_scores() -> None:
+    made = a_distillation()
+    with pytest.raises(ValueError, match="trained names a snapshot that has no scores"):
+        an_evaluation(made, trained=[7])

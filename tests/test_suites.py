@@ -141,7 +141,7 @@ def test_what_a_suite_does_not_have_cannot_be_chosen(suite, options, words):
         ('"quick"', '"quik"', r"mine.toml: protocol: .*unknown protocol 'quik'\. Did you mean quick"),
         ('summary = "two rows"', 'summary = "two rows"\nnote = "x"', "mine.toml: note: Extra inputs"),
         ("params = { lr = 5.0,", "param = { lr = 5.0,", r"mine.toml: rows\.2\.param: Extra inputs"),
-        ("lr = 5.0", "lr = [5.0]", r"mine.toml: rows\.2\.params\.lr\."),
+        ("lr = 5.0", "lr = [5.0]", r"mine.toml: rows\.2\.params: .*lr takes one value"),
         ("lr = 5.0", "lr = nan", r"mine.toml: rows\.2\.params\.lr\."),
         (
             "lr = 5.0",
@@ -175,3 +175,21 @@ def test_suites_are_listed_without_torch(pcbench):
     assert all(entry["summary"] in pcbench("list", "suites").out for entry in entries)
     code = "import sys; from pcbench import suites; suites.listing(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ("{ recipe.epochs = 3 }", "recipe is a setting of the protocol"),
+        ("{ iterations = 3 }", "iterations is a setting of the protocol"),
+        ("{ lr = [1] }", "lr takes one value"),
+    ],
+)
+def test_a_row_that_asks_for_more_than_parameters_is_told_so(tmp_path, params, words):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'name = "mine"\nsummary = "one row"\nprotocol = "quick"\ndatasets = ["shapes10"]\nppc = [1]\n'
+        f'[[rows]]\nmethods = ["dm"]\nparams = {params}\n'
+    )
+    with pytest.raises(UsageError, match=words):
+        suites.read(path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,7 +33,8 @@ def check(
 
     from pcbench import conformance
 
-    reports = conformance.check(target, folders or ())
+    with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is no part of the report
+        reports = conformance.check(target, folders or ())
     if as_json:
         typer.echo(json.dumps([asdict(report) | {"passed": report.passed} for report in reports], indent=1))
     else:

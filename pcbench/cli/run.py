@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -177,7 +179,8 @@ def _execute(requests: Sequence[Request], device: str, out: Path) -> list[Outcom
             method = method_label(inputs.method, inputs.variation)
             title = f"[{number}/{len(planned)}] {method} {inputs.data.name} {ppc_label(inputs.ppc)}"
             bars = _Bars(progress, title)
-            outcome = execute(cell, out, chosen, bars)
+            with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is no part of the result
+                outcome = execute(cell, out, chosen, bars)
             bars.remove()
             outcomes.append(outcome)
             line = Text(f"{title}: {_summary(outcome)}")

@@ -19,9 +19,9 @@ NEAR = 1e-3
 
 
 class BackboneContract:
-    """The clauses of `Backbone`, tried in every preset with four clouds of three classes."""
+    """The clauses of `Backbone`, tried in every preset with four clouds and five classes."""
 
-    classes, clouds = 3, 4
+    classes, clouds = 5, 4
 
     def __init__(self, backbone: type[Backbone]) -> None:
         self.backbone = backbone

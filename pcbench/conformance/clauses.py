@@ -67,11 +67,11 @@ def tried(clause: str, trial: Callable[[], str], path: Path) -> Item:
         return Item(clause, "ok", trial())
     except Verdict as verdict:
         return Item(clause, verdict.result, str(verdict))
-    except Exception as error:  # noqa: BLE001 - a plugin may raise anything; the report says what
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
         return Item(clause, "failed", _reason(error, path))
 
 
-def _reason(error: Exception, path: Path) -> str:
+def _reason(error: BaseException, path: Path) -> str:
     """One line, with the last place in the plugin's folder that the error came through."""
     message = " ".join(str(error).split())
     text = message if isinstance(error, PcbenchError) else f"{type(error).__name__}: {message}"
@@ -80,13 +80,14 @@ def _reason(error: Exception, path: Path) -> str:
     return f"{text} ({places[-1].filename}:{places[-1].lineno})" if places else text
 
 
-def small_clouds(points: int = 16) -> PointClouds:
-    """Three classes of 10, 11 and 12 stretched normal clouds in the unit sphere, the classes mixed."""
-    generator = Streams({"level": "conformance"}).stream("clouds")
-    labels = torch.tensor([0, 1, 2] * 10 + [2, 1, 2])
-    scale = torch.tensor([[1.0, 0.3, 0.2], [0.2, 1.0, 0.4], [0.6, 0.5, 0.7]])[labels]
-    xyz = torch.randn(len(labels), points, 3, generator=generator) * scale.unsqueeze(1)
-    return PointClouds(xyz, labels, ("bed", "chair", "sofa")).normalised()
+def small_clouds(points: int = 16, classes: int = 3) -> PointClouds:
+    """Ten clouds or a few more of each class, stretched in its own way, in the unit sphere, classes mixed."""
+    streams = Streams({"level": "conformance"})
+    labels = torch.cat([torch.arange(classes).repeat(10), torch.tensor([2, 1, 2])])
+    scale = 0.1 + torch.rand(classes, 3, generator=streams.stream("classes"))
+    xyz = torch.randn(len(labels), points, 3, generator=streams.stream("clouds"))
+    names = tuple(f"class {number}" for number in range(classes))
+    return PointClouds(xyz * scale[labels].unsqueeze(1), labels, names).normalised()
 
 
 def _global_state() -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pcbench import guard, students
-from pcbench.api import Backbone, MakeTensors, Method, MethodParams, Snapshot, Streams, Task
+from pcbench.api import Backbone, MakeTensors, Method, MethodParams, PointClouds, Snapshot, Streams, Task
 from pcbench.conformance.clauses import Failed, NotApplicable, other_seeds, small_clouds
 from pcbench.files import canonical_json, digest
 from pcbench.ops.layers import Dense, Dropout, Linear, LinearNorm, max_over_points, mlp
@@ -81,9 +81,10 @@ class Bench:
         snapshots: tuple[int, ...] = SNAPSHOTS,
         repetition: int = 0,
         report: Callable[[int], None] = _silent,
+        train: PointClouds | None = None,
     ) -> Task:
-        """A task with `small_clouds` and `SmallNet`."""
-        train = small_clouds()
+        """A task with `SmallNet`, and with `small_clouds` unless told."""
+        train = train or small_clouds()
         axes: dict[str, str | int] = {"dataset": "small", "repetition": repetition}
         once = Streams({"level": "trained network", **axes})
 
@@ -91,7 +92,7 @@ class Bench:
             return SmallNet.build(train.classes, "canonical", generator)
 
         def keep(inputs: Mapping[str, Any], make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
-            key = digest({"inputs": dict(inputs), "repetition": repetition})
+            key = digest({"inputs": dict(inputs), "repetition": repetition, "data": train.content_hash()})
             if key not in self.kept:
                 self.kept[key] = {name: tensor.detach().clone() for name, tensor in make().items()}
             return {name: tensor.clone() for name, tensor in self.kept[key].items()}
@@ -188,7 +189,7 @@ class MethodContract:
             self.first = self.run(self.bench, 1, seed=1)
         except guard.Trespass as error:
             raise Failed(str(error)) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise NotApplicable("it does not run: see the snapshots") from error
         return "no data set was loaded, and no file of the data store opened"
 
@@ -201,8 +202,9 @@ class MethodContract:
         self.done()
         if self.method.whole:
             raise NotApplicable("it gives the whole training split, whatever the PPC")
-        trace = self.run(self.bench, 2, seed=1)
-        return f"{tuple(trace.snapshots[-1].clouds.points.shape)}"
+        others = self.bench.task(2, (0, 1, 4), train=small_clouds(points=20, classes=5))
+        trace = self.follow(others, seed=1)
+        return f"five classes of 20 points: {tuple(trace.snapshots[-1].clouds.points.shape)}"
 
     def repeatable(self) -> str:
         """From the beginning, what is cached included, and with other global seeds."""
@@ -264,7 +266,7 @@ class MethodContract:
         except _Stop:
             if len(reported) == 1:
                 return
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise Failed(f"it turned an interruption into {type(error).__name__}: let it pass") from error
         raise Failed("it went on after an interruption: let KeyboardInterrupt pass")
 
@@ -277,7 +279,10 @@ class MethodContract:
         return self.first
 
     def run(self, bench: Bench, ppc: int, *, seed: int, repetition: int = 0) -> _Trace:
-        trace = _Trace(bench.task(ppc, repetition=repetition), [], [], set())
+        return self.follow(bench.task(ppc, repetition=repetition), seed)
+
+    def follow(self, given: Task, seed: int) -> _Trace:
+        trace = _Trace(given, [], [], set())
         task = Task(**{**vars(trace.task), "report": trace.reported.append})
         method = self.made()
         with other_seeds(seed) as changed:

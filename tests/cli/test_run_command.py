@@ -43,6 +43,26 @@ class Raises(Method):
         raise RuntimeError("the optimiser diverged")
 
 
+class Quits(Method):
+    """Leaves the process, as if all were well."""
+
+    name = "quits"
+
+    def distill(self, task: Task) -> Iterator[Snapshot]:
+        yield Snapshot(0, first(task))
+        raise SystemExit(0)
+
+
+class Talks(Method):
+    """Prints while it works."""
+
+    name = "talks"
+
+    def distill(self, task: Task) -> Iterator[Snapshot]:
+        print("hello from the method")
+        yield Snapshot(0, first(task))
+
+
 class NotFinite(Method):
     """Gives a coordinate that is not a number."""
 
@@ -189,6 +209,7 @@ def test_two_methods_start_from_the_same_clouds(pcbench):
     ("method", "reason"),
     [
         ("raises", "RuntimeError: the optimiser diverged"),
+        ("quits", "SystemExit: 0"),
         ("nan", "not finite"),
         ("unbalanced", "instead of 1 of each"),
         ("hasty", "snapshot"),
@@ -205,6 +226,12 @@ def test_a_faulty_method_fails_its_cell_and_no_other(pcbench, faulty, method, re
     (failed,) = [run for run in runs if run.distillation.status == "failed"]
     assert failed.evaluations == ()
     assert "Traceback" in (failed.folder / "traceback.txt").read_text()
+
+
+def test_what_a_method_prints_stays_out_of_the_json(pcbench, faulty):
+    done = pcbench("run", "--method", "talks", "--plugins", faulty, *TINY, "--json")
+    assert json.loads(done.out)["runs"][0]["problem"] == ""
+    assert "hello from the method" in done.err
 
 
 def test_a_failed_evaluation_keeps_the_distillation_and_goes_on(pcbench, faulty):
@@ -299,6 +326,16 @@ methods = ["random", "raises"]
 """
 
 
+BROKEN = """
+import a_package_that_is_not_here
+from pcbench.api import Method
+
+
+class Broken(Method):
+    name = "no-such-method"
+"""
+
+
 @pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
     """The words that run a suite of its own with one student, on a machine without ModelNet."""
@@ -325,6 +362,21 @@ def test_a_suite_runs_what_is_here_once_and_reports_the_rest(pcbench, mine):
     (entry,) = json.loads(again.out)["runs"]
     assert entry["reused"] is True
     assert entry["distillation"]["inputs"]["ppc"] == 2
+
+
+def test_a_broken_plugin_makes_its_cells_absent(pcbench, mine, tmp_path):
+    (tmp_path / "no-such-method.py").write_text(BROKEN)
+    done = pcbench(*mine, "--plugins", tmp_path, "--method", "no-such-method", "--dataset", "shapes10")
+    assert done.code == 0
+    assert "method 'no-such-method' cannot be used: ModuleNotFoundError" in done.out
+
+
+def test_a_ppc_that_a_data_set_cannot_give_names_the_suite(pcbench, mine):
+    path = Path("mine.toml")
+    path.write_text(path.read_text().replace("ppc = [1, 2]", "ppc = [1, 500]"))
+    done = pcbench(*mine, "--method", "random", "--dataset", "shapes10")
+    assert done.code == 2
+    assert "mine.toml: row 1: PPC 500 is larger than the smallest class of shapes10" in done.err
 
 
 def test_json_of_a_suite_lists_what_is_absent(pcbench, mine):
