@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -172,15 +173,17 @@ def _distil(cell: Cell, folder: Path, device: torch.device, report: Report) -> D
 
 
 def _drop_stale(folder: Path, record: DistillationRecord) -> None:
-    """Remove the evaluations of clouds that this distillation has replaced by others."""
+    """Remove the evaluations of clouds that a finished distillation has replaced by others.
+
+    One that did not finish replaces nothing, and what cannot be read may be another version's: both stay.
+    """
+    if record.status != "ok":
+        return
     clouds = [entry.clouds for entry in record.snapshots]
     for path in folder.glob("evaluation-*.json"):
-        try:
-            kept = read_evaluation(path).inputs.clouds == clouds
-        except DataError:
-            kept = False
-        if not kept:
-            path.unlink()
+        with contextlib.suppress(DataError):
+            if read_evaluation(path).inputs.clouds != clouds:
+                path.unlink()
 
 
 def _follow(cell: Cell, device: torch.device, report: Report, reached: _Reached) -> None:

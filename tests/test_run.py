@@ -80,3 +80,18 @@ def test_the_whole_split_is_a_row_of_its_own_and_is_not_stored_again(tmp_path, t
     assert [(row.method, row.mean is None) for row in table.rows] == [("random", False), ("whole", True)]
     assert not any(row.incomplete for row in table.rows)
     assert not table.several
+
+
+def test_only_a_finished_distillation_drops_the_evaluations_of_other_clouds(tmp_path):
+    (random,) = executed(tmp_path, "random")
+    (evaluation,) = random.folder.glob("evaluation-*.json")
+    foreign = random.folder / "evaluation-0000000000.json"
+    foreign.write_text('{"schema_version": 2}')
+    stopped = random.distillation.model_copy(update={"status": "interrupted", "snapshots": []})
+    run._drop_stale(random.folder, stopped)
+    run._drop_stale(random.folder, random.distillation)
+    assert evaluation.exists()
+    entries = [entry.model_copy(update={"clouds": "0" * 64}) for entry in random.distillation.snapshots]
+    run._drop_stale(random.folder, random.distillation.model_copy(update={"snapshots": entries}))
+    assert not evaluation.exists()
+    assert foreign.exists()
