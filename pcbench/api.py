@@ -115,7 +115,8 @@ class Backbone(nn.Module, ABC):
     """A network from clouds to class logits, made of `pcbench.ops.layers`: S stacked copies run as one.
 
     Every method below takes xyz (B, N, 3), or (S, B, N, 3) when stacked, and keeps the leading axes.
-    presets: constructor arguments by name; the first is the default.
+    presets: constructor arguments by name; the first is the default. A network for 1024 points takes any
+    number: a level has at most as many centres, and a centre as many neighbours, as there are points.
     """
 
     name: ClassVar[str]
@@ -132,9 +133,20 @@ class Backbone(nn.Module, ABC):
         initialise(network, generator)
         return network
 
+    def geometry(self, xyz: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG002
+        """What the network derives from coordinates without its weights: indices of neighbours, densities.
+
+        Each of any shape (B, ...), differentiable where it is no index. It depends on one cloud at a time, so
+        that it is worked out once for a cloud that many students see many times.
+        """
+        return ()
+
     @abstractmethod
-    def forward(self, xyz: Tensor) -> Tensor:
-        """Class logits, (B, K)."""
+    def forward(self, xyz: Tensor, *geometry: Tensor) -> Tensor:
+        """Class logits, (B, K). geometry: what `geometry(xyz)` gives, where the caller has it already.
+
+        Where S stacked networks see the same clouds, its leading axis S is 1.
+        """
 
     @abstractmethod
     def embed(self, xyz: Tensor) -> Tensor:

@@ -19,6 +19,8 @@ from pcbench.protocol import Recipe
 from pcbench.seeds import Streams
 
 TEST_POINTS = 1 << 14  # points of one test chunk, all students together
+GEOMETRY_BYTES = 1 << 30  # what is kept of all clouds' geometry; above that it is worked out for every batch
+GEOMETRY_CLOUDS = 64  # clouds whose geometry is worked out together
 
 
 def train(
@@ -36,12 +38,13 @@ def train(
     network = stack([build(stream.stream("weights")) for stream in streams]).to(device).train()
     set_dropout(network, [stream.stream("dropout") for stream in streams])
     orders = [stream.stream("order") for stream in streams]
+    geometry = _Geometry(network, clouds.points)
     optimiser = _sgd(network, recipe, recipe.lr)
     for epoch in range(recipe.epochs):
         order = torch.stack([torch.randperm(len(clouds), generator=g) for g in orders]).to(device)
         for batch in order.split(recipe.batch, dim=1):
             optimiser.zero_grad(set_to_none=True)
-            logits = network(clouds.points[batch])
+            logits = network(clouds.points[batch], *geometry.of(batch))
             student_losses(logits, clouds.labels[batch]).sum().backward()
             optimiser.step()
         if epoch == recipe.drop_after:
@@ -69,7 +72,33 @@ def count_correct(network: Backbone, clouds: PointClouds, students: int) -> Tens
     network.eval()
     correct = torch.zeros(students, clouds.classes, dtype=torch.int64)
     size = max(1, TEST_POINTS // (students * clouds.points_per_cloud))
-    for points, labels in zip(clouds.points.split(size), clouds.labels.split(size), strict=True):
-        right = network(points.expand(students, *points.shape)).argmax(-1) == labels
+    geometry = _Geometry(network, clouds.points)
+    for first in range(0, len(clouds), size):
+        part = slice(first, first + size)
+        points, labels = clouds.points[part], clouds.labels[part]
+        shared = [values.unsqueeze(0) for values in geometry.of(part)]
+        right = network(points.expand(students, *points.shape), *shared).argmax(-1) == labels
         correct.index_add_(1, labels.cpu(), right.to("cpu", torch.int64))
     return correct
+
+
+class _Geometry:
+    """What a network derives from the coordinates of clouds (B, N, 3), once a cloud where memory allows."""
+
+    def __init__(self, network: Backbone, points: Tensor) -> None:
+        self.network, self.points = network, points
+        one = sum(values.nbytes for values in self._work_out(points[:1]))
+        self.kept: list[Tensor] | None = None
+        if one * len(points) <= GEOMETRY_BYTES:
+            parts = [self._work_out(part) for part in points.split(GEOMETRY_CLOUDS)]
+            self.kept = [torch.cat(values) for values in zip(*parts, strict=True)]
+
+    @torch.no_grad()
+    def _work_out(self, points: Tensor) -> tuple[Tensor, ...]:
+        return self.network.geometry(points)
+
+    def of(self, index: Tensor | slice) -> Sequence[Tensor]:
+        """That of some clouds, with the axes of the index first."""
+        if self.kept is None:
+            return self._work_out(self.points[index])
+        return [values[index] for values in self.kept]

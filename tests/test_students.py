@@ -13,6 +13,7 @@ from pcbench import students
 from pcbench.api import Backbone
 from pcbench.clouds import PointClouds, concatenate
 from pcbench.ops.layers import BatchNorm, Linear, set_dropout
+from pcbench.ops.neighbours import gather_points, nearest
 from pcbench.protocol import Recipe
 from pcbench.seeds import Streams
 
@@ -200,3 +201,52 @@ def test_point_clouds_stay_as_they_are(pointnet, few_clouds: PointClouds):
     before = few_clouds.content_hash()
     students.train(builder(pointnet), few_clouds, RECIPE, streams(2))
     assert few_clouds.content_hash() == before
+
+
+class Nearby(Backbone):
+    """Classifies the middle of each point's three nearest: a network with a geometry, which it counts."""
+
+    name = "nearby"
+    worked_out = 0
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.classifier = Linear(3, classes)
+
+    def geometry(self, xyz: Tensor) -> tuple[Tensor, ...]:
+        Nearby.worked_out += xyz.shape[:-2].numel()
+        return (nearest(xyz, xyz, 3),)
+
+    def point_features(self, xyz: Tensor, *geometry: Tensor) -> Tensor:
+        return gather_points(xyz, *(geometry or self.geometry(xyz))).mean(-2)
+
+    def global_feature(self, xyz: Tensor, *geometry: Tensor) -> Tensor:
+        return self.point_features(xyz, *geometry).square().mean(-2)
+
+    embed = global_feature
+
+    def forward(self, xyz: Tensor, *geometry: Tensor) -> Tensor:
+        return self.classifier(self.embed(xyz, *geometry))
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_geometry_is_worked_out_once_a_cloud_where_it_fits(few_clouds, monkeypatch, fits):
+    """And changes nothing: the students are those of a network that works it out in every forward."""
+
+    def build(generator: torch.Generator) -> Backbone:
+        return Nearby.build(3, "canonical", generator)
+
+    bytes_of_all = len(few_clouds) * few_clouds.points_per_cloud * 3 * 8
+    monkeypatch.setattr(students, "GEOMETRY_BYTES", bytes_of_all if fits else bytes_of_all - 1)
+    monkeypatch.setattr(students, "GEOMETRY_CLOUDS", 4)
+    monkeypatch.setattr(Nearby, "worked_out", 0)
+    network = students.train(build, few_clouds, RECIPE, streams(3))
+    trained = Nearby.worked_out
+    counts = students.count_correct(network, few_clouds, 3)
+    tested = Nearby.worked_out - trained
+    assert (trained, tested) == ((10, 10) if fits else (1 + RECIPE.epochs * 3 * 9, 10))
+    monkeypatch.setattr(Nearby, "forward", lambda self, xyz, *_: self.classifier(self.embed(xyz)))
+    plain = students.train(build, few_clouds, RECIPE, streams(3))
+    for name, values in plain.state_dict().items():
+        assert torch.equal(network.state_dict()[name], values), name
+    assert torch.equal(students.count_correct(plain, few_clouds, 3), counts)

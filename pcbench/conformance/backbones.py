@@ -32,6 +32,7 @@ class BackboneContract:
             "shapes": self.shapes,
             "same clouds, same logits": self.repeatable,
             "stacked as alone": self.stacked,
+            "geometry": self.geometry,
             "gradients": self.gradients,
             "a batch of one": self.batch_of_one,
             "global state": self.global_state,
@@ -125,6 +126,20 @@ class BackboneContract:
                         f"in {'training' if training else 'evaluation'} mode, stacked networks give other "
                         "logits than each alone: name axes from the end (points -2, channels -1)"
                     )
+
+    def geometry(self, preset: str) -> None:
+        network, xyz = self.draw(preset).eval(), self.xyz()
+        both = stack([network, self.draw(preset, 1).eval()])
+        with torch.no_grad():
+            known = network.geometry(xyz)
+            for number, (values, one) in enumerate(zip(known, network.geometry(xyz[:1]), strict=True)):
+                if len(values) != len(xyz) or not torch.equal(values[:1], one):
+                    raise Failed(f"geometry[{number}] of a cloud depends on the other clouds of the batch")
+            if not _near(network(xyz, *known), network(xyz)):
+                raise Failed("forward gives other logits with the geometry than without it")
+            shared = both(xyz.expand(2, *xyz.shape), *(values.unsqueeze(0) for values in known))
+            if not _near(shared, both(xyz.expand(2, *xyz.shape))):
+                raise Failed("stacked networks give other logits with a geometry that they share (1, B, ...)")
 
     def gradients(self, preset: str) -> None:
         network, xyz = self.draw(preset), self.xyz().requires_grad_()

@@ -47,7 +47,7 @@ class SmallNet(Backbone):
     def embed(self, xyz: Tensor) -> Tensor:
         return self.dropout(self.head(self.global_feature(xyz)))  # type: ignore[no-any-return]
 
-    def forward(self, xyz: Tensor) -> Tensor:
+    def forward(self, xyz: Tensor, *_: Tensor) -> Tensor:
         return self.classifier(self.embed(xyz))  # type: ignore[no-any-return]
 
 

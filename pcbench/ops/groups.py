@@ -1,0 +1,31 @@
+"""Linear layers on the neighbours of centres, computed at the points before they are gathered."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pcbench.ops.layers import Dense, affine
+from pcbench.ops.neighbours import gather_points
+
+
+class NeighbourDense(Dense):
+    """Linear, batch norm, ReLU on what a centre sees of a neighbour: relative coordinates, then features.
+
+    W (p_j - c_i, f_j) + b = [W (p_j, f_j) + b] - W_xyz c_i: the brackets are computed at N points and the
+    rest at M centres, then gathered and subtracted, instead of one product for each of M·k neighbours.
+    """
+
+    def __init__(self, features: int, outputs: int, bias: bool = True) -> None:
+        super().__init__(3 + features, outputs, bias)
+
+    def of_neighbours(self, xyz: Tensor, features: Tensor | None, centres: Tensor, index: Tensor) -> Tensor:
+        """(..., N, 3), (..., N, C) or none, (..., M, 3), index (..., M, k) -> (..., M, k, D)."""
+        linear, norm = self._parts()
+        training = norm.training
+        weight, bias = (linear.weight, linear.bias) if training else self._folded()
+        seen = xyz if features is None else torch.cat([xyz, features], -1)
+        at_points = affine(seen, weight, bias, linear.stacked)
+        at_centres = affine(centres, weight[..., :3], None, linear.stacked)
+        relative = gather_points(at_points, index) - at_centres.unsqueeze(-2)
+        return torch.relu(norm(relative) if training else relative)
