@@ -1,0 +1,71 @@
+"""DGCNN (Wang et al. 2019): edge convolutions over neighbours sought anew in every layer's features."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pcbench.api import Backbone
+from pcbench.ops.edges import SLOPE, EdgeDense
+from pcbench.ops.layers import Dropout, Linear, LinearNorm, max_over_points
+from pcbench.ops.neighbours import nearest
+
+
+class DGCNN(Backbone):
+    """DGCNN: four edge convolutions over 20 dynamic neighbours, max and mean pooling (Wang et al. 2019)."""
+
+    name = "dgcnn"
+    presets: ClassVar = {
+        "paper": {"neighbours": 20, "dropout": 0.5},
+        "canonical": {"neighbours": 20, "dropout": 0.5},
+    }
+
+    def __init__(self, classes: int, neighbours: int = 20, dropout: float = 0.5) -> None:
+        super().__init__(classes)
+        self.neighbours = neighbours
+        self.edges = nn.ModuleList(
+            [EdgeDense(3, 64), EdgeDense(64, 64), EdgeDense(64, 128), EdgeDense(128, 256)]
+        )
+        self.joint = LinearNorm(512, 1024, bias=False)
+        self.head = nn.Sequential(
+            LinearNorm(2048, 512, bias=False),
+            nn.LeakyReLU(SLOPE),
+            Dropout(dropout),
+            LinearNorm(512, 256),
+            nn.LeakyReLU(SLOPE),
+            Dropout(dropout),
+        )
+        self.classifier = Linear(256, classes)
+
+    def graph(self, x: Tensor) -> Tensor:
+        """The nearest points of every point, itself first, by features (..., N, C): (..., N, k) int64."""
+        x = x.detach()
+        return nearest(x, x, min(self.neighbours, x.shape[-2]))
+
+    def geometry(self, xyz: Tensor) -> tuple[Tensor, ...]:
+        return (self.graph(xyz),)
+
+    def layer_features(self, xyz: Tensor, *geometry: Tensor) -> tuple[Tensor, ...]:
+        x, layers = xyz, []
+        index = geometry[0] if geometry else self.graph(xyz)
+        for edge in self.edges:
+            x = edge.of_neighbours(x, index if x is xyz else self.graph(x))
+            layers.append(x)
+        return *layers, F.leaky_relu(self.joint(torch.cat(layers, -1)), SLOPE)
+
+    def point_features(self, xyz: Tensor, *geometry: Tensor) -> Tensor:
+        return self.layer_features(xyz, *geometry)[-1]
+
+    def global_feature(self, xyz: Tensor, *geometry: Tensor) -> Tensor:
+        """The largest values, then the means, (B, 2048)."""
+        x = self.point_features(xyz, *geometry)
+        return torch.cat([max_over_points(x), x.mean(-2)], -1)
+
+    def embed(self, xyz: Tensor, *geometry: Tensor) -> Tensor:
+        return self.head(self.global_feature(xyz, *geometry))
+
+    def forward(self, xyz: Tensor, *geometry: Tensor) -> Tensor:
+        return self.classifier(self.embed(xyz, *geometry))
