@@ -22,8 +22,19 @@ class Estimate:
     based_on: tuple[str, ...] = ()
 
 
-def estimate(cell: Cell, runs: Sequence[Run], hardware: Hardware) -> Estimate:
+def estimates(cells: Sequence[Cell], runs: Sequence[Run], hardware: Hardware) -> list[Estimate]:
+    """One estimate a cell; a distillation that several cells evaluate costs once."""
+    keys = [cell.inputs.key for cell in cells]
+    return [
+        estimate(cell, runs, hardware, key in keys[:place])
+        for place, (cell, key) in enumerate(zip(cells, keys, strict=True))
+    ]
+
+
+def estimate(cell: Cell, runs: Sequence[Run], hardware: Hardware, distilled: bool = False) -> Estimate:
     """The state of a cell by its records alone, and its cost by those of runs like it.
+
+    distilled: a cell before this one makes the clouds, so that only its students cost time.
 
     A distillation is taken from the nearest run of the method (data set, parameters, PPC) with the same
     points, iterations, network and hardware, times the ratio of classes. Students are taken from the nearest
@@ -33,7 +44,7 @@ def estimate(cell: Cell, runs: Sequence[Run], hardware: Hardware) -> Estimate:
     own = next((run for run in runs if run.distillation.key == cell.inputs.key), None)
     made = own.distillation if own and own.distillation.status == "ok" else None
     if own and made:
-        key = cell.evaluation_inputs(made.snapshots).key
+        key = cell.evaluation.inputs(made.snapshots).key
         if any(record.key == key for record in own.evaluations):
             return Estimate("finished", 0.0)
         scored = _students(cell, made, runs, hardware)
@@ -46,6 +57,8 @@ def estimate(cell: Cell, runs: Sequence[Run], hardware: Hardware) -> Estimate:
     scored = _students(cell, like, runs, hardware)
     if scored is None or scored.seconds is None:
         return Estimate("to do", None)
+    if distilled:
+        return Estimate("to do", scored.seconds, scored.based_on)
     seconds = like.seconds * _classes(cell.inputs.data.class_names, like) + scored.seconds
     return Estimate("to do", seconds, tuple(dict.fromkeys([nearest.folder.name, *scored.based_on])))
 
@@ -90,7 +103,7 @@ def _students(
     cell: Cell, made: DistillationRecord, runs: Sequence[Run], hardware: Hardware
 ) -> Estimate | None:
     """The students of as many snapshots as `made` has, from the nearest evaluation in `runs`."""
-    wanted = cell.evaluation_inputs([])
+    wanted = cell.evaluation.inputs([])
     alike: list[tuple[Run, EvaluationRecord]] = [
         (run, record)
         for run in runs
@@ -110,10 +123,10 @@ def _students(
         train *= _steps(cell, cell.inputs.ppc, len(cell.inputs.data.class_names)) / _steps(
             cell, run.distillation.inputs.ppc, len(record.inputs.data.class_names)
         )
-    test = record.test_seconds * snapshots * len(cell.splits.test) / sum(record.totals)
+    test = record.test_seconds * snapshots * len(cell.evaluation.splits.test) / sum(record.totals)
     return Estimate("to evaluate", train + test, (run.folder.name,))
 
 
 def _steps(cell: Cell, ppc: int, classes: int) -> int:
     """Gradient steps of an epoch."""
-    return math.ceil(ppc * classes / cell.protocol.recipe.batch)
+    return math.ceil(ppc * classes / cell.evaluation.protocol.recipe.batch)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 
 from pcbench import plugins, protocol
@@ -15,7 +16,14 @@ from pcbench.api import Backbone, Dataset, Method, MethodParams, Splits
 from pcbench.errors import DataError, UsageError, did_you_mean
 from pcbench.plugins import Registry
 from pcbench.protocol import Protocol
-from pcbench.records import DataInputs, DistillationInputs, EvaluationInputs, Network, SnapshotEntry
+from pcbench.records import (
+    DataInputs,
+    DistillationInputs,
+    EvaluationInputs,
+    Network,
+    Run,
+    SnapshotEntry,
+)
 from pcbench.seeds import Streams
 from pcbench.suites import Suite
 
@@ -54,41 +62,66 @@ class Absent:
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """Students of one network, how they are trained, and the data that they are tested on."""
+
+    splits: Splits
+    data: DataInputs
+    backbone: type[Backbone]
+    network: Network
+    protocol: Protocol
+
+    def build(self, generator: torch.Generator) -> Backbone:
+        """One student, drawn from `generator`."""
+        return self.backbone.build(len(self.data.class_names), self.network.preset, generator)
+
+    def streams(self) -> list[Streams]:
+        """Random streams of each student; neither method nor PPC is an axis, so that scores are paired."""
+        students = _streams(self.data, "evaluation", backbone=self.network.label)
+        return [students.within(repetition=repetition) for repetition in range(self.protocol.students)]
+
+    def inputs(self, snapshots: Sequence[SnapshotEntry]) -> EvaluationInputs:
+        """The inputs of the evaluation of these snapshots."""
+        return EvaluationInputs(
+            clouds=[entry.clouds for entry in snapshots],
+            data=self.data,
+            network=self.network,
+            protocol=self.protocol,
+            repetitions=list(range(self.protocol.students)),
+        )
+
+
+@dataclass(frozen=True)
 class Cell:
-    """One method on one data set at one PPC: the loaded parts and the inputs that its key is made of."""
+    """One method on one data set at one PPC, with one network of students: the loaded parts and all inputs.
+
+    backbone: the network that is distilled with.
+    """
 
     method: Method
-    splits: Splits
     backbone: type[Backbone]
-    protocol: Protocol
     inputs: DistillationInputs
+    evaluation: Evaluation
+
+    @property
+    def label(self) -> str:
+        """The networks: `pointnet:paper`, or `pointnet:paper → dgcnn:paper` where students are others."""
+        made, student = self.inputs.network.label, self.evaluation.network.label
+        return made if made == student else f"{made} → {student}"
 
     def distillation_streams(self) -> Streams:
         """Random streams of the distillation; the method is no axis, so that methods are paired."""
-        return self._streams("distillation", ppc=self.inputs.ppc, repetition=self.inputs.repetition)
+        ppc, repetition = self.inputs.ppc, self.inputs.repetition
+        return _streams(self.inputs.data, "distillation", ppc=ppc, repetition=repetition)
 
     def trained_network_streams(self) -> Streams:
         """Random streams of the network that is trained on the whole training split."""
         network, repetition = self.inputs.network.label, self.inputs.repetition
-        return self._streams("trained network", backbone=network, repetition=repetition)
+        return _streams(self.inputs.data, "trained network", backbone=network, repetition=repetition)
 
-    def student_streams(self) -> list[Streams]:
-        """Random streams of each student; neither method nor PPC is an axis, so that scores are paired."""
-        students = self._streams("evaluation", backbone=self.inputs.network.label)
-        return [students.within(repetition=repetition) for repetition in range(self.protocol.students)]
 
-    def _streams(self, level: str, **axes: str | int) -> Streams:
-        return Streams({"level": level, "dataset": self.inputs.data.name, **axes})
-
-    def evaluation_inputs(self, snapshots: Sequence[SnapshotEntry]) -> EvaluationInputs:
-        """The inputs of the evaluation of this cell's snapshots."""
-        return EvaluationInputs(
-            clouds=[entry.clouds for entry in snapshots],
-            data=self.inputs.data,
-            network=self.inputs.network,
-            protocol=self.protocol,
-            repetitions=list(range(self.protocol.students)),
-        )
+def _streams(data: DataInputs, level: str, **axes: str | int) -> Streams:
+    return Streams({"level": level, "dataset": data.name, **axes})
 
 
 class _Found:
@@ -143,7 +176,7 @@ def cells(*requests: Request) -> list[Cell]:
     made: dict[tuple[str, str], Cell] = {}
     for request in requests:
         for cell in _cells(request, found):
-            made.setdefault((cell.inputs.key, cell.evaluation_inputs([]).key), cell)
+            made.setdefault((cell.inputs.key, cell.evaluation.inputs([]).key), cell)
     return list(made.values())
 
 
@@ -155,9 +188,7 @@ def _cells(request: Request, found: _Found) -> list[Cell]:
     named = [found.methods.get(name) for name in request.methods]
     classes = [plugin.load() for plugin in named]
     backbone, network = found.network(request.backbone)
-    for other in request.evaluate:
-        if found.network(other)[1] != network:
-            raise UsageError(f"backbone {other!r}: {_OTHER_BACKBONE}")
+    students = [found.network(spec) for spec in request.evaluate or (request.backbone,)]
     sources = [plugin.source_hash() for plugin in named]
     rules, params = _settings(request, classes)
     parts = list(zip(classes, sources, params, strict=True))
@@ -181,25 +212,91 @@ def _cells(request: Request, found: _Found) -> list[Cell]:
                 whole=rules.whole,
                 repetition=request.repetition,
             )
-            made.append(Cell(method(values), splits, backbone, rules, inputs))
+            made += [
+                Cell(method(values), backbone, inputs, Evaluation(splits, data, *student, rules))
+                for student in students
+            ]
     return made
 
 
-_OTHER_BACKBONE = "evaluation with another backbone than the distilling one is not there yet"
+def evaluations(
+    runs: Sequence[Run],
+    networks: Sequence[str],
+    rules: Protocol | None,
+    settings: Mapping[str, Any],
+    plugin_folders: tuple[Path, ...],
+) -> list[tuple[Run, Evaluation]]:
+    """Every run with students of every network, checked before any work; no network: that of the run.
+
+    rules: the protocol of the students; none: that by which the run was evaluated before, or a standard one
+    that it follows. settings: what departs from it. UsageError where a run does not follow the protocol,
+    DataError where its data set is not here, or another.
+    """
+    for key in settings:
+        if key not in protocol.SETTINGS:
+            near = did_you_mean(key, protocol.SETTINGS)
+            raise UsageError(f"--set {key}: the protocol has no such setting. {near}")
+    found = _Found(plugin_folders)
+    made = []
+    for run in runs:
+        inputs = run.distillation.inputs
+        own = _customised(rules or _followed(run), settings)
+        if not _follows(inputs, own):
+            raise UsageError(
+                f"{run.folder} does not follow protocol {own.label}: it has {inputs.data.points} points and "
+                f"snapshots {', '.join(map(str, inputs.snapshots))}"
+            )
+        splits, data = found.data(inputs.data.name, inputs.data.points)
+        if data != inputs.data:
+            raise DataError(
+                f"{run.folder}: was distilled from another {data.name} than the one on this machine "
+                f"(hash {inputs.data.hash[:10]}, here {data.hash[:10]})"
+            )
+        for spec in networks or (inputs.network.label,):
+            made.append((run, Evaluation(splits, data, *found.network(spec), own)))
+    return made
+
+
+def _customised(rules: Protocol, settings: Mapping[str, Any]) -> Protocol:
+    """A protocol, itself perhaps a custom one, with settings, as a departure from the standard one."""
+    return protocol.customised(protocol.named(rules.base), {**rules.changes, **settings})
+
+
+def _follows(inputs: DistillationInputs, rules: Protocol) -> bool:
+    return (inputs.data.points, inputs.snapshots) == (rules.points, list(rules.snapshots))
+
+
+def _followed(run: Run) -> Protocol:
+    """The one protocol of a run's evaluations, or the first standard one that fits a run without any."""
+    used: list[Protocol] = []
+    for record in run.evaluations:
+        if record.inputs.protocol not in used:
+            used.append(record.inputs.protocol)
+    if len(used) > 1:
+        labels = "; ".join(each.label for each in used)
+        raise UsageError(
+            f"{run.folder} was evaluated by several protocols ({labels}): name one by --protocol"
+        )
+    fitting = used or [p for p in protocol.PROTOCOLS.values() if _follows(run.distillation.inputs, p)]
+    if not fitting:
+        raise UsageError(
+            f"{run.folder} follows no standard protocol: name one by --protocol, depart by --set"
+        )
+    return fitting[0]
 
 
 def available(*requests: Request) -> tuple[list[Request], list[Absent]]:
     """The part of the requests that can be run here, and the cells that cannot; no data set is loaded.
 
-    Absent is what no plugin is called, a plugin that cannot be used, what this machine lacks, and a student
-    of another backbone. Anything else that is wrong raises UsageError later.
+    Absent is what no plugin is called, a plugin that cannot be used, and what this machine lacks. Anything
+    else that is wrong raises UsageError later.
     """
     found = _Found(requests[0].plugin_folders)
     possible, absent = [], []
     for request in requests:
         asked = request.evaluate or (request.backbone,)
         methods = {name: _unknown(found.methods, name) for name in request.methods}
-        networks = {name: _no_student(found, name, request.backbone) for name in asked}
+        networks = {name: _no_network(found, request.backbone, name) for name in asked}
         datasets = {name: _no_data(found.datasets, name) for name in request.datasets}
         for dataset, method, network in itertools.product(datasets, methods, networks):
             reason = methods[method] or networks[network] or datasets[dataset]
@@ -210,7 +307,7 @@ def available(*requests: Request) -> tuple[list[Request], list[Absent]]:
                 Absent(method, request.settings, dataset, ppc, network, request.protocol, reason)
                 for ppc in ((0,) if whole else request.ppcs)
             ]
-        if not _unknown(found.backbones, plugins.split_backbone(request.backbone)[0]):
+        if not _no_network(found, request.backbone):
             students = tuple(name for name, reason in networks.items() if not reason)
             known = tuple(name for name, reason in methods.items() if not reason)
             present = tuple(name for name, reason in datasets.items() if not reason) if students else ()
@@ -227,13 +324,10 @@ def _unknown(registry: Registry[Any], name: str) -> str:
     return f"there is no {label} {name!r}: see 'pcbench list {registry.kind}s', add one with --plugins"
 
 
-def _no_student(found: _Found, spec: str, backbone: str) -> str:
-    """Why no student of a backbone can follow a distillation with `backbone`; empty where one can."""
-    for name in (backbone, spec):
-        unknown = _unknown(found.backbones, plugins.split_backbone(name)[0])
-        if unknown:
-            return unknown
-    return "" if found.network(spec)[1] == found.network(backbone)[1] else _OTHER_BACKBONE
+def _no_network(found: _Found, *specs: str) -> str:
+    """Why one of some backbones cannot be used; empty where all can."""
+    unknown = (_unknown(found.backbones, plugins.split_backbone(spec)[0]) for spec in specs)
+    return next(filter(None, unknown), "")
 
 
 def _no_data(registry: Registry[Dataset], name: str) -> str:

@@ -316,26 +316,35 @@ def _read(path: Path, kind: type[R]) -> R:
         raise DataError(f"{path}: is not a JSON record ({error})") from error
 
 
-def read_runs(out: Path) -> tuple[list[Run], list[str]]:
-    """All runs below `out`, sorted by key, and a line for every file that could not be used.
+def read_run(folder: Path) -> tuple[Run, list[str]]:
+    """The run of a folder, and a line for every evaluation in it that could not be used.
 
-    An evaluation counts only beside the distillation whose clouds it scored.
+    An evaluation counts only beside the distillation whose clouds it scored. DataError where there is no
+    readable distillation.
     """
+    distillation = read_distillation(folder / "distillation.json")
+    evaluations: list[EvaluationRecord] = []
+    problems: list[str] = []
+    for file in sorted(folder.glob("evaluation-*.json")):
+        try:
+            evaluations.append(_matching(file, distillation))
+        except DataError as error:
+            problems.append(str(error))
+    return Run(folder, distillation, tuple(sorted(evaluations, key=lambda e: e.key))), problems
+
+
+def read_runs(out: Path) -> tuple[list[Run], list[str]]:
+    """All runs below `out`, sorted by key, and a line for every file that could not be used."""
     runs: list[Run] = []
     problems: list[str] = []
     for path in sorted(out.glob("*/distillation.json")):
         try:
-            distillation = read_distillation(path)
+            run, left_out = read_run(path.parent)
         except DataError as error:
             problems.append(str(error))
             continue
-        evaluations = []
-        for file in sorted(path.parent.glob("evaluation-*.json")):
-            try:
-                evaluations.append(_matching(file, distillation))
-            except DataError as error:
-                problems.append(str(error))
-        runs.append(Run(path.parent, distillation, tuple(sorted(evaluations, key=lambda e: e.key))))
+        runs.append(run)
+        problems += left_out
     return sorted(runs, key=lambda run: run.distillation.key), problems + _orphans(out, runs)
 
 

@@ -1,11 +1,10 @@
-"""One cell from plan to record: distil under the clock, keep the clouds, train students, keep the scores."""
+"""One cell from plan to record: distil under the clock, keep the clouds, have students trained on them."""
 
 from __future__ import annotations
 
 import contextlib
-import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,46 +14,23 @@ from torch import Tensor
 
 from pcbench import guard, machine, students
 from pcbench.api import Backbone, MakeTensors, PointClouds, Snapshot, Task
-from pcbench.artifacts import FILE, load_snapshots, save_snapshots
-from pcbench.cache import TensorCache, source_hash
-from pcbench.errors import DataError, PcbenchError
-from pcbench.files import write_text
+from pcbench.artifacts import FILE, save_snapshots
+from pcbench.cache import TensorCache
+from pcbench.errors import DataError
+from pcbench.evaluate import Outcome, Report, evaluate, explained, stored_snapshots
 from pcbench.plan import Cell
 from pcbench.records import (
     DistillationRecord,
-    EvaluationInputs,
-    EvaluationRecord,
-    Provenance,
     Run,
     SnapshotEntry,
-    SnapshotScores,
     Status,
-    accuracies,
-    evaluation_path,
     read_distillation,
     read_evaluation,
-    read_runs,
     run_folder,
     write_record,
 )
 
 TRACEBACK = "traceback.txt"
-
-Report = Callable[[str, int, int], None]
-"""Called with what is being done, the steps done and the steps in all."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a cell.
-
-    reused: the finished records were there already and nothing was computed. problem: why there are no
-    scores, empty where there are.
-    """
-
-    run: Run
-    reused: bool = False
-    problem: str = ""
 
 
 def execute(cell: Cell, out: Path, device: torch.device, report: Report) -> Outcome:
@@ -65,28 +41,13 @@ def execute(cell: Cell, out: Path, device: torch.device, report: Report) -> Outc
     """
     folder = run_folder(out, cell.inputs)
     (folder / TRACEBACK).unlink(missing_ok=True)
-    distillation = _finished_distillation(folder, cell)
-    reused = distillation is not None
-    if distillation is None:
-        distillation = _distil(cell, folder, device, report)
-    unscored = Run(folder, distillation, ())
-    if distillation.status != "ok":
-        return Outcome(unscored, problem=f"{distillation.status}: {distillation.reason}")
-    evaluation = _finished_evaluation(folder, cell, distillation)
-    if evaluation is None:
-        reused = False
-        try:
-            evaluation = _evaluate(cell, folder, distillation, device, report)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin's backbone may raise anything
-            return Outcome(unscored, problem=f"evaluation failed: {_explained(error, folder)}")
-    return Outcome(Run(folder, distillation, (evaluation,)), reused)
-
-
-def _explained(error: BaseException, folder: Path) -> str:
-    """The reason in one line; the traceback goes into the run's folder."""
-    write_text(folder / TRACEBACK, traceback.format_exc())
-    text = str(error).partition("\n")[0]
-    return text if isinstance(error, PcbenchError) else f"{type(error).__name__}: {text}"
+    finished = _finished_distillation(folder, cell)
+    run = Run(folder, finished or _distil(cell, folder, device, report), ())
+    status, reason = run.distillation.status, run.distillation.reason
+    if status != "ok":
+        return Outcome(run, cell.evaluation.network.label, problem=f"{status}: {reason}")
+    outcome = evaluate(cell.evaluation, run, device, report)
+    return replace(outcome, reused=outcome.reused and finished is not None)
 
 
 def _finished_distillation(folder: Path, cell: Cell) -> DistillationRecord | None:
@@ -98,36 +59,10 @@ def _finished_distillation(folder: Path, cell: Cell) -> DistillationRecord | Non
         record = read_distillation(path)
         if record.status != "ok" or record.key != cell.inputs.key:
             return None
-        _snapshots(cell, folder, record)
+        stored_snapshots(cell.evaluation.splits, folder, record)
     except DataError:
         return None
     return record
-
-
-def _snapshots(cell: Cell, folder: Path, record: DistillationRecord) -> list[Snapshot]:
-    """The clouds that a record names, from its folder; the training split itself is not kept a second time.
-
-    DataError where they are missing or others.
-    """
-    if not cell.method.whole:
-        return load_snapshots(folder / FILE, record.snapshots)
-    if [entry.clouds for entry in record.snapshots] != [cell.splits.train.content_hash()]:
-        raise DataError(f"{folder}: the training split is not that of the record")
-    return [Snapshot(0, cell.splits.train)]
-
-
-def _finished_evaluation(
-    folder: Path, cell: Cell, distillation: DistillationRecord
-) -> EvaluationRecord | None:
-    inputs = cell.evaluation_inputs(distillation.snapshots)
-    path = evaluation_path(folder, inputs)
-    if not path.is_file():
-        return None
-    try:
-        record = read_evaluation(path)
-    except DataError:
-        return None
-    return record if record.key == inputs.key else None
 
 
 @dataclass
@@ -152,7 +87,7 @@ def _distil(cell: Cell, folder: Path, device: torch.device, report: Report) -> D
         interruption, status, reason = error, "interrupted", "interrupted by the user"
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything; its record says what
         out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        status, reason = "oom" if out_of_memory else "failed", _explained(error, folder)
+        status, reason = "oom" if out_of_memory else "failed", explained(error, folder / TRACEBACK)
     record = DistillationRecord(
         key=cell.inputs.key,
         status=status,
@@ -189,8 +124,9 @@ def _drop_stale(folder: Path, record: DistillationRecord) -> None:
 def _follow(cell: Cell, device: torch.device, report: Report, reached: _Reached) -> None:
     """Run the method and keep its checked snapshots; the clock runs only while the method does."""
     iterations = cell.inputs.iterations
-    train = _own_copy(cell.splits.train, device)
-    trained = _Trained(cell, _own_copy(cell.splits.train, device), device, report)
+    split = cell.evaluation.splits.train
+    train = _own_copy(split, device)
+    trained = _Trained(cell, _own_copy(split, device), device, report)
     backbone, preset = cell.backbone, cell.inputs.network.preset
 
     def network(generator: torch.Generator) -> Backbone:
@@ -200,7 +136,7 @@ def _follow(cell: Cell, device: torch.device, report: Report, reached: _Reached)
         train=train,
         ppc=cell.inputs.ppc,
         iterations=iterations,
-        snapshots=cell.protocol.snapshots,
+        snapshots=tuple(cell.inputs.snapshots),
         device=device,
         streams=cell.distillation_streams(),
         network=network,
@@ -275,85 +211,3 @@ class _Trained:
         report = partial(self.report, "train feature network")
         stacked = students.train(self._build, self.train, self.inputs.whole, [self.streams], report)
         return {name: values[0] for name, values in stacked.state_dict().items()}
-
-
-def _known_scores(out: Path, inputs: EvaluationInputs, provenance: Provenance) -> dict[str, SnapshotScores]:
-    """The scores that clouds have got before, by their hash: same test data, students, code and machine.
-
-    All methods start from the same clouds, which are therefore scored once.
-    """
-    known: dict[str, SnapshotScores] = {}
-    for run in read_runs(out)[0]:
-        for record in run.evaluations:
-            same_work = record.inputs.model_copy(update={"clouds": inputs.clouds}) == inputs
-            same_code = (record.code, record.provenance.packages) == (source_hash(), provenance.packages)
-            same_machine = record.provenance.hardware == provenance.hardware
-            if same_work and same_code and same_machine and run.distillation.inputs.ppc:
-                known.update(zip(record.inputs.clouds, record.snapshots, strict=True))
-    return known
-
-
-def _report_epochs(report: Report, before: int, total: int, epoch: int, _: int) -> None:
-    report("train students", before + epoch, total)
-
-
-def _evaluate(
-    cell: Cell, folder: Path, distillation: DistillationRecord, device: torch.device, report: Report
-) -> EvaluationRecord:
-    """Train and test the protocol's students on every snapshot whose clouds no record has scored yet."""
-    machine.warm_up(device)
-    memory = machine.PeakMemory(device)
-    inputs = cell.evaluation_inputs(distillation.snapshots)
-    test = cell.splits.test.to(device)
-    totals = test.counts().tolist()
-    scores, train_seconds, test_seconds = [], 0.0, 0.0
-    snapshots = _snapshots(cell, folder, distillation)
-    recipe = cell.protocol.whole if cell.method.whole else cell.protocol.recipe
-    provenance = machine.provenance(device)
-    known = {} if cell.method.whole else _known_scores(folder.parent, inputs, provenance)
-    trained: list[int] = []
-
-    def build(generator: torch.Generator) -> Backbone:
-        return cell.backbone.build(test.classes, cell.inputs.network.preset, generator)
-
-    for done, (snapshot, clouds) in enumerate(zip(snapshots, inputs.clouds, strict=True)):
-        if clouds in known:
-            scores.append(known[clouds].model_copy(update={"iteration": snapshot.iteration}))
-            continue
-        trained.append(snapshot.iteration)
-        start = machine.now(device)
-        network = students.train(
-            build,
-            snapshot.clouds.normalised().to(device),
-            recipe,
-            cell.student_streams(),
-            partial(_report_epochs, report, done * recipe.epochs, len(snapshots) * recipe.epochs),
-        )
-        ready = machine.now(device)
-        correct = students.count_correct(network, test, cell.protocol.students).tolist()
-        test_seconds += machine.now(device) - ready
-        train_seconds += ready - start
-        pairs = [accuracies(counts, totals) for counts in correct]
-        scores.append(
-            SnapshotScores(
-                iteration=snapshot.iteration,
-                oa=[oa for oa, _ in pairs],
-                macc=[macc for _, macc in pairs],
-                correct=correct,
-            )
-        )
-    record = EvaluationRecord(
-        key=inputs.key,
-        distillation=distillation.key,
-        inputs=inputs,
-        totals=totals,
-        snapshots=scores,
-        trained=trained,
-        code=source_hash(),
-        train_seconds=train_seconds,
-        test_seconds=test_seconds,
-        memory=memory.read(),
-        provenance=provenance,
-    )
-    write_record(evaluation_path(folder, inputs), record)
-    return record

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pcbench import machine
-from pcbench.estimate import estimate
+from pcbench.estimate import estimate, estimates
 from pcbench.plan import Cell, Request, cells
 from pcbench.protocol import LITE
 from pcbench.records import DistillationRecord, EvaluationRecord, Memory, Run, SnapshotEntry, SnapshotScores
@@ -49,9 +49,9 @@ def recorded(
     folder = Path(f"{cell.inputs.method}-{cell.inputs.ppc}")
     if train is None:
         return Run(folder, made, ())
-    inputs = cell.evaluation_inputs(entries)
-    totals = cell.splits.test.counts().tolist()
-    correct, students = [0] * len(totals), cell.protocol.students
+    inputs = cell.evaluation.inputs(entries)
+    totals = cell.evaluation.splits.test.counts().tolist()
+    correct, students = [0] * len(totals), cell.evaluation.protocol.students
     scores = [
         SnapshotScores(iteration=i, oa=[0] * students, macc=[0] * students, correct=[correct] * students)
         for i in iterations
@@ -121,6 +121,15 @@ def test_another_methods_students_count_where_there_are_none_of_its_own(planned)
     assert estimate(planned("dm"), [other], HARDWARE).seconds is None
 
 
+def test_one_distillation_for_several_students_costs_once(planned):
+    cell = planned()
+    other = replace(cell, evaluation=replace(cell.evaluation, protocol=LITE))
+    runs = [recorded(planned(lr=2.0), seconds=100, train=7)]
+    costs = estimates([cell, cell, other, planned(ppc=2)], runs, HARDWARE)
+    assert [cost.seconds for cost in costs[:3]] == [pytest.approx(107), pytest.approx(7), None]
+    assert costs[3].seconds > 100
+
+
 def test_a_failed_distillation_is_to_do_and_no_example(planned):
     run = recorded(planned(), seconds=5, train=7)
     failed = run.distillation.model_copy(update={"status": "failed", "reason": "it diverged"})
@@ -129,5 +138,5 @@ def test_a_failed_distillation_is_to_do_and_no_example(planned):
 
 
 def test_the_protocol_here_is_not_a_standard_one(planned):
-    assert planned().protocol.changes == {"points": 16}
-    assert planned().protocol.students == LITE.students
+    assert planned().evaluation.protocol.changes == {"points": 16}
+    assert planned().evaluation.protocol.students == LITE.students

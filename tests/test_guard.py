@@ -112,11 +112,13 @@ def memory(tensor: Tensor) -> bytes:
 def test_no_way_leads_from_a_task_to_the_test_clouds(cell: Cell, tmp_path: Path, views: bool) -> None:
     """Also where a data set's splits are two views of one tensor."""
     if views:
-        both = torch.cat([cell.splits.train.points, cell.splits.test.points])
-        train = replace(cell.splits.train, points=both[: len(cell.splits.train)])
-        test = replace(cell.splits.test, points=both[len(cell.splits.train) :])
-        splits = replace(cell.splits, train=train, test=test, content_hash=splits_hash(train, test))
-        cell = replace(cell, splits=splits)
+        both = torch.cat([cell.evaluation.splits.train.points, cell.evaluation.splits.test.points])
+        train = replace(cell.evaluation.splits.train, points=both[: len(cell.evaluation.splits.train)])
+        test = replace(cell.evaluation.splits.test, points=both[len(cell.evaluation.splits.train) :])
+        splits = replace(
+            cell.evaluation.splits, train=train, test=test, content_hash=splits_hash(train, test)
+        )
+        cell = replace(cell, evaluation=replace(cell.evaluation, splits=splits))
     tasks: list[Task] = []
     outcome = outcome_of(cell, tasks.append, tmp_path)
     assert outcome.problem == ""
@@ -124,11 +126,11 @@ def test_no_way_leads_from_a_task_to_the_test_clouds(cell: Cell, tmp_path: Path,
     held = b"".join(memory(value) for value in found if isinstance(value, Tensor))
     bytes_of = [
         clouds.points[k].numpy().tobytes()
-        for clouds in (cell.splits.train, cell.splits.test)
+        for clouds in (cell.evaluation.splits.train, cell.evaluation.splits.test)
         for k in (0, 250, -1)
     ]
     assert [cloud in held for cloud in bytes_of] == [True] * 3 + [False] * 3
-    assert not any(isinstance(value, Cell) or value is cell.splits for value in found)
+    assert not any(isinstance(value, Cell) or value is cell.evaluation.splits for value in found)
 
 
 def test_the_walk_finds_what_a_closure_hides() -> None:
@@ -145,9 +147,9 @@ def test_the_walk_finds_what_a_closure_hides() -> None:
 
 
 def test_what_a_method_does_to_its_clouds_reaches_no_one_else(cell: Cell, tmp_path: Path) -> None:
-    before = cell.splits.train.content_hash()
+    before = cell.evaluation.splits.train.content_hash()
     assert outcome_of(cell, lambda task: task.train.points.zero_(), tmp_path).problem == ""
-    assert cell.splits.train.content_hash() == before
+    assert cell.evaluation.splits.train.content_hash() == before
 
 
 def load(_: Task) -> None:
@@ -236,7 +238,7 @@ def test_opening_a_file_of_the_store_is_refused(
 
 def test_opening_an_hdf5_file_is_refused_anywhere(cell: Cell, tmp_path: Path) -> None:
     path = tmp_path / "elsewhere.h5"
-    save_clouds(path, cell.splits.test)
+    save_clouds(path, cell.evaluation.splits.test)
     refused = f"method 'acting' opened {path}: a method sees the training clouds alone"
     assert reason(cell, lambda _: h5py.File(path), tmp_path / "out") == refused
     assert reason(cell, lambda _: h5py.h5f.open(str(path).encode()), tmp_path / "out") == refused

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pcbench import plan
 from pcbench.api import Dataset
@@ -144,7 +145,7 @@ def cells(folder: Path, own_datasets: None) -> Callable[..., list[Cell]]:  # noq
 
 
 def axes(cell: Cell) -> list[dict[str, str | int]]:
-    return [dict(streams.axes) for streams in cell.student_streams()]
+    return [dict(streams.axes) for streams in cell.evaluation.streams()]
 
 
 def test_every_method_at_every_ppc_on_every_data_set(cells):
@@ -160,7 +161,7 @@ def test_every_method_at_every_ppc_on_every_data_set(cells):
 
 def test_parts_come_from_the_built_in_folders_and_the_users_alike(folder):
     mine, ours = plan.cells(request(folder, methods=("first", "random")))
-    assert mine.splits is ours.splits
+    assert mine.evaluation.splits is ours.evaluation.splits
     assert (mine.inputs.method, ours.inputs.method) == ("first", "random")
     assert ours.inputs.params == {}
     with pytest.raises(UsageError, match=r"unknown data set 'thre'\. Did you mean three"):
@@ -177,18 +178,18 @@ def test_the_inputs_say_what_is_in_effect(cells):
     )
     assert (inputs.iterations, inputs.snapshots, inputs.whole) == (20, [0, 20], LITE.whole)
     assert (inputs.data.points, inputs.data.class_names) == (8, ["a", "b", "c"])
-    assert inputs.data.hash == cell.splits.content_hash
+    assert inputs.data.hash == cell.evaluation.splits.content_hash
     assert (inputs.network.label, inputs.ppc, inputs.repetition) == ("pointnet:paper", 1, 0)
     assert cell.method.params.rounds == 5
     assert cell.backbone.name == "pointnet"
-    assert cell.protocol.changes == {"iterations": 20, "points": 8}
+    assert cell.evaluation.protocol.changes == {"iterations": 20, "points": 8}
 
 
 def test_the_protocol_in_effect_is_the_standard_one_unless_something_differs(cells):
-    assert cells(settings={"points": "256"})[0].protocol is LITE
-    assert cells(settings={"points": "256"}, students=5)[0].protocol is LITE
-    assert cells(settings={"points": "256"}, students=4)[0].protocol.changes == {"students": 4}
-    assert cells(settings={"points": "1024"}, protocol="paper")[0].protocol is PAPER
+    assert cells(settings={"points": "256"})[0].evaluation.protocol is LITE
+    assert cells(settings={"points": "256"}, students=5)[0].evaluation.protocol is LITE
+    assert cells(settings={"points": "256"}, students=4)[0].evaluation.protocol.changes == {"students": 4}
+    assert cells(settings={"points": "1024"}, protocol="paper")[0].evaluation.protocol is PAPER
 
 
 # Random streams
@@ -199,7 +200,7 @@ def test_methods_are_paired(cells):
     assert first.inputs.key != last.inputs.key
     assert first.distillation_streams() == last.distillation_streams()
     assert first.trained_network_streams() == last.trained_network_streams()
-    assert first.student_streams() == last.student_streams()
+    assert first.evaluation.streams() == last.evaluation.streams()
 
 
 def test_students_are_paired_across_ppc_and_distillation_repetition(cells):
@@ -227,13 +228,13 @@ def test_another_repetition_or_data_set_draws_other_numbers(cells, level):
 
 def test_students_of_another_data_set_or_network_draw_other_numbers(cells):
     cases = [{}, {"datasets": ("four",)}, {"backbone": "pointnet:canonical"}]
-    seeds = [cells(**case)[0].student_streams()[0].stream("weights").initial_seed() for case in cases]
+    seeds = [cells(**case)[0].evaluation.streams()[0].stream("weights").initial_seed() for case in cases]
     assert len(set(seeds)) == 3
 
 
 def test_the_levels_of_randomness_share_no_stream(cells):
     (cell,) = cells(repetition=0)
-    levels = [cell.distillation_streams(), cell.trained_network_streams(), cell.student_streams()[0]]
+    levels = [cell.distillation_streams(), cell.trained_network_streams(), cell.evaluation.streams()[0]]
     assert len({streams.stream("weights").initial_seed() for streams in levels}) == 3
 
 
@@ -267,7 +268,7 @@ def test_how_students_are_trained_changes_the_evaluation_alone(cells, change):
     standing, changed = cells()[0], cells(**change)[0]
     entries = [SnapshotEntry(iteration=0, seconds=1, clouds="a" * 64)]
     assert changed.inputs.key == standing.inputs.key
-    assert changed.evaluation_inputs(entries).key != standing.evaluation_inputs(entries).key
+    assert changed.evaluation.inputs(entries).key != standing.evaluation.inputs(entries).key
 
 
 def test_the_key_does_not_depend_on_the_order_of_settings_or_on_how_numbers_are_written(cells):
@@ -288,12 +289,12 @@ def test_evaluation_inputs_name_clouds_and_students(cells):
     entries = [
         SnapshotEntry(iteration=i, seconds=1, clouds=letter * 64) for i, letter in ((0, "a"), (250, "b"))
     ]
-    inputs = cell.evaluation_inputs(entries)
+    inputs = cell.evaluation.inputs(entries)
     assert (inputs.clouds, inputs.repetitions) == (["a" * 64, "b" * 64], [0, 1, 2])
     assert (inputs.data, inputs.network, inputs.protocol) == (
         cell.inputs.data,
         cell.inputs.network,
-        cell.protocol,
+        cell.evaluation.protocol,
     )
 
 
@@ -375,7 +376,7 @@ def test_a_data_set_is_loaded_once_for_all_requests(folder):
     one = request(folder, datasets=("counted",))
     made = plan.cells(one, replace(one, ppcs=(2,)), replace(one, methods=("last",)))
     assert [cell.inputs.data.name for cell in made] == ["counted"] * 3
-    assert made[0].splits is made[1].splits is made[2].splits
+    assert len({id(cell.evaluation.splits) for cell in made}) == 1
 
 
 @pytest.mark.usefixtures("own_datasets")
@@ -384,7 +385,7 @@ def test_the_same_inputs_are_one_cell(folder):
     named = replace(one, settings={"points": 8, "lr": 10, "rounds": 3})
     other_students = replace(one, students=4)
     made = plan.cells(one, replace(one, ppcs=(1, 2)), named, other_students)
-    assert [(cell.inputs.ppc, cell.protocol.students) for cell in made] == [(1, 5), (2, 5), (1, 4)]
+    assert [(cell.inputs.ppc, cell.evaluation.protocol.students) for cell in made] == [(1, 5), (2, 5), (1, 4)]
     assert plan.cells() == []
 
 
@@ -407,7 +408,7 @@ def test_a_suites_rows_become_requests(folder):
         ("first", 1, {"rounds": 5}),
         ("first", 2, {"rounds": 5}),
     ]
-    assert {cell.protocol.base for cell in made} == {"lite"}
+    assert {cell.evaluation.protocol.base for cell in made} == {"lite"}
 
 
 @pytest.mark.parametrize(
@@ -448,13 +449,13 @@ def test_an_absent_data_set_is_absent_once_for_a_method_that_gives_everything(fo
     [
         ((), [], 1),
         (("pointnet",), [], 1),
-        (("pointnet:paper", "pointnet2"), [("pointnet2", "there is no backbone 'pointnet2'")], 1),
-        (("pointnet:canonical",), [("pointnet:canonical", "is not there yet")], 0),
+        (("pointnet:paper", "dgcnn9"), [("dgcnn9", "there is no backbone 'dgcnn9'")], 1),
+        (("pointnet:paper", "pointnet:canonical"), [], 2),
         (("dgcnn9",), [("dgcnn9", "there is no backbone 'dgcnn9'")], 0),
     ],
 )
 @pytest.mark.usefixtures("own_datasets")
-def test_students_of_another_backbone_are_absent(folder, evaluate, absent, cells):
+def test_students_of_a_backbone_that_is_not_here_are_absent(folder, evaluate, absent, cells):
     possible, left = plan.available(request(folder, evaluate=evaluate))
     assert len(plan.cells(*possible)) == cells
     assert [each.network for each in left] == [network for network, _ in absent]
@@ -468,9 +469,20 @@ def test_an_unknown_distilling_backbone_leaves_nothing(folder):
     assert ["there is no backbone 'dgcnn9'" in each.reason for each in absent] == [True]
 
 
-def test_students_of_another_backbone_are_never_replaced(cells):
-    with pytest.raises(UsageError, match=r"pointnet:canonical.*is not there yet"):
-        cells(evaluate=("pointnet:canonical",))
+def test_students_of_several_networks_share_one_distillation(cells):
+    paper, canonical = cells(evaluate=("pointnet", "pointnet:canonical"))
+    assert paper.inputs == canonical.inputs
+    assert paper.backbone is canonical.backbone
+    assert paper.label == "pointnet:paper"
+    assert canonical.label == "pointnet:paper → pointnet:canonical"
+    assert [axes(cell)[0]["backbone"] for cell in (paper, canonical)] == [
+        "pointnet:paper",
+        "pointnet:canonical",
+    ]
+    assert paper.evaluation.inputs([]).key != canonical.evaluation.inputs([]).key
+    assert canonical.evaluation.build(torch.Generator()).state_dict().keys() > (
+        paper.evaluation.build(torch.Generator()).state_dict().keys()
+    )
 
 
 @pytest.mark.usefixtures("own_datasets")

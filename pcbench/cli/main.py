@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import pcbench
-from pcbench.cli import check, data, info, leaderboard, new, run
+from pcbench.cli import check, data, evaluate, info, leaderboard, new, run
 from pcbench.cli import list as listing
 from pcbench.errors import PcbenchError
 
@@ -23,6 +23,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command("run")(run.run)
+app.command("evaluate")(evaluate.evaluate)
 app.command("list")(listing.list_)
 app.command("info")(info.info)
 app.command("check")(check.check)

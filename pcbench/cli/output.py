@@ -1,11 +1,14 @@
-"""What the verbs share: common options, and how tables are printed."""
+"""What the verbs share: options, their values, and how tables and progress are printed."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from pcbench.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,6 +20,22 @@ PluginFolders = Annotated[
     typer.Option("--plugins", metavar="DIR", help="A folder of your own plugin files; may be repeated."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+
+
+def words(values: Sequence[str] | None) -> list[str]:
+    """The words of a repeatable option, each of which may hold several with commas between them."""
+    return list(dict.fromkeys(word for value in values or () for word in value.split(",") if word))
+
+
+def pairs(settings: Sequence[str]) -> dict[str, str]:
+    """`--set KEY=VALUE` options; UsageError for what is no pair."""
+    found = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set {setting}: KEY=VALUE is needed, as in --set iterations=20")
+        found[key] = value
+    return found
 
 
 def show(table: Table) -> None:

@@ -1,4 +1,4 @@
-"""What `pcbench run` prints: the plan, the accuracies, what is absent; as tables or as one JSON document."""
+"""What verbs that run cells print: plan, accuracies, what is absent; as tables or one JSON document."""
 
 from __future__ import annotations
 
@@ -15,12 +15,22 @@ from pcbench.cli.output import show
 
 if TYPE_CHECKING:
     from pcbench.estimate import Estimate
-    from pcbench.plan import Absent, Cell
-    from pcbench.run import Outcome
+    from pcbench.evaluate import Outcome
+    from pcbench.plan import Absent, Cell, Evaluation
+    from pcbench.records import DistillationInputs
 
 
 def method_label(name: str, variation: Mapping[str, Any]) -> str:
     return " ".join([name, *(f"{key}={str(value).lower()}" for key, value in variation.items())])
+
+
+def cell_title(inputs: DistillationInputs, evaluation: Evaluation) -> str:
+    """`sadm lr=5 modelnet10 PPC 3`, and the students' network where it is another."""
+    from pcbench.records import ppc_label
+
+    words = [method_label(inputs.method, inputs.variation), inputs.data.name, ppc_label(inputs.ppc)]
+    student = evaluation.network.label
+    return " ".join([*words, *([f"→ {student}"] if student != inputs.network.label else [])])
 
 
 def print_json(outcomes: Sequence[Outcome], absent: Sequence[Absent]) -> None:
@@ -29,6 +39,7 @@ def print_json(outcomes: Sequence[Outcome], absent: Sequence[Absent]) -> None:
             "folder": str(outcome.run.folder),
             "reused": outcome.reused,
             "problem": outcome.problem,
+            "student": outcome.network,
             "distillation": outcome.run.distillation.model_dump(mode="json"),
             "evaluations": [record.model_dump(mode="json") for record in outcome.run.evaluations],
         }
@@ -51,12 +62,12 @@ def print_plan(
     cells: Sequence[Cell], absent: Sequence[Absent], device: str, out: Path, as_json: bool
 ) -> None:
     from pcbench import machine
-    from pcbench.estimate import estimate
+    from pcbench.estimate import estimates
     from pcbench.records import read_runs
 
     hardware = machine.hardware(machine.choose_device(device))
     runs, _ = read_runs(out)
-    rows = [_planned(cell, estimate(cell, runs, hardware)) for cell in cells]
+    rows = [_planned(*planned) for planned in zip(cells, estimates(cells, runs, hardware), strict=True)]
     rows += [_not_planned(each) for each in absent]
     known = sum(row["seconds"] or 0.0 for row in rows)
     unknown = sum(row["state"] != "absent" and row["seconds"] is None for row in rows)
@@ -103,8 +114,8 @@ def _planned(cell: Cell, cost: Estimate) -> dict[str, Any]:
         "variation": cell.inputs.variation,
         "dataset": cell.inputs.data.name,
         "ppc": cell.inputs.ppc,
-        "protocol": cell.protocol.label,
-        "network": cell.inputs.network.label,
+        "protocol": cell.evaluation.protocol.label,
+        "network": cell.label,
         "state": cost.state,
         "reason": "",
         "seconds": cost.seconds,
@@ -127,7 +138,20 @@ def _not_planned(absent: Absent) -> dict[str, Any]:
     }
 
 
+def finish(outcomes: Sequence[Outcome], absent: Sequence[Absent], out: Path, as_json: bool) -> None:
+    """Print what became of the cells; exit code 1 where one has no scores."""
+    if as_json:
+        print_json(outcomes, absent)
+    else:
+        if outcomes:
+            print_accuracies(outcomes, out)
+        print_absent(absent)
+    if any(outcome.problem for outcome in outcomes):
+        raise typer.Exit(1)
+
+
 def print_accuracies(outcomes: Sequence[Outcome], out: Path) -> None:
+    """One line a snapshot; the students' network has a column where it is not that of the distillation."""
     from rich.table import Table
     from rich.text import Text
 
@@ -140,7 +164,8 @@ def print_accuracies(outcomes: Sequence[Outcome], out: Path) -> None:
         box=None,
         pad_edge=False,
     )
-    for name in ("method", "data set", "protocol"):
+    crossed = any(outcome.network != outcome.run.distillation.inputs.network.label for outcome in outcomes)
+    for name in ("method", "data set", "protocol", *(["student"] if crossed else [])):
         table.add_column(name, no_wrap=True)
     for name in ("PPC", "iteration", "OA", "mAcc", "students", "distilled in"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -152,6 +177,7 @@ def print_accuracies(outcomes: Sequence[Outcome], out: Path) -> None:
                     method_label(inputs.method, inputs.variation),
                     inputs.data.name,
                     record.inputs.protocol.name,
+                    *([record.inputs.network.label] if crossed else []),
                     inputs.ppc or "whole",
                     scores.iteration,
                     score(Score.of(scores.oa)),

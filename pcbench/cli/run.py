@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pcbench.cli.output import AsJson, PluginFolders, progress_bars
-from pcbench.cli.results import method_label, print_absent, print_accuracies, print_json, print_plan
-from pcbench.errors import Interrupted, UsageError
+from pcbench.cli.output import AsJson, PluginFolders, pairs, words
+from pcbench.cli.results import cell_title, finish, print_plan
+from pcbench.cli.work import work_through
+from pcbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
-    from pcbench.plan import Absent, Request
-    from pcbench.run import Outcome
+    from pcbench.evaluate import Outcome, Report
+    from pcbench.plan import Absent, Cell, Request
 
 DEMONSTRATION = ("random", "sadm")
 
@@ -77,14 +75,14 @@ def run(
     from pcbench import plan
 
     common = plan.Request(
-        methods=tuple(_words(method)),
-        datasets=tuple(_words(dataset)),
-        ppcs=tuple(_numbers(_words(ppc))),
+        methods=tuple(words(method)),
+        datasets=tuple(words(dataset)),
+        ppcs=tuple(_numbers(words(ppc))),
         backbone=backbone or "",
         protocol=protocol or "",
         students=seeds,
         repetition=repetition,
-        settings=_pairs(set_ or ()),
+        settings=pairs(set_ or ()),
         plugin_folders=tuple(plugins or ()),
     )
     absent: list[Absent] = []
@@ -95,18 +93,7 @@ def run(
     if dry_run:
         print_plan(plan.cells(*requests), absent, device, out, as_json)
         return
-    try:
-        outcomes = _execute(requests, device, out)
-    except KeyboardInterrupt as stop:
-        raise Interrupted("interrupted; what is finished is kept, run the same command to go on") from stop
-    if as_json:
-        print_json(outcomes, absent)
-    else:
-        if outcomes:
-            print_accuracies(outcomes, out)
-        print_absent(absent)
-    if any(outcome.problem for outcome in outcomes):
-        raise typer.Exit(1)
+    finish(_execute(plan.cells(*requests), device, out), absent, out, as_json)
 
 
 def _with_defaults(asked: Request) -> Request:
@@ -137,75 +124,28 @@ def _of_suite(name: str, asked: Request) -> list[Request]:
     return plan.of_suite(part, path, replace(asked, protocol=asked.protocol or whole.protocol))
 
 
-def _words(values: Sequence[str] | None) -> list[str]:
-    return list(dict.fromkeys(word for value in values or () for word in value.split(",") if word))
-
-
-def _numbers(words: Sequence[str]) -> list[int]:
+def _numbers(texts: Sequence[str]) -> list[int]:
     try:
-        return [int(word) for word in words]
+        return [int(text) for text in texts]
     except ValueError as error:
-        raise UsageError(f"--ppc {','.join(words)}: whole numbers are needed, as in --ppc 1,3,10") from error
+        raise UsageError(f"--ppc {','.join(texts)}: whole numbers are needed, as in --ppc 1,3,10") from error
 
 
-def _pairs(settings: Sequence[str]) -> dict[str, str]:
-    pairs = {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals or not key:
-            raise UsageError(f"--set {setting}: KEY=VALUE is needed, as in --set iterations=20")
-        pairs[key] = value
-    return pairs
-
-
-def _execute(requests: Sequence[Request], device: str, out: Path) -> list[Outcome]:
-    import signal
-
-    from rich.text import Text
-
+def _execute(cells: Sequence[Cell], device: str, out: Path) -> list[Outcome]:
+    """Every cell; a distillation that fails is not tried again for its other students."""
     from pcbench import machine
-    from pcbench.plan import cells
-    from pcbench.records import ppc_label
     from pcbench.run import execute
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     chosen = machine.choose_device(device)
-    machine.keep_pages()
-    planned = cells(*requests)
-    outcomes = []
-    with progress_bars() as progress:
-        for number, cell in enumerate(planned, 1):
-            inputs = cell.inputs
-            method = method_label(inputs.method, inputs.variation)
-            title = f"[{number}/{len(planned)}] {method} {inputs.data.name} {ppc_label(inputs.ppc)}"
-            bars = _Bars(progress, title)
-            with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is no part of the result
-                outcome = execute(cell, out, chosen, bars)
-            bars.remove()
-            outcomes.append(outcome)
-            line = Text(f"{title}: {_summary(outcome)}")
-            progress.console.print(line, soft_wrap=True)
-    return outcomes
+    failed: dict[str, Outcome] = {}
 
+    def work(cell: Cell, report: Report) -> Outcome:
+        key = cell.inputs.key
+        if key in failed:
+            return replace(failed[key], network=cell.evaluation.network.label)
+        outcome = execute(cell, out, chosen, report)
+        if outcome.run.distillation.status != "ok":
+            failed[key] = outcome
+        return outcome
 
-class _Bars:
-    """The progress bars of one cell, one a phase."""
-
-    def __init__(self, progress: Progress, title: str) -> None:
-        self.progress, self.title = progress, title
-        self.tasks: dict[str, TaskID] = {}
-
-    def __call__(self, phase: str, done: int, total: int) -> None:
-        if phase not in self.tasks:
-            self.tasks[phase] = self.progress.add_task(f"{self.title}: {phase}", total=total)
-        self.progress.update(self.tasks[phase], completed=done, total=total)
-
-    def remove(self) -> None:
-        for task in self.tasks.values():
-            self.progress.remove_task(task)
-
-
-def _summary(outcome: Outcome) -> str:
-    if outcome.problem:
-        return f"{outcome.problem} (see {outcome.run.folder})"
-    return f"{'finished already' if outcome.reused else 'done'}, in {outcome.run.folder}"
+    return work_through([(cell_title(cell.inputs, cell.evaluation), partial(work, cell)) for cell in cells])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pcbench import run
 from pcbench.artifacts import load_snapshots
 from pcbench.records import read_runs
 
@@ -260,7 +261,7 @@ def test_an_interruption_is_recorded_and_leaves_130(pcbench, faulty):
         (("--method", "sadm", "--set", "lr"), 2, "KEY=VALUE"),
         (("--set", "iterations=0"), 2, "iterations"),
         (("--dataset", "shapes11"), 2, "Did you mean shapes10"),
-        (("--backbone", "pointnets"), 2, "Did you mean pointnet?"),
+        (("--backbone", "pointnets"), 2, "Did you mean pointnet or"),
         (("--backbone", "pointnet:papers"), 2, "Did you mean paper?"),
         (("--protocol", "litte"), 2, "Did you mean lite?"),
         (("--dataset", "modelnet10"), 3, "pcbench data import modelnet40 PATH"),
@@ -394,6 +395,35 @@ def test_a_failed_cell_of_a_suite_leaves_1(pcbench, mine, faulty):
     done = pcbench(*mine, "--plugins", faulty, "--method", "raises", "--dataset", "shapes10", "--ppc", "1")
     assert done.code == 1
     assert "the optimiser diverged" in done.err
+
+
+def test_a_suite_distils_once_for_all_its_students(pcbench, mine, faulty):
+    networks = 'evaluate = ["pointnet", "pointnet:canonical", "dgcnn9"]\n'
+    Path("mine.toml").write_text(MINE.replace("ppc = [1, 2]\n", "ppc = [1]\n" + networks))
+    done = pcbench(*mine, "--dataset", "shapes10", "--plugins", faulty)
+    assert done.code == 1
+    assert done.err.count("RuntimeError: the optimiser diverged") == 2
+    runs, problems = read_runs(Path("results"))
+    assert problems == []
+    (ok,) = [run for run in runs if run.distillation.status == "ok"]
+    labels = {e.inputs.network.label for e in ok.evaluations}
+    assert labels == {"pointnet:paper", "pointnet:canonical"}
+    assert "there is no backbone 'dgcnn9'" in done.out
+
+
+def test_a_failed_distillation_is_not_tried_for_its_other_students(pcbench, mine, faulty, monkeypatch):
+    tried = []
+    execute = run.execute
+    monkeypatch.setattr(run, "execute", lambda *given: (tried.append(given[0].label), execute(*given))[1])
+    networks = 'evaluate = ["pointnet", "pointnet:canonical"]\n'
+    Path("mine.toml").write_text(MINE.replace("ppc = [1, 2]\n", "ppc = [1]\n" + networks))
+    done = pcbench(*mine, "--method", "raises", "--plugins", faulty, "--json")
+    assert done.code == 1
+    assert tried == ["pointnet:paper"]
+    assert [each["student"] for each in json.loads(done.out)["runs"]] == [
+        "pointnet:paper",
+        "pointnet:canonical",
+    ]
 
 
 def test_the_protocol_of_a_suite_can_be_another(pcbench, mine):

@@ -1,0 +1,93 @@
+"""`pcbench evaluate`: students of other networks on clouds that were distilled before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pcbench.cli.output import AsJson, PluginFolders, pairs, words
+from pcbench.cli.results import cell_title, finish
+from pcbench.cli.work import work_through
+from pcbench.errors import DataError
+
+if TYPE_CHECKING:
+    from pcbench.records import Run
+
+
+def evaluate(
+    run: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="A run's folder, or a folder of runs: all of them.")
+    ],
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--backbone",
+            "-b",
+            help="Students: NAME[:PRESET], repeatable. Default: as distilled with.",
+        ),
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", "-p", help="Default: the one that the run was made by.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", help="Students per snapshot, instead of the protocol's.")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE, repeatable: a setting of the protocol, as recipe.epochs=100."),
+    ] = None,
+    plugins: PluginFolders = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train and test students on distilled clouds, distilling nothing.
+
+    The scores stand in the run's folder, beside the others. Neither the method nor its plugin is needed: a
+    folder that someone else distilled will do.
+    """
+    from pcbench import machine, plan
+    from pcbench import protocol as protocols
+    from pcbench.evaluate import evaluate as work
+
+    settings = pairs(set_ or ())
+    if seeds is not None:
+        settings["students"] = str(seeds)
+    planned = plan.evaluations(
+        [each for folder in run for each in _runs(folder)],
+        words(backbone),
+        protocols.named(protocol) if protocol else None,
+        settings,
+        tuple(plugins or ()),
+    )
+    chosen = machine.choose_device(device)
+    outcomes = work_through(
+        [
+            (cell_title(each.distillation.inputs, students), partial(work, students, each, chosen))
+            for each, students in planned
+        ]
+    )
+    folders = {outcome.run.folder.parent for outcome in outcomes}
+    finish(outcomes, [], min(folders, key=str), as_json)
+
+
+def _runs(folder: Path) -> Sequence[Run]:
+    """The run in a folder, or the finished runs below it."""
+    from pcbench.records import read_run, read_runs
+
+    if (folder / "distillation.json").exists():
+        run, problems = read_run(folder)
+        if run.distillation.status != "ok":
+            raise DataError(f"{folder}: {run.distillation.status}: {run.distillation.reason}")
+        found = [run]
+    else:
+        runs, problems = read_runs(folder)
+        found = [run for run in runs if run.distillation.status == "ok"]
+        if not found:
+            raise DataError(f"{folder} is no run's folder and has no finished run: do 'pcbench run' first")
+    for problem in problems:
+        typer.echo(f"warning: left out {problem}", err=True)
+    return found

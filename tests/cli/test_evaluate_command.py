@@ -1,0 +1,145 @@
+"""`pcbench evaluate` from the words of a user to records beside those of the run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pcbench.records import Run, read_run, read_runs
+
+TINY = (
+    "--ppc",
+    "1",
+    "--set",
+    "points=16",
+    "--set",
+    "iterations=2",
+    "--set",
+    "recipe.epochs=1",
+    "--seeds",
+    "2",
+)
+OTHER = "pointnet:canonical"
+
+
+@pytest.fixture
+def run(pcbench) -> Run:
+    """A finished run of random selection, by a custom protocol."""
+    assert pcbench("run", "--method", "random", *TINY).code == 0
+    ((done,), _) = read_runs(Path("results"))
+    return done
+
+
+def test_students_of_another_network_stand_beside_the_first(pcbench, run):
+    before = (run.folder / "distillation.json").read_bytes()
+    done = pcbench("evaluate", run.folder, "--backbone", OTHER)
+    assert done.code == 0, done.err
+    assert f"random shapes10 PPC 1 → {OTHER}" in done.err
+    assert OTHER in done.out
+    after, problems = read_run(run.folder)
+    assert problems == []
+    assert {e.inputs.network.label for e in after.evaluations} == {"pointnet:paper", OTHER}
+    first, second = (e.inputs for e in after.evaluations)
+    assert (first.protocol, first.clouds, first.data) == (second.protocol, second.clouds, second.data)
+    assert (run.folder / "distillation.json").read_bytes() == before
+    assert "finished already" in pcbench("evaluate", run.folder, "--backbone", OTHER).err
+
+
+def test_what_is_there_is_not_trained_again(pcbench, run):
+    pcbench("evaluate", run.folder, "--backbone", OTHER)
+    again = json.loads(pcbench("evaluate", run.folder, "--backbone", f"pointnet,{OTHER}", "--json").out)[
+        "runs"
+    ]
+    assert [entry["reused"] for entry in again] == [True, True]
+    assert [entry["student"] for entry in again] == ["pointnet:paper", OTHER]
+
+
+def test_a_folder_of_runs_is_all_of_them_and_the_default_is_their_own_network(pcbench, run):
+    pcbench("run", "--method", "herding", *TINY)
+    done = pcbench("evaluate", "results", "--set", "recipe.lr=0.02")
+    assert done.code == 0, done.err
+    runs, problems = read_runs(Path("results"))
+    assert problems == []
+    assert [len(each.evaluations) for each in runs] == [2, 2]
+    changes = [e.inputs.protocol.changes.get("recipe.lr") for each in runs for e in each.evaluations]
+    assert sorted(changes, key=str) == [0.02, 0.02, None, None]
+    assert {e.inputs.network.label for each in runs for e in each.evaluations} == {"pointnet:paper"}
+    assert run.folder in {each.folder for each in runs}
+
+
+def test_neither_the_method_nor_its_plugin_is_needed(pcbench, tmp_path):
+    pcbench("new", "method", "mine", "--folder", "plugins")
+    made = pcbench("run", "--method", "mine", "--plugins", "plugins", *TINY)
+    assert made.code == 0, made.err
+    shutil.rmtree("plugins")
+    shutil.move("results", "theirs")
+    done = pcbench("evaluate", "theirs", "--backbone", OTHER)
+    assert done.code == 0, done.err
+    ((theirs,), _) = read_runs(tmp_path / "theirs")
+    assert len(theirs.evaluations) == 2
+
+
+def test_a_run_without_scores_follows_the_standard_protocol_that_fits(pcbench, run):
+    for path in run.folder.glob("evaluation-*.json"):
+        path.unlink()
+    refused = pcbench("evaluate", run.folder)
+    assert refused.code == 2
+    assert "follows no standard protocol" in refused.err
+    settings = [word for each in ("points=16", "iterations=2") for word in ("--set", each)]
+    done = pcbench("evaluate", run.folder, "--protocol", "quick", "--seeds", "1", *settings)
+    assert done.code == 0, done.err
+    (evaluation,) = read_run(run.folder)[0].evaluations
+    assert evaluation.inputs.protocol.changes == {"points": 16, "iterations": 2, "students": 1}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "cause"),
+    [
+        (("--backbone", "pointnext"), 2, "pointnext"),
+        (("--protocol", "lite"), 2, "does not follow protocol lite"),
+        (("--set", "recipe.epoch=3"), 2, "Did you mean recipe.epochs"),
+        (("--set", "points=32"), 2, "does not follow protocol custom"),
+        (("--seeds", "0"), 2, "students"),
+    ],
+)
+def test_a_mistake_gets_a_short_error_and_its_code(pcbench, run, words, code, cause):
+    done = pcbench("evaluate", run.folder, *words)
+    assert done.code == code
+    assert cause in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_clouds_that_are_not_the_records_fail_with_the_reason(pcbench, run):
+    clouds = run.folder / "clouds.h5"
+    clouds.write_bytes(clouds.read_bytes()[:1000])
+    done = pcbench("evaluate", run.folder, "--backbone", OTHER)
+    assert done.code == 1
+    assert "evaluation failed" in done.err
+    assert len(list(run.folder.glob("*.traceback.txt"))) == 1
+
+
+def test_another_data_set_of_that_name_is_refused(pcbench, run):
+    path = run.folder / "distillation.json"
+    text = path.read_text()
+    record = json.loads(text)
+    record["inputs"]["data"]["hash"] = "0" * 64
+    path.write_text(json.dumps(record))
+    refused = pcbench("evaluate", run.folder)
+    assert refused.code == 3
+    assert "key" in refused.err
+    path.unlink()
+    nothing = pcbench("evaluate", run.folder)
+    assert nothing.code == 3
+    assert "no run's folder" in nothing.err
+
+
+def test_a_failed_distillation_is_refused_with_its_reason(pcbench, run):
+    path = run.folder / "distillation.json"
+    record = json.loads(path.read_text()) | {"status": "oom", "reason": "no memory left", "snapshots": []}
+    path.write_text(json.dumps(record))
+    done = pcbench("evaluate", run.folder)
+    assert done.code == 3
+    assert "oom: no memory left" in done.err
