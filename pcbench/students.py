@@ -1,7 +1,7 @@
 """Trains and tests S networks of one backbone together, as one stacked network with one set of products.
 
-Each student has its own weights, order of clouds and dropout, drawn from its own random streams, so that its
-scores are those it would have had alone, up to rounding.
+Each student has its own weights, order of clouds, augmentation and dropout, drawn from its own random
+streams, so that its scores are those it would have had alone, up to rounding.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from torch import Tensor
 
 from pcbench.api import Backbone
 from pcbench.clouds import PointClouds
+from pcbench.ops import augment
 from pcbench.ops.layers import set_dropout, stack
-from pcbench.protocol import Recipe
+from pcbench.protocol import Augmentation, Recipe
 from pcbench.seeds import Streams
 
 TEST_POINTS = 1 << 14  # points of one test chunk, all students together
@@ -32,38 +33,57 @@ def train(
 ) -> Backbone:
     """Train one student per entry of `streams` on all clouds (B, N, 3); the result is stacked.
 
-    Streams used: `weights`, `order`, `dropout`. `report` gets the epochs done and in all.
+    Streams used: `weights`, `order`, `dropout` and, where the recipe augments, `augmentation`. `report` gets
+    the epochs done and in all.
     """
     device = clouds.points.device
     network = stack([build(stream.stream("weights")) for stream in streams]).to(device).train()
     set_dropout(network, [stream.stream("dropout") for stream in streams])
     orders = [stream.stream("order") for stream in streams]
-    geometry = _Geometry(network, clouds.points)
-    optimiser = _sgd(network, recipe, recipe.lr)
+    inputs: _Geometry | _Augmented
+    if recipe.augmentation is None:
+        inputs = _Geometry(network, clouds.points)
+    else:
+        inputs = _Augmented(network, clouds.points, recipe.augmentation, streams)
+    optimiser = _optimiser(network, recipe)
     for epoch in range(recipe.epochs):
+        if recipe.drop_after is not None and epoch == recipe.drop_after + 1:
+            optimiser = _optimiser(network, recipe)
+        for group in optimiser.param_groups:
+            group["lr"] = recipe.rate(epoch)
         order = torch.stack([torch.randperm(len(clouds), generator=g) for g in orders]).to(device)
         for batch in order.split(recipe.batch, dim=1):
             optimiser.zero_grad(set_to_none=True)
-            logits = network(clouds.points[batch], *geometry.of(batch))
-            student_losses(logits, clouds.labels[batch]).sum().backward()
+            logits = network(*inputs.batch(batch))
+            student_losses(logits, clouds.labels[batch], recipe.label_smoothing).sum().backward()
             optimiser.step()
-        if epoch == recipe.drop_after:
-            optimiser = _sgd(network, recipe, recipe.lr * recipe.drop_factor)
         if report is not None:
             report(epoch + 1, recipe.epochs)
     return network
 
 
-def student_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of each student: logits (S, B, K), labels (S, B) -> (S,)."""
-    losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+def student_losses(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Mean cross-entropy of each student: logits (S, B, K), labels (S, B) -> (S,).
+
+    smoothing: the share of the target that the K − 1 other classes have between them, evenly.
+    """
+    classes = logits.shape[-1]
+    evenly = smoothing * classes / max(1, classes - 1)  # torch spreads over all K classes
+    losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none", label_smoothing=evenly)
     return losses.view_as(labels).mean(1)
 
 
-def _sgd(network: Backbone, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
-    return torch.optim.SGD(
-        network.parameters(), lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
-    )
+def _optimiser(network: Backbone, recipe: Recipe) -> torch.optim.Optimizer:
+    parameters, decay = network.parameters(), recipe.weight_decay
+    match recipe.optimiser:
+        case "sgd":
+            return torch.optim.SGD(
+                parameters, recipe.lr, momentum=recipe.momentum, weight_decay=decay, fused=True
+            )
+        case "adam":
+            return torch.optim.Adam(parameters, recipe.lr, weight_decay=decay, fused=True)
+        case "adamw":
+            return torch.optim.AdamW(parameters, recipe.lr, weight_decay=decay, fused=True)
 
 
 @torch.inference_mode()
@@ -102,3 +122,33 @@ class _Geometry:
         if self.kept is None:
             return self._work_out(self.points[index])
         return [values[index] for values in self.kept]
+
+    def batch(self, index: Tensor) -> tuple[Tensor, ...]:
+        """What a network is given of the clouds at `index` (S, B)."""
+        return self.points[index], *self.of(index)
+
+
+class _Augmented:
+    """Clouds that are changed at random in every batch, each with a geometry of its own."""
+
+    def __init__(
+        self, network: Backbone, points: Tensor, how: Augmentation, streams: Sequence[Streams]
+    ) -> None:
+        self.network, self.points, self.how = network, points, how
+        self.generators = [stream.stream("augmentation") for stream in streams]
+
+    @torch.no_grad()
+    def batch(self, index: Tensor) -> tuple[Tensor, ...]:
+        """What a network is given of the clouds at `index` (S, B)."""
+        how, generators, xyz = self.how, self.generators, self.points[index]
+        if how.turn is not None:
+            xyz = augment.turn(xyz, how.turn, generators)
+        if how.scale is not None:
+            xyz = augment.scale(xyz, *how.scale, generators, axes=how.scale_axes)
+        if how.shift:
+            xyz = augment.shift(xyz, how.shift, generators)
+        if how.jitter:
+            xyz = augment.jitter(xyz, how.jitter, how.jitter_clip, generators)
+        if how.drop:
+            xyz = augment.drop(xyz, how.drop, generators)
+        return xyz, *self.network.geometry(xyz)

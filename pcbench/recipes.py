@@ -1,0 +1,100 @@
+"""Each backbone's own way of training on the whole split, as data: one TOML file a backbone.
+
+They make the protocol `standard`, by which a backbone is checked against its published accuracy.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pcbench import plugins
+from pcbench.errors import UsageError
+from pcbench.protocol import STANDARD, Protocol, Recipe
+
+Name: TypeAlias = Annotated[str, Field(min_length=1)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Published(_Model):
+    """An accuracy that others report. oa: overall accuracy in percent. points: of each of their clouds."""
+
+    dataset: Name
+    preset: Name
+    points: int = Field(ge=1)
+    oa: float = Field(gt=0, le=100)
+    source: Name
+
+
+class BackboneRecipe(_Model):
+    """The recipe of one backbone. preset: the one that it is of. source: the paper and the code."""
+
+    backbone: Name
+    preset: Name
+    source: Name
+    published: tuple[Published, ...] = ()
+    recipe: Recipe
+
+    @property
+    def summary(self) -> str:
+        """The source and what is published, in one line."""
+        figures = [f"{each.oa} % on {each.dataset} ({each.preset})" for each in self.published]
+        return f"{self.source}; published {', '.join(figures)}" if figures else self.source
+
+
+def folder() -> Path:
+    """Where the recipes of the built-in backbones stand."""
+    return plugins.builtin("leaderboard/recipes")
+
+
+def listing() -> list[BackboneRecipe]:
+    """The built-in recipes, by backbone."""
+    return [read(path) for path in sorted(folder().glob("*.toml"))]
+
+
+def find(backbone: str, beside: Path) -> BackboneRecipe:
+    """The recipe of a backbone: the built-in one, or NAME.toml in the folder `beside` of its file.
+
+    UsageError where there is none, or where it is of another backbone.
+    """
+    builtin, own = folder() / f"{backbone}.toml", beside / f"{backbone}.toml"
+    path = builtin if builtin.is_file() else own
+    if not path.is_file():
+        raise UsageError(
+            f"protocol {STANDARD.name}: backbone {backbone!r} has no recipe of its own: write {own}, "
+            f"as {folder() / 'dgcnn.toml'} is written"
+        )
+    found = read(path)
+    if found.backbone != backbone:
+        raise UsageError(f"{path}: backbone: is {found.backbone!r}, but the file is named for {backbone!r}")
+    return found
+
+
+def followed(protocol: Protocol, backbone: str, beside: Path) -> Protocol:
+    """The protocol for one backbone: `standard` with the backbone's recipe, any other as it is.
+
+    beside: the folder of the backbone's file. Raises UsageError as `find` does.
+    """
+    if protocol is not STANDARD:
+        return protocol
+    return protocol.model_copy(update={"whole": find(backbone, beside).recipe})
+
+
+def read(path: Path) -> BackboneRecipe:
+    """The recipe in a file; UsageError with the file and the place of what is wrong."""
+    try:
+        return BackboneRecipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UsageError(f"recipe {path} cannot be read ({error.strerror})") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(word + 1) if isinstance(word, int) else word for word in first["loc"])
+        raise UsageError(f"{path}: {place}: {first['msg'].removeprefix('Value error, ')}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: is not TOML: {error}") from error
