@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcbench.api import Backbone
-from pcbench.ops.layers import Dense, Dropout, Linear, LinearNorm, mlp
+from pcbench.ops.layers import Dense, Dropout, Linear, LinearNorm, affine, mlp
 from pcbench.ops.neighbours import farthest_point_sample, gather_points, nearest
+from pcbench.ops.relations import largest_of_sums
 
 CENTRES = (512, 256)
 NEIGHBOURS = 32
@@ -18,22 +17,31 @@ SLOPE = 0.2
 
 
 class Group(nn.Module):
-    """Two Dense units on (x_j - x_i, x_i) of the neighbours j of centres i, and their maximum (Sec. 3.4)."""
+    """Two Dense units on (x_j - x_i, x_i) of the neighbours j of centres i, and their maximum (Sec. 3.4).
+
+    The first product, U (x_j - x_i) + V x_i, is U x_j + (V - U) x_i: taken at the points, not the neighbours.
+    """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.units = mlp(2 * inputs, outputs, outputs, bias=False)
+        self.first = Dense(2 * inputs, outputs, bias=False)
+        self.second = Dense(outputs, outputs, bias=False)
 
     def forward(self, x: Tensor, centres: Tensor, index: Tensor) -> Tensor:
-        """Features (..., N, C) of the points, (..., M, C) of the centres, index (..., M, k) -> (..., M, D)."""
-        own = centres.unsqueeze(-2)
-        relative = gather_points(x, index) - own
-        seen = torch.cat([relative, own.expand_as(relative)], -1)
-        return self.units(seen).max(-2)[0]
+        """(..., N, C) of the points, (..., M, C) of the centres, index (..., M, k) -> (..., M, D)."""
+        linear, norm = self.first
+        of_difference, of_centre = linear.weight.chunk(2, -1)
+        a = affine(x, of_difference, None, linear.stacked)
+        c = affine(centres, of_centre - of_difference, None, linear.stacked)
+        return largest_of_sums(norm, self.second, a, c, index)
 
 
 class OffsetAttention(nn.Module):
-    """x + Dense(x - attention(x)), queries and keys by one matrix (Guo et al. 2021, Sec. 3.3, Eq. 4 to 6)."""
+    """x + Dense(x - attention(x)), queries and keys by one matrix (Guo et al. 2021, Sec. 3.3, Eq. 4 to 6).
+
+    Weights are a softmax over keys, then divided by their sum over queries. As the energies e_ij are
+    symmetric, that is one softmax over i of e_ij - log Σ_j exp e_ij.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -42,7 +50,6 @@ class OffsetAttention(nn.Module):
         self.offset = Dense(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The energies e_ij are symmetric. Their softmax over j, normalised over i, is one over i of e_ij - log Σ_j exp e_ij."""
         query = self.query(x)
         energy = query @ query.mT
         weights = (energy - energy.logsumexp(-2, keepdim=True)).softmax(-1)

@@ -1,0 +1,253 @@
+"""Sums of a value of a neighbour and a value of its centre: normalised, and the largest product among them.
+
+Values of neighbours are (..., k, M, D) here, neighbours before centres, so that sums and maxima over
+neighbours run along contiguous memory.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pcbench.ops.layers import BatchNorm, Dense, LinearNorm, columns, per_channel
+from pcbench.ops.neighbours import gather_points
+
+
+def neighbour_sums(x: Tensor, index: Tensor) -> Tensor:
+    """The sum of the neighbours' values: (..., N, D), index (..., M, k) -> (..., M, D).
+
+    Leading axes of the index equal those of x or are 1. Differentiable, any number of times.
+    """
+    clouds, points = x.shape[:-2].numel(), x.shape[-2]
+    index = index.expand(*x.shape[:-2], -1, -1)
+    first = torch.arange(0, clouds * points, points, device=x.device).view(-1, 1, 1)
+    rows = (index.reshape(clouds, *index.shape[-2:]) + first).flatten(0, 1)
+    sums: Tensor = _Sums.apply(x.reshape(clouds * points, -1), rows)  # type: ignore[no-untyped-call]
+    return sums.view(*index.shape[:-1], -1)
+
+
+class _Sums(torch.autograd.Function):
+    """Rows (R, D) summed over an index (Q, k): (Q, D)."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.rows = len(rows)
+        return F.embedding_bag(index, rows, mode="sum")
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (index,) = ctx.saved_tensors
+        return _Spread.apply(gradient, index, ctx.rows), None  # type: ignore[no-untyped-call]
+
+
+class _Spread(torch.autograd.Function):
+    """The transpose of `_Sums`: (Q, D) -> (R, D)."""
+
+    @staticmethod
+    def forward(ctx: Any, sums: Tensor, index: Tensor, rows: int) -> Tensor:
+        ctx.save_for_backward(index)
+        found = index.flatten()
+        origin = found.argsort() // index.shape[1]
+        ends = torch.bincount(found, minlength=rows).cumsum(0)
+        starts = F.pad(ends[:-1], (1, 0))
+        return F.embedding_bag(origin, sums.contiguous(), starts, mode="sum")
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (index,) = ctx.saved_tensors
+        return _Sums.apply(gradient.contiguous(), index), None, None  # type: ignore[no-untyped-call]
+
+
+def neighbour_counts(x: Tensor, index: Tensor) -> Tensor:
+    """How often each point is a neighbour: like x (..., N, D), index (..., M, k) -> (..., N, 1).
+
+    Leading axes are those of the index.
+    """
+    found = index.flatten(-2)
+    zeros = x.new_zeros(*found.shape[:-1], x.shape[-2])
+    return zeros.scatter_add_(-1, found, x.new_ones(()).expand(found.shape)).unsqueeze(-1)
+
+
+def dense_of_sums(norm: BatchNorm, a: Tensor, c: Tensor, index: Tensor) -> Tensor:
+    """ReLU of the batch norm of a_j + c_i over all neighbours j of all centres i: (..., k, M, D).
+
+    a: (..., N, D). c: (..., M, D). index: (..., M, k), its leading axes those of a and c or 1.
+    """
+    return _ReluOfSums.apply(*_normalised(norm, a, c, index), index.mT)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def largest_of_sums(norm: BatchNorm, last: Dense, a: Tensor, c: Tensor, index: Tensor) -> Tensor:
+    """The largest of `last(dense_of_sums(...))` over the neighbours, (..., M, E), without keeping its input.
+
+    Batch norm and ReLU are monotonic, so the neighbour wins that wins on the linear map (or loses, where the
+    norm's weight is negative).
+    """
+    a, c = _normalised(norm, a, c, index)
+    linear, norm = last._parts()
+    count = c.shape[:-1].numel() * index.shape[-1] // (len(c) if linear.stacked else 1)
+    training = norm.training and count > 1
+    weight, bias = (linear.weight, linear.bias) if training else last._folded()
+    sign = torch.where(norm.weight.detach() < 0, -1, 1).to(a.dtype) if training else torch.ones_like(bias)
+    four = (a, c, index, weight * sign.unsqueeze(-1))
+    if not linear.stacked:
+        four = tuple(x.unsqueeze(0) for x in four)
+    largest, mean, variance = _largest(*four)
+    largest = largest.view(*c.shape[:-1], -1) * per_channel(sign, c, linear.stacked)
+    if bias is not None:
+        largest = largest + per_channel(bias, largest, linear.stacked)
+    if training:
+        mean = mean.view_as(sign) * sign if bias is None else mean.view_as(sign) * sign + bias
+        largest = norm.from_moments(largest, mean, variance.view_as(sign), count)
+    return torch.relu(largest)
+
+
+def _normalised(norm: BatchNorm, a: Tensor, c: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    """a and c such that a_j + c_i is normalised: the statistics follow from sums at the points."""
+    count = c.shape[:-1].numel() * index.shape[-1] // (len(c) if norm.stacked else 1)
+    if norm.training and count > 1:
+        mean, variance = _moments_of_sums(a, c, index, norm.stacked, count)
+        scale = norm.weight * torch.rsqrt(variance + norm.eps)
+        shifted = norm.from_moments(c, mean, variance, count)
+    else:
+        scale, shift = norm.scale_and_shift()
+        shifted = torch.addcmul(per_channel(shift, c, norm.stacked), c, per_channel(scale, c, norm.stacked))
+    return a * per_channel(scale, a, norm.stacked), shifted
+
+
+def _moments_of_sums(a: Tensor, c: Tensor, index: Tensor, stacked: bool, count: int) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of a_j + c_i per channel, and student."""
+    over = tuple(range(1 if stacked else 0, a.dim() - 1))
+    k, times = index.shape[-1], neighbour_counts(a, index)
+    mean_a = (times * a).sum(over, keepdim=True) / count
+    mean_c = c.mean(over, keepdim=True)
+    a, c = a - mean_a, c - mean_c
+    total = (times * a * a).sum(over) + (c * (2 * neighbour_sums(a, index) + k * c)).sum(over)
+    mean = mean_a + mean_c
+    return mean.flatten(1 if stacked else 0).view(total.shape), (total / count).clamp_min(0)
+
+
+class _ReluOfSums(torch.autograd.Function):
+    """ReLU(a_j + c_i), (..., N, D), (..., M, D), index (..., k, M) -> (..., k, M, D)."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, c: Tensor, index: Tensor) -> Tensor:
+        y = gather_points(a, index).add_(c.unsqueeze(-3)).relu_()
+        ctx.save_for_backward(y, index)
+        ctx.points = a.shape[-2]
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        y, index = ctx.saved_tensors
+        passed = gradient * (y.detach() > 0)
+        axis = -3 if passed.dim() > 3 else -2
+        by_channel = passed.flatten(-3, -2).movedim(-1, axis)
+        places = index.flatten(-2).unsqueeze(axis).expand(by_channel.shape)
+        zeros = gradient.new_zeros(*by_channel.shape[:-1], ctx.points)
+        return zeros.scatter_add(-1, places, by_channel).movedim(axis, -1), passed.sum(-3), None
+
+
+def _largest(a: Tensor, c: Tensor, index: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """With x = ReLU(a_j + c_i): the largest W x over neighbours, (S, B, M, E), mean and variance, (S, E).
+
+    a: (S, B, N, D). c: (S, B, M, D). index: (S or 1, B, M, k). weight: (S, E, D).
+    """
+    if a.device.type == "cpu":
+        return _Largest.apply(a, c, index, weight)  # type: ignore[no-any-return, no-untyped-call]
+    return _largest_plainly(a, c, index, weight)
+
+
+def _largest_plainly(a: Tensor, c: Tensor, index: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    x: Tensor = _ReluOfSums.apply(a, c, index.mT)  # type: ignore[no-untyped-call]
+    z = torch.bmm(weight, columns(x, True))
+    variance, mean = torch.var_mean(z, 2, correction=0)
+    return z.unflatten(2, x.shape[1:-1]).amax(-2).movedim(1, -1), mean, variance
+
+
+class _Largest(torch.autograd.Function):
+    """`_largest` on the CPU, one cloud at a time, which stays in cache; equal ones share the gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, a: Tensor, c: Tensor, index: Tensor, weight: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        (students, clouds, centres, k), outputs = (*c.shape[:3], index.shape[-1]), weight.shape[1]
+        z = a.new_empty(students, clouds, outputs, k * centres)
+        largest = a.new_empty(students, clouds, outputs, centres)
+        moments = a.new_zeros(2, students, outputs, dtype=torch.float64)
+        for s, b in itertools.product(range(students), range(clouds)):
+            x = _relu_of_sums(a[s, b], c[s, b], index[s % len(index), b])
+            torch.mm(weight[s], x, out=z[s, b])
+            torch.amax(z[s, b].view(outputs, k, centres), 1, out=largest[s, b])
+            moments[0, s] += z[s, b].sum(1)
+            moments[1, s] += torch.linalg.vecdot(z[s, b], z[s, b])
+        mean, square = moments / (clouds * k * centres)
+        ctx.save_for_backward(a, c, index, weight, z, largest, mean)
+        variance = (square - mean * mean).clamp_min_(0)
+        return largest.mT, mean.to(a.dtype), variance.to(a.dtype)
+
+    @staticmethod
+    def backward(
+        ctx: Any, by_largest: Tensor, by_mean: Tensor, by_variance: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        a, c, index, weight, z, largest, mean = ctx.saved_tensors
+        given = (by_largest, by_mean, by_variance)
+        if torch.is_grad_enabled():
+            found = _largest_plainly(a, c, index, weight)
+            by_a, by_c, by_weight = torch.autograd.grad(found, (a, c, weight), given, create_graph=True)
+            return by_a, by_c, None, by_weight
+        (students, clouds, outputs, _), (centres, k) = z.shape, index.shape[-2:]
+        slope = by_variance * (2 / (clouds * k * centres))
+        constant = by_mean / (clouds * k * centres) - slope * mean.to(a.dtype)
+        by_a, by_c = a.new_zeros(a.mT.shape), a.new_empty(c.mT.shape)
+        by_weight = torch.zeros_like(weight)
+        by_z, by_x = torch.empty_like(z[0, 0]), a.new_empty(a.shape[-1], k * centres)
+        shape = outputs, k, centres
+        for s, b in itertools.product(range(students), range(clouds)):
+            places = index[s % len(index), b]
+            x = _relu_of_sums(a[s, b], c[s, b], places)
+            won = (z[s, b].view(shape) == largest[s, b].unsqueeze(1)).to(a.dtype)
+            share = by_largest[s, b].T / won.sum(1)
+            torch.addcmul(constant[s].unsqueeze(1), z[s, b], slope[s].unsqueeze(1), out=by_z)
+            by_z.view(shape).addcmul_(won, share.unsqueeze(1))
+            by_weight[s].addmm_(by_z, x.T)
+            torch.mm(weight[s].T, by_z, out=by_x)
+            by_x.mul_(x.sign_())
+            torch.sum(by_x.view(-1, k, centres), 1, out=by_c[s, b])
+            by_a[s, b].scatter_add_(1, places.T.flatten().expand(by_x.shape), by_x)
+        return by_a.mT, by_c.mT, None, by_weight
+
+
+def _relu_of_sums(a: Tensor, c: Tensor, index: Tensor) -> Tensor:
+    """One cloud's ReLU(a_j + c_i), (N, D), (M, D), (M, k) -> (D, k · M)."""
+    places = index.T.flatten().expand(a.shape[1], -1)
+    x = a.T.contiguous().gather(1, places).view(a.shape[1], *index.T.shape)
+    return x.add_(c.T.unsqueeze(1)).relu_().flatten(1)
+
+
+def by_moments(layer: LinearNorm, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a linear layer and its batch norm as one affine map, by the moments of the input x.
+
+    In training mode they are the batch's: mean W μ + b, variance diag(W Σ Wᵀ). It moves the running
+    statistics. Cheaper than `forward` where the layer has more outputs than inputs.
+    """
+    linear, norm = layer._parts()
+    xs = columns(x, linear.stacked)
+    count = xs.shape[2]
+    if not (norm.training and count > 1):
+        return layer._folded()
+    weights = linear.weight if linear.stacked else linear.weight.unsqueeze(0)
+    centre = xs.mean(2, keepdim=True)
+    centred = xs - centre
+    covariance = torch.bmm(centred, centred.mT) / count
+    variance = torch.linalg.vecdot(torch.bmm(weights, covariance), weights).clamp_min(0).view_as(norm.weight)
+    mean = torch.bmm(weights, centre).view_as(norm.weight)
+    origin = torch.zeros_like(mean) if linear.bias is None else linear.bias
+    shift = norm.from_moments(origin, mean + origin, variance, count)
+    scale = norm.weight * torch.rsqrt(variance + norm.eps)
+    return linear.weight * scale.unsqueeze(-1), shift
