@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import pytest
@@ -12,12 +13,16 @@ from torch import Tensor, nn
 from pcbench import students
 from pcbench.api import Backbone
 from pcbench.clouds import PointClouds, concatenate
-from pcbench.ops.layers import BatchNorm, Linear, set_dropout
+from pcbench.ops import augment
+from pcbench.ops.layers import BatchNorm, Linear, set_dropout, stack
 from pcbench.ops.neighbours import gather_points, nearest
-from pcbench.protocol import Recipe
+from pcbench.protocol import Augmentation, Cosine, Drops, Recipe, Schedule, Step
 from pcbench.seeds import Streams
 
 RECIPE = Recipe(epochs=4, drop_after=1, batch=4)
+AUGMENTATION = Augmentation(
+    turn="y", scale=(0.8, 1.25), scale_axes=True, shift=0.1, jitter=0.01, jitter_clip=0.05, drop=0.5
+)
 
 
 @dataclass
@@ -72,6 +77,140 @@ def test_together_equals_alone_in_float32_while_rounding_is_small(pointnet, few_
     for number, stream in enumerate(streams(2)):
         alone = students.train(builder(pointnet), few_clouds, step, [stream])
         assert_close(weights(together, number), weights(alone, 0), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw"])
+def test_together_equals_alone_whatever_the_recipe_asks_for(pointnet, few_clouds, optimiser):
+    """Adam divides by the size of a gradient, so that rounding moves it more than SGD."""
+    recipe = Recipe(
+        epochs=2,
+        batch=4,
+        optimiser=optimiser,
+        lr=0.001,
+        schedule=Cosine(kind="cosine", minimum=1e-4),
+        label_smoothing=0.2,
+        augmentation=AUGMENTATION,
+    )
+    clouds, build = double(few_clouds), double_builder(pointnet)
+    together = students.train(build, clouds, recipe, streams(2))
+    for number, stream in enumerate(streams(2)):
+        alone = students.train(build, clouds, recipe, [stream])
+        assert_close(weights(together, number), weights(alone, 0), rtol=1e-4, atol=1e-6)
+
+
+def test_a_protocols_recipe_is_followed_bit_for_bit(pointnet, few_clouds):
+    """Against the loop that a recipe without schedule means: plain SGD, made anew after the drop."""
+    ours = students.train(builder(pointnet), few_clouds, RECIPE, streams(2))
+    network = stack([builder(pointnet)(stream.stream("weights")) for stream in streams(2)]).train()
+    set_dropout(network, [stream.stream("dropout") for stream in streams(2)])
+    orders = [stream.stream("order") for stream in streams(2)]
+    for epoch in range(RECIPE.epochs):
+        if epoch in (0, 2):
+            lr = 0.01 if epoch == 0 else 0.01 * 0.1
+            sgd = torch.optim.SGD(network.parameters(), lr, momentum=0.9, weight_decay=5e-4, fused=True)
+        order = torch.stack([torch.randperm(9, generator=g) for g in orders])
+        for batch in order.split(4, dim=1):
+            sgd.zero_grad()
+            logits = network(few_clouds.points[batch])
+            losses = F.cross_entropy(
+                logits.flatten(0, 1), few_clouds.labels[batch].flatten(), reduction="none"
+            )
+            losses.view(2, -1).mean(1).sum().backward()
+            sgd.step()
+    for name, values in network.state_dict().items():
+        assert torch.equal(ours.state_dict()[name], values), name
+
+
+class Centroid(Backbone):
+    """Classifies the mean square of the points: few weights, no dropout."""
+
+    name = "centroid"
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.classifier = Linear(3, classes)
+
+    def point_features(self, xyz: Tensor) -> Tensor:
+        return xyz.square()
+
+    def global_feature(self, xyz: Tensor) -> Tensor:
+        return self.point_features(xyz).mean(-2)
+
+    embed = global_feature
+
+    def forward(self, xyz: Tensor) -> Tensor:
+        return self.classifier(self.embed(xyz))
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        Step(kind="step", every=2, factor=0.5, floor=0.006),
+        Drops(kind="drops", at=(1, 3), factor=0.1),
+        Cosine(kind="cosine", minimum=0.001),
+    ],
+    ids=lambda schedule: schedule.kind,
+)
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw"])
+def test_optimiser_schedule_smoothing_and_augmentation_agree_with_a_plain_loop(
+    few_clouds, optimiser, schedule: Schedule
+):
+    """Momentum goes on over every change of the rate; the loss and the update are written out by hand."""
+    recipe = Recipe(
+        epochs=5,
+        batch=4,
+        optimiser=optimiser,
+        lr=0.02,
+        weight_decay=0.01,
+        schedule=schedule,
+        label_smoothing=0.3,
+        augmentation=AUGMENTATION,
+    )
+    (stream,) = streams(1)
+    clouds = double(few_clouds)
+    rates = {
+        "step": [0.02, 0.02, 0.01, 0.01, 0.006],
+        "drops": [0.02, 0.002, 0.002, 0.0002, 0.0002],
+        "cosine": [0.001 + 0.019 * math.cos(math.pi * epoch / 10) ** 2 for epoch in range(5)],
+    }[schedule.kind]
+    ours = students.train(lambda g: Centroid.build(3, "canonical", g).double(), clouds, recipe, [stream])
+    start = Centroid.build(3, "canonical", stream.stream("weights")).double().classifier
+    parameters = [start.weight.detach().clone(), start.bias.detach().clone()]
+    first = [torch.zeros_like(p) for p in parameters]
+    second = [torch.zeros_like(p) for p in parameters]
+    order, draws = stream.stream("order"), [stream.stream("augmentation")]
+    steps = 0
+    for rate in rates:
+        shuffled = torch.randperm(9, generator=order)
+        for batch in shuffled.split(4):
+            xyz = clouds.points[batch].unsqueeze(0)
+            xyz = augment.scale(augment.turn(xyz, "y", draws), 0.8, 1.25, draws, axes=True)
+            xyz = augment.jitter(augment.shift(xyz, 0.1, draws), 0.01, 0.05, draws)
+            features = augment.drop(xyz, 0.5, draws)[0].square().mean(1)
+            target = torch.full((len(batch), 3), 0.15, dtype=torch.float64)
+            target[torch.arange(len(batch)), clouds.labels[batch]] = 0.7
+            error = (features @ parameters[0].T + parameters[1]).softmax(1) - target
+            gradients = [error.T @ features / len(batch), error.mean(0)]
+            steps += 1
+            for p, g, m, v in zip(parameters, gradients, first, second, strict=True):
+                if optimiser == "adamw":
+                    p.mul_(1 - rate * 0.01)
+                else:
+                    g = g + 0.01 * p
+                if optimiser == "sgd":
+                    m.mul_(0.9).add_(g)
+                    p.sub_(rate * m)
+                    continue
+                m.mul_(0.9).add_(0.1 * g)
+                v.mul_(0.999).add_(0.001 * g**2)
+                p.sub_(rate * (m / (1 - 0.9**steps)) / ((v / (1 - 0.999**steps)).sqrt() + 1e-8))
+    torch.testing.assert_close(ours.classifier.weight[0], parameters[0], rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(ours.classifier.bias[0], parameters[1], rtol=1e-9, atol=1e-12)
+
+
+def test_one_class_can_be_smoothed():
+    losses = students.student_losses(torch.randn(2, 3, 1), torch.zeros(2, 3, dtype=torch.int64), 0.2)
+    assert torch.equal(losses, torch.zeros(2))
 
 
 class PlainPointNet(nn.Module):
@@ -250,3 +389,19 @@ def test_geometry_is_worked_out_once_a_cloud_where_it_fits(few_clouds, monkeypat
     for name, values in plain.state_dict().items():
         assert torch.equal(network.state_dict()[name], values), name
     assert torch.equal(students.count_correct(plain, few_clouds, 3), counts)
+
+
+def test_augmented_clouds_get_a_geometry_of_their_own_in_every_batch(few_clouds, monkeypatch):
+    """It is that of the augmented clouds: the students are those that work it out in the forward."""
+
+    def build(generator: torch.Generator) -> Backbone:
+        return Nearby.build(3, "canonical", generator)
+
+    recipe = RECIPE.model_copy(update={"augmentation": AUGMENTATION})
+    monkeypatch.setattr(Nearby, "worked_out", 0)
+    network = students.train(build, few_clouds, recipe, streams(3))
+    assert Nearby.worked_out == RECIPE.epochs * 3 * 9
+    monkeypatch.setattr(Nearby, "forward", lambda self, xyz, *_: self.classifier(self.embed(xyz)))
+    plain = students.train(build, few_clouds, recipe, streams(3))
+    for name, values in plain.state_dict().items():
+        assert torch.equal(network.state_dict()[name], values), name
