@@ -58,17 +58,22 @@ def listing() -> list[BackboneRecipe]:
     return [read(path) for path in sorted(folder().glob("*.toml"))]
 
 
+def locate(backbone: str, beside: Path) -> Path | None:
+    """The file of a backbone's recipe: the built-in one, or NAME.toml in the folder `beside` of its file."""
+    files = (folder() / f"{backbone}.toml", beside / f"{backbone}.toml")
+    return next((path for path in files if path.is_file()), None)
+
+
 def find(backbone: str, beside: Path) -> BackboneRecipe:
-    """The recipe of a backbone: the built-in one, or NAME.toml in the folder `beside` of its file.
+    """The recipe of a backbone, from the file that `locate` gives.
 
     UsageError where there is none, or where it is of another backbone.
     """
-    builtin, own = folder() / f"{backbone}.toml", beside / f"{backbone}.toml"
-    path = builtin if builtin.is_file() else own
-    if not path.is_file():
+    path = locate(backbone, beside)
+    if path is None:
         raise UsageError(
-            f"protocol {STANDARD.name}: backbone {backbone!r} has no recipe of its own: write {own}, "
-            f"as {folder() / 'dgcnn.toml'} is written"
+            f"protocol {STANDARD.name}: backbone {backbone!r} has no recipe of its own: "
+            f"write {beside / f'{backbone}.toml'}, as {folder() / 'dgcnn.toml'} is written"
         )
     found = read(path)
     if found.backbone != backbone:
