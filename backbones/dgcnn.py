@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcbench.api import Backbone
-from pcbench.ops.edges import SLOPE, EdgeDense
-from pcbench.ops.layers import Dropout, Linear, LinearNorm, max_over_points
+from pcbench.ops.edges import EdgeDense, LeakyDense
+from pcbench.ops.layers import Dropout, Linear
 from pcbench.ops.neighbours import nearest
 
 
@@ -29,14 +28,9 @@ class DGCNN(Backbone):
         self.edges = nn.ModuleList(
             [EdgeDense(3, 64), EdgeDense(64, 64), EdgeDense(64, 128), EdgeDense(128, 256)]
         )
-        self.joint = LinearNorm(512, 1024, bias=False)
+        self.joint = LeakyDense(512, 1024, bias=False)
         self.head = nn.Sequential(
-            LinearNorm(2048, 512, bias=False),
-            nn.LeakyReLU(SLOPE),
-            Dropout(dropout),
-            LinearNorm(512, 256),
-            nn.LeakyReLU(SLOPE),
-            Dropout(dropout),
+            LeakyDense(2048, 512, bias=False), Dropout(dropout), LeakyDense(512, 256), Dropout(dropout)
         )
         self.classifier = Linear(256, classes)
 
@@ -48,21 +42,25 @@ class DGCNN(Backbone):
     def geometry(self, xyz: Tensor) -> tuple[Tensor, ...]:
         return (self.graph(xyz),)
 
-    def layer_features(self, xyz: Tensor, *geometry: Tensor) -> tuple[Tensor, ...]:
-        x, layers = xyz, []
-        index = geometry[0] if geometry else self.graph(xyz)
+    def levels(self, xyz: Tensor, *geometry: Tensor) -> list[Tensor]:
+        """What every edge convolution gives, (B, N, C) each."""
+        x, levels = xyz, []
         for edge in self.edges:
-            x = edge.of_neighbours(x, index if x is xyz else self.graph(x))
-            layers.append(x)
-        return *layers, F.leaky_relu(self.joint(torch.cat(layers, -1)), SLOPE)
+            index = geometry[0] if geometry and x is xyz else self.graph(x)
+            x = edge.of_neighbours(x, index)
+            levels.append(x)
+        return levels
 
-    def point_features(self, xyz: Tensor, *geometry: Tensor) -> Tensor:
-        return self.layer_features(xyz, *geometry)[-1]
+    def layer_features(self, xyz: Tensor) -> tuple[Tensor, ...]:
+        levels = self.levels(xyz)
+        return *levels, self.joint(torch.cat(levels, -1))
+
+    def point_features(self, xyz: Tensor) -> Tensor:
+        return self.layer_features(xyz)[-1]
 
     def global_feature(self, xyz: Tensor, *geometry: Tensor) -> Tensor:
-        """The largest values, then the means, (B, 2048)."""
-        x = self.point_features(xyz, *geometry)
-        return torch.cat([max_over_points(x), x.mean(-2)], -1)
+        """The largest values of the points' features, then their means, (B, 2048)."""
+        return self.joint.max_and_mean(torch.cat(self.levels(xyz, *geometry), -1))
 
     def embed(self, xyz: Tensor, *geometry: Tensor) -> Tensor:
         return self.head(self.global_feature(xyz, *geometry))

@@ -1,4 +1,8 @@
-"""Edge convolutions over the neighbours of points, computed at the points and never at the edges."""
+"""Edge convolutions computed at the points, never at the edges, and the pooling that follows them in DGCNN.
+
+The custom gradients here are computed in parts that stay in cache. Where gradients are to be differentiated
+themselves, the same quantities are composed of operations that autograd knows.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pcbench.ops.layers import LinearNorm, per_channel
+from pcbench.ops.layers import BatchNorm, LinearNorm, columns, per_channel
 
 GATHERED_BYTES = 1 << 20
 """What is gathered at a time on the CPU to seek a maximum: 1 MiB, which stays in a core's cache."""
@@ -61,6 +65,182 @@ class EdgeDense(LinearNorm):
         return F.leaky_relu(largest, SLOPE)
 
 
+class LeakyDense(LinearNorm):
+    """Linear, batch norm, LeakyReLU 0.2."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(super().forward(x), SLOPE)
+
+    def max_and_mean(self, x: Tensor) -> Tensor:
+        """The largest values of `forward(x)` over points, then their means: (..., N, C) -> (..., 2 D).
+
+        Equal to the plain way up to rounding. Only the linear map is formed as a whole; norm, LeakyReLU, both
+        poolings and their gradients go through it a cloud at a time, in cache.
+        """
+        linear, norm = self._parts()
+        xs = columns(x, linear.stacked)
+        training = norm.training and xs.shape[2] > 1
+        weight, bias = (linear.weight, norm.bias) if training else self._folded()
+        if training and linear.bias is not None:
+            bias = bias + (linear.bias - linear.bias)  # the norm takes it out: its gradient is 0, not missing
+        bias = bias.view(len(xs), -1)
+        weight = weight.view(*bias.shape, -1)
+        scale = norm.weight.view_as(bias) if training else None
+        given = xs, weight, scale, bias, x.shape[-2], norm.eps
+        pooled, mean, variance = _MaxAndMean.apply(*given)  # type: ignore[no-untyped-call]
+        if training:
+            mean = mean.view_as(norm.weight)
+            mean = mean if linear.bias is None else mean + linear.bias.detach()
+            _track(norm, mean, variance.view_as(norm.weight), xs.shape[2])
+        return pooled.view(*x.shape[:-2], -1)  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def _track(norm: BatchNorm, mean: Tensor, variance: Tensor, count: int) -> None:
+    norm.running_mean.lerp_(mean, norm.momentum)
+    norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
+
+
+class _MaxAndMean(torch.autograd.Function):
+    """Largest and mean, over the points of every cloud, of LeakyReLU of a linear map: (S, B, 2 D).
+
+    xs: (S, C, B · N). weight: (S, D, C). scale, bias: (S, D). points: N. The map is W x + bias; where scale
+    is given, W x is normalised over all B · N values first and multiplied by it. Mean and biased variance of
+    W x, (S, D), come second and third, without gradient; they are None without scale.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, xs: Tensor, weight: Tensor, scale: Tensor | None, bias: Tensor, points: int, eps: float
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        students, outputs, _ = weight.shape
+        clouds = xs.shape[2] // points
+        on_cpu = xs.device.type == "cpu"
+        kept = any(ctx.needs_input_grad)
+        size = 1 if on_cpu else clouds
+        pooled = xs.new_empty(students, clouds, 2 * outputs)
+        winners = torch.empty(students, outputs, clouds, dtype=torch.int64, device=xs.device)
+        positive = winners.new_empty(students, outputs, clouds, points if kept else 0, dtype=torch.uint8)
+        passed = xs.new_empty(students, outputs, clouds, 1)
+        mean = variance = inverse = whole = None
+        if scale is not None:
+            mean = torch.bmm(weight, xs.mean(2, keepdim=True))
+            whole = torch.baddbmm(mean, weight, xs, beta=-1)
+            variance = torch.linalg.vector_norm(whole, dim=2).square_().div_(xs.shape[2])
+            inverse = torch.rsqrt(variance + eps)
+            factor = (scale * inverse).unsqueeze(2)
+        z = xs.new_empty(outputs, size * points)
+        above = torch.empty_like(z)
+        for s in range(students):
+            for start in range(0, clouds, size):
+                part, some = slice(start, start + size), slice(start * points, (start + size) * points)
+                shift = bias[s].unsqueeze(1)
+                if whole is None:
+                    torch.addmm(shift, weight[s], xs[s, :, some], out=z)
+                else:
+                    torch.mul(whole[s, :, some], factor[s], out=z).add_(shift)
+                each = z.view(outputs, -1, points)
+                if kept:
+                    ones = torch.sign(z, out=above).clamp_min_(0).view_as(each)
+                    positive[s, :, part] = ones
+                    passed[s, :, part] = ones.sum(2, keepdim=True)
+                F.leaky_relu_(each, SLOPE)
+                place = torch.from_numpy(each.numpy().argmax(-1)) if on_cpu else each.argmax(-1)
+                winners[s, :, part] = place
+                largest = each.gather(2, place.unsqueeze(2)).squeeze(2)
+                pooled[s, part] = torch.cat([largest, each.mean(2)]).T
+        ctx.points, ctx.eps = points, eps
+        if kept:
+            ctx.save_for_backward(xs, weight, scale, bias, whole, inverse, positive, passed, winners)
+        if mean is None or variance is None:
+            return pooled, None, None
+        mean = mean.squeeze(2)
+        ctx.mark_non_differentiable(mean, variance)
+        return pooled, mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        xs, weight, scale, bias, *found = ctx.saved_tensors
+        if not torch.is_grad_enabled():
+            once = _pooled_gradients(ctx.needs_input_grad, ctx.points, gradient, xs, weight, scale, *found)
+            return *once, None, None
+        given = xs, weight, scale, bias
+        value = _pooled_plainly(*given, ctx.points, ctx.eps)
+        wanted = [x for x, needed in zip(given, ctx.needs_input_grad, strict=False) if needed]
+        twice = iter(torch.autograd.grad(value, wanted, gradient, create_graph=True))
+        return *(next(twice) if needed else None for needed in ctx.needs_input_grad[:4]), None, None
+
+
+def _pooled_plainly(
+    xs: Tensor, weight: Tensor, scale: Tensor | None, bias: Tensor, points: int, eps: float
+) -> Tensor:
+    """What `_MaxAndMean` gives, by operations that autograd knows."""
+    z = torch.bmm(weight, xs)
+    if scale is not None:
+        variance, mean = torch.var_mean(z, 2, correction=0, keepdim=True)
+        z = (z - mean) * (scale.unsqueeze(2) * torch.rsqrt(variance + eps))
+    z = F.leaky_relu(z + bias.unsqueeze(2), SLOPE).unflatten(2, (-1, points))
+    return torch.cat([z.max(3)[0], z.mean(3)], 1).mT
+
+
+def _pooled_gradients(
+    needed: tuple[bool, ...],
+    points: int,
+    gradient: Tensor,
+    xs: Tensor,
+    weight: Tensor,
+    scale: Tensor | None,
+    whole: Tensor | None,
+    inverse: Tensor | None,
+    positive: Tensor,
+    passed: Tensor,
+    winners: Tensor,
+) -> tuple[Tensor | None, ...]:
+    """The gradients of `_MaxAndMean` by xs, weight, scale and bias, computed in parts."""
+    _, outputs, clouds = winners.shape
+    size = 1 if xs.device.type == "cpu" else clouds
+    winners = winners.unsqueeze(3)
+    of_largest, of_mean = gradient.mT.unsqueeze(3).split(outputs, 1)
+    of_largest = of_largest * (SLOPE + (1 - SLOPE) * positive.gather(3, winners).to(xs.dtype))
+    low = (SLOPE / points) * of_mean
+    lift = (1 - SLOPE) / points * of_mean
+    by_xs = torch.empty_like(xs) if needed[0] else None
+    by_weight = torch.zeros_like(weight) if needed[1] else None
+    by_scale = None if scale is None else torch.zeros_like(scale)
+    by_bias = (of_largest + lift * passed + low * points).sum((2, 3))
+    g = xs.new_empty(outputs, size, points)
+    product = torch.empty_like(g)
+    parts = [slice(start, start + size) for start in range(0, clouds, size)]
+    for s in range(len(xs)):
+        x = xs[s].unflatten(1, (clouds, points))
+        if scale is not None:
+            y = whole[s].unflatten(1, (clouds, points))
+            for part in parts:
+                g.copy_(positive[s, :, part]).mul_(lift[s, :, part]).add_(low[s, :, part])
+                g.scatter_add_(2, winners[s, :, part], of_largest[s, :, part])
+                by_scale[s] += torch.mul(g, y[:, part], out=product).sum((1, 2))
+            by_scale[s] *= inverse[s]
+            count = xs.shape[2]
+            factor = (scale[s] * inverse[s]).view(-1, 1, 1)
+            constant = (by_bias[s] / count).view(-1, 1, 1)
+            slope = -factor * (inverse[s] * by_scale[s] / count).view(-1, 1, 1)
+            lift[s] *= factor
+            low[s] = (low[s] - constant) * factor
+            of_largest[s] *= factor
+        for part in parts:
+            g.copy_(positive[s, :, part]).mul_(lift[s, :, part]).add_(low[s, :, part])
+            g.scatter_add_(2, winners[s, :, part], of_largest[s, :, part])
+            if scale is not None:
+                g.add_(torch.mul(y[:, part], slope, out=product))
+            flat = g.view(outputs, -1)
+            if by_weight is not None:
+                by_weight[s].addmm_(flat, x[:, part].flatten(1).T)
+            if by_xs is not None:
+                some = slice(part.start * points, part.stop * points)
+                torch.mm(weight[s].T, flat, out=by_xs[s, :, some])
+    return by_xs, by_weight, by_scale, by_bias
+
+
 class _Largest(torch.autograd.Function):
     """The largest a over the neighbours of every point, (S, M, D) -> (S, M, D), smallest where sign is -1.
 
@@ -81,7 +261,7 @@ class _Largest(torch.autograd.Function):
         winners = _largest_rows(keys.view(-1, channels), neighbours).view(torch.int64)
         winners.bitwise_and_(mask).mul_(channels).add_(torch.arange(channels, device=a.device))
         ctx.save_for_backward(winners)
-        return a.take(winners).view_as(a)
+        return a.reshape(-1).index_select(0, winners.view(-1)).view_as(a)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:

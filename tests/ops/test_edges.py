@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcbench.ops import edges
-from pcbench.ops.edges import EdgeDense
+from pcbench.ops.edges import EdgeDense, LeakyDense
 from pcbench.ops.layers import initialise, stack
 from pcbench.ops.neighbours import gather_points, nearest
 
@@ -202,3 +202,66 @@ def test_no_tensor_has_an_edge_for_every_channel():
     with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
         layer.of_neighbours(x, graph(x))
     assert max(sizes) <= 2 * 32 * max(WIDTH, NEIGHBOURS)
+
+
+# The pooled unit
+
+
+def unit_of(seed: int = 0, bias: bool = True) -> LeakyDense:
+    unit = LeakyDense(INPUTS, WIDTH, bias)
+    initialise(unit, generator(seed))
+    unit.double()
+    source = generator(100 + seed)
+    with torch.no_grad():
+        for values in (unit[1].weight, unit[1].bias, unit[1].running_mean, unit[1].running_var):
+            values.uniform_(0.5, 2, generator=source)
+        unit[1].weight[::3] *= -1
+        unit[1].bias -= 1.2
+    return unit
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("students", [0, 3])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(4, 9), (1, 2), (3, 1)], ids=str)
+def test_max_and_mean_are_those_of_the_features_in_value_and_two_derivatives(training, students, bias, shape):
+    units = [unit_of(seed, bias) for seed in range(max(students, 1))]
+    ours = (stack(units) if students else units[0]).train(training)
+    plain = copy.deepcopy(ours)
+    x = drawn(*([students] if students else []), *shape, INPUTS).requires_grad_()
+    features = plain(x)
+    assert bool((features > 0).any())
+    assert bool((features < 0).any())
+    results = []
+    target = torch.cat([features.max(-2).values, features.mean(-2)], -1)
+    for unit, value in ((ours, ours.max_and_mean(x)), (plain, target)):
+        weights = drawn(*value.shape, seed=77)
+        sources = [x, *unit.parameters()]
+        once = torch.autograd.grad((value * weights).sum(), sources, retain_graph=True)
+        first = gradients(value, *sources)
+        second = torch.autograd.grad(sum(g.square().sum() for g in first), sources, allow_unused=True)
+        second = [torch.zeros_like(s) if g is None else g for g, s in zip(second, sources, strict=True)]
+        results.append((value, *once, *first, *second, *unit.buffers()))
+    for mine, plainly_found in zip(*results, strict=True):
+        close(mine, plainly_found)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_max_and_mean_of_a_frozen_unit_give_the_points_their_gradient(training):
+    unit, x = unit_of().train(training).requires_grad_(False), drawn(2, 9, INPUTS).requires_grad_()
+    features = copy.deepcopy(unit)(x)
+    target = torch.cat([features.max(-2).values, features.mean(-2)], -1)
+    found = unit.max_and_mean(x)
+    weights = drawn(*found.shape, seed=77)
+    ours, theirs = (torch.autograd.grad((value * weights).sum(), x)[0] for value in (found, target))
+    close(ours, theirs)
+    with torch.inference_mode():
+        close(unit.max_and_mean(x), unit.eval().max_and_mean(x) if not training else found)
+
+
+def test_max_and_mean_of_one_value_keep_the_running_statistics():
+    unit = unit_of().train()
+    before = [buffer.clone() for buffer in unit.buffers()]
+    x = drawn(1, 1, INPUTS)
+    close(unit.max_and_mean(x), unit(x).squeeze(-2).repeat(1, 2))
+    assert all(torch.equal(a, b) for a, b in zip(before, unit.buffers(), strict=True))
