@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcbench.api import Backbone
-from pcbench.ops.layers import Dense, Dropout, Linear, LinearNorm, affine, mlp
+from pcbench.ops.layers import Dense, Dropout, Linear, LinearNorm, affine, max_over_points, mlp
 from pcbench.ops.neighbours import farthest_point_sample, gather_points, nearest
 from pcbench.ops.relations import largest_of_sums
 
@@ -120,7 +120,7 @@ class PCT(Backbone):
         return self.layer_features(xyz)[-1]
 
     def pooled(self, xyz: Tensor, geometry: tuple[Tensor, ...]) -> Tensor:
-        return F.leaky_relu(self.fuse.max_over_points(self.joined(xyz, geometry)), SLOPE)
+        return F.leaky_relu(max_over_points(self.fuse(self.joined(xyz, geometry))), SLOPE)
 
     def global_feature(self, xyz: Tensor) -> Tensor:
         return self.pooled(xyz, ())

@@ -1,4 +1,4 @@
-"""PointMLP (Ma, Qin, You, Ran, Fu 2022): residual point MLPs on neighbours, normalised by a geometric affine map."""
+"""PointMLP (Ma et al. 2022): residual MLPs on neighbours after a geometric affine normalisation."""
 
 from __future__ import annotations
 
@@ -10,18 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pcbench.api import Backbone
-from pcbench.ops.layers import (
-    Dense,
-    Dropout,
-    Layer,
-    Linear,
-    LinearNorm,
-    affine,
-    max_over_points,
-    mlp,
-    per_channel,
-)
+from pcbench.ops.layers import Dense, Dropout, Layer, Linear, LinearNorm, affine, max_over_points, mlp
 from pcbench.ops.neighbours import farthest_point_sample, gather_points, nearest
+from pcbench.ops.relations import dense_of_sums, difference_deviation, max_over_neighbours, plus_linear_norm
 
 CENTRES = (512, 256, 128, 64)
 NEIGHBOURS = 24
@@ -38,10 +29,10 @@ class Residual(nn.Module):
 
     def signed(self, x: Tensor) -> Tensor:
         """Before the last ReLU."""
-        return x + self.outer(self.inner(x))  # type: ignore[no-any-return]
+        return plus_linear_norm(x, self.outer, self.inner(x), relu=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(self.signed(x))
+        return plus_linear_norm(x, self.outer, self.inner(x), relu=True)
 
 
 class GeometricAffine(Layer):
@@ -60,36 +51,50 @@ class GeometricAffine(Layer):
             self.alpha.fill_(1)
             self.beta.fill_(0)
 
-    def forward(self, x: Tensor, centres: Tensor, index: Tensor) -> Tensor:
-        """(..., N, C), (..., M, C), index (..., M, k) -> (..., M, k, C)."""
-        relative = gather_points(x, index) - centres.unsqueeze(-2)
-        deviation = relative.flatten(-3).std(-1)[..., None, None, None]
-        alpha, beta = (per_channel(values, relative, self.stacked) for values in (self.alpha, self.beta))
-        return alpha * (relative / (deviation + 1e-5)) + beta
+    def linear(self, weight: Tensor, x: Tensor, centres: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """weight (D, C) times the above as a_j + c_i: (..., N, D) and (..., M, D), without forming it.
+
+        x: (..., N, C). centres: (..., M, C). index: (..., M, k).
+        """
+        origin = x.detach().mean(-2, keepdim=True)
+        x, centres = x - origin, centres - origin
+        scale = 1 / (difference_deviation(x, centres, index) + 1e-5)
+        bias = (weight * self.beta.unsqueeze(-2)).sum(-1)
+        weight = weight * self.alpha.unsqueeze(-2)
+        a = affine(x * scale, weight, None, self.stacked)
+        return a, affine(centres * scale, -weight, bias, self.stacked)
 
 
 class Stage(nn.Module):
-    """Grouping and a linear layer, residual units on neighbours, their maximum, residual units on centres."""
+    """Grouping and a linear layer, residual units on neighbours, their maximum, residual units on centres.
+
+    The linear layer on the normalised differences and the centre is taken at the points, not the neighbours.
+    """
 
     def __init__(self, inputs: int, outputs: int, units: int, expansion: float) -> None:
         super().__init__()
         self.group = GeometricAffine(inputs)
         self.enter = Dense(2 * inputs, outputs, bias=False)
-        self.local = nn.Sequential(*(Residual(outputs, expansion) for _ in range(units)))
-        self.centre = nn.Sequential(*(Residual(outputs, expansion) for _ in range(units)))
+        self.local = nn.ModuleList(Residual(outputs, expansion) for _ in range(units))
+        self.central = nn.ModuleList(Residual(outputs, expansion) for _ in range(units))
 
     def signed(self, x: Tensor, centres: Tensor, index: Tensor) -> Tensor:
         """As `forward`, before the last ReLU."""
-        grouped = self.group(x, centres, index)
-        seen = torch.cat([grouped, centres.unsqueeze(-2).expand_as(grouped)], -1)
-        y = max_over_points(self.local(self.enter(seen)))
-        *units, last = self.centre
+        linear, norm = self.enter
+        of_group, of_centre = linear.weight.chunk(2, -1)
+        a, c = self.group.linear(of_group, x, centres, index)
+        y = dense_of_sums(norm, a, c + affine(centres, of_centre, None, linear.stacked), index)
+        *units, last = self.local
+        for unit in units:
+            y = unit(y)
+        y = torch.relu(max_over_neighbours(last.signed(y)))
+        *units, last = self.central
         for unit in units:
             y = unit(y)
         return last.signed(y)  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor, centres: Tensor, index: Tensor) -> Tensor:
-        """Features (..., N, C) of the points, (..., M, C) of the centres, index (..., M, k) -> (..., M, D)."""
+        """(..., N, C) of the points, (..., M, C) of the centres, index (..., M, k) -> (..., M, D)."""
         return torch.relu(self.signed(x, centres, index))
 
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pcbench.ops.layers import BatchNorm, Dense, LinearNorm, columns, per_channel
+from pcbench.ops.layers import BatchNorm, Dense, Linear, LinearNorm, columns, from_columns, per_channel
 from pcbench.ops.neighbours import gather_points
 
 
@@ -26,7 +26,7 @@ def neighbour_sums(x: Tensor, index: Tensor) -> Tensor:
     index = index.expand(*x.shape[:-2], -1, -1)
     first = torch.arange(0, clouds * points, points, device=x.device).view(-1, 1, 1)
     rows = (index.reshape(clouds, *index.shape[-2:]) + first).flatten(0, 1)
-    sums: Tensor = _Sums.apply(x.reshape(clouds * points, -1), rows)  # type: ignore[no-untyped-call]
+    sums: Tensor = _Sums.apply(x.reshape(clouds * points, -1).contiguous(), rows)  # type: ignore[no-untyped-call]
     return sums.view(*index.shape[:-1], -1)
 
 
@@ -230,24 +230,56 @@ def _relu_of_sums(a: Tensor, c: Tensor, index: Tensor) -> Tensor:
     return x.add_(c.T.unsqueeze(1)).relu_().flatten(1)
 
 
-def by_moments(layer: LinearNorm, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a linear layer and its batch norm as one affine map, by the moments of the input x.
+def difference_deviation(x: Tensor, centres: Tensor, index: Tensor) -> Tensor:
+    """Standard deviation of all x_j - c_i of each cloud, over centres, neighbours and channels: (..., 1, 1).
 
-    In training mode they are the batch's: mean W μ + b, variance diag(W Σ Wᵀ). It moves the running
-    statistics. Cheaper than `forward` where the layer has more outputs than inputs.
+    x: (..., N, C). centres: (..., M, C). index: (..., M, k). Unbiased; exact to rounding where x has mean 0.
+    """
+    k = index.shape[-1]
+    values = k * centres.shape[-2:].numel()
+    times, over = neighbour_counts(x, index), (-2, -1)
+    total = (times * x).sum(over) - k * centres.sum(over)
+    squares = (times * x * x).sum(over)
+    squares = squares + (centres * (k * centres - 2 * neighbour_sums(x, index))).sum(over)
+    variance = (squares - total * total / values) / (values - 1)
+    return variance.clamp_min(torch.finfo(x.dtype).tiny).sqrt()[..., None, None]
+
+
+def plus_linear_norm(x: Tensor, layer: LinearNorm, hidden: Tensor, relu: bool) -> Tensor:
+    """x + layer(hidden), (..., D) and (..., C) -> (..., D), or its ReLU; written once where the layer widens.
+
+    The batch statistics then follow from the moments of `hidden`: mean W μ, variance diag(W Σ Wᵀ).
     """
     linear, norm = layer._parts()
-    xs = columns(x, linear.stacked)
-    count = xs.shape[2]
+    hs, xs = columns(hidden, linear.stacked), columns(x, linear.stacked)
+    count = hs.shape[2]
     if not (norm.training and count > 1):
-        return layer._folded()
+        weight, bias = layer._folded()
+    elif linear.inputs < linear.outputs:
+        weight, bias = _folded_by_moments(linear, norm, hs)
+    else:
+        y: Tensor = x + layer(hidden)
+        return torch.relu(y) if relu else y
+    if not linear.stacked:
+        weight, bias = weight.unsqueeze(0), bias.unsqueeze(0)
+    y = torch.baddbmm(bias.unsqueeze(2), weight, hs).add_(xs)
+    return from_columns(y.relu_() if relu else y, x, linear.stacked)
+
+
+def max_over_neighbours(x: Tensor) -> Tensor:
+    """The largest value per channel, (..., k, M, D) -> (..., M, D); equal values share its gradient."""
+    return x.movedim(-1, 0).amax(-2).movedim(0, -1)
+
+
+def _folded_by_moments(linear: Linear, norm: BatchNorm, xs: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a linear layer without bias and its norm, by the statistics of inputs (S, C, M)."""
+    count = xs.shape[2]
     weights = linear.weight if linear.stacked else linear.weight.unsqueeze(0)
     centre = xs.mean(2, keepdim=True)
     centred = xs - centre
     covariance = torch.bmm(centred, centred.mT) / count
     variance = torch.linalg.vecdot(torch.bmm(weights, covariance), weights).clamp_min(0).view_as(norm.weight)
     mean = torch.bmm(weights, centre).view_as(norm.weight)
-    origin = torch.zeros_like(mean) if linear.bias is None else linear.bias
-    shift = norm.from_moments(origin, mean + origin, variance, count)
+    shift = norm.from_moments(torch.zeros_like(mean), mean, variance, count)
     scale = norm.weight * torch.rsqrt(variance + norm.eps)
     return linear.weight * scale.unsqueeze(-1), shift
