@@ -30,8 +30,11 @@ class BallNet(nn.Module):
 
     def forward(self, xyz: Tensor, features: Tensor | None, centres: Tensor, index: Tensor) -> Tensor:
         """(B, N, 3), (B, N, C) or none, (B, M, 3), indices of neighbours (B, M, k) -> (B, M, D)."""
-        seen = self.middle(self.first.of_neighbours(xyz, features, centres, index))
-        return self.last.max_over_points(seen)
+        if features is None:  # three numbers a neighbour are cheaper to gather than a layer's width
+            seen = self.first(gather_points(xyz, index) - centres.unsqueeze(-2))
+        else:
+            seen = self.first.of_neighbours(xyz, features, centres, index)
+        return self.last.max_over_points(self.middle(seen))
 
 
 class PointNet2(Backbone):
