@@ -1,4 +1,4 @@
-"""Point Transformer (Zhao, Jiang, Jia, Torr, Koltun 2021): vector attention over neighbours, on ever fewer points."""
+"""Point Transformer (Zhao, Jiang, Jia, Torr, Koltun 2021): vector attention among ever fewer points."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Block(nn.Module):
 
 
 class LightBlock(nn.Module):
-    """f + F(f), F: Dense unit, grouped vector attention, norm and ReLU, linear layer with norm; ReLU follows."""
+    """f + F(f); F: Dense, grouped vector attention, norm and ReLU, linear with norm. A ReLU follows."""
 
     def __init__(self, width: int, shares: int) -> None:
         super().__init__()
@@ -72,38 +72,44 @@ class Transition(nn.Module):
         return max_over_points(self.rest(self.first.of_neighbours(xyz, features, centres, index)))
 
 
-class SelfTransition(Transition):
-    """A transition whose NEIGHBOURS neighbours are the centre itself: no relative coordinates, no maximum."""
+class CopyDense(Dense):
+    """A Dense unit for NEIGHBOURS copies of every value: one is computed, all count in the statistics."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        linear, norm = self._parts()
+        count = columns(x, linear.stacked).shape[2]
+        if not norm.training or count == 1:
+            return super().forward(x)
+        y = linear(x)
+        variance, mean = torch.var_mean(columns(y, linear.stacked), 2, correction=0)
+        mean, variance = mean.view_as(norm.weight), variance.view_as(norm.weight)
+        return torch.relu(norm.from_moments(y, mean, variance, NEIGHBOURS * count))
+
+
+class SelfTransition(nn.Module):
+    """A transition whose neighbours are the centre itself: relative coordinates are 0, all values equal."""
+
+    def __init__(self, features: int, width: int) -> None:
+        super().__init__()
+        self.units = nn.Sequential(CopyDense(3 + features, width), CopyDense(width, width))
 
     def forward(self, xyz: Tensor, features: Tensor, centres: Tensor, index: Tensor) -> Tensor:  # noqa: ARG002
         """index: the centres themselves, (..., M, 1)."""
-        seen = F.pad(gather_points(features, index.squeeze(-1)), (3, 0))
-        for unit in (self.first, *self.rest):
-            seen = self.of_copies(unit, seen)
-        return seen
-
-    def of_copies(self, unit: Dense, x: Tensor) -> Tensor:
-        """A unit's result for NEIGHBOURS copies of x (..., M, C), which count where a norm takes statistics."""
-        linear, norm = unit
-        values = columns(x, linear.stacked).shape[2]
-        if values == 1 or not norm.training:
-            return unit(x)
-        y = linear(x)
-        variance, mean = torch.var_mean(columns(y, linear.stacked), 2, correction=0)
-        moments = (part.view_as(norm.weight) for part in (mean, variance))
-        return torch.relu(norm.from_moments(y, *moments, NEIGHBOURS * values))
+        return self.units(F.pad(gather_points(features, index.squeeze(-1)), (3, 0)))  # type: ignore[no-any-return]
 
 
 class PointTransformer(Backbone):
     """Point Transformer: vector attention over neighbours at five levels, then a mean (Zhao et al. 2021).
 
-    transition="self", in the preset `paper`, is how the network of the SADM paper's authors runs: the search for
-    neighbours is switched off where the number of points falls, so that the 16 "neighbours" of a centre are the
-    centre itself. "knn" takes the nearest 16. Attention has its 16 nearest in both.
+    transition="self", in the preset `paper`, is how the network runs in the code of the SADM paper's authors:
+    the search for neighbours is off in the transitions, where the number of points falls, so that the 16
+    "neighbours" of a centre are 16 times the centre itself. With "knn" they are its nearest 16. Attention is
+    among the nearest 16 in both.
 
-    `light` is the classifier of the code family with batch norms and weights shared by 8 channels, blocks
-    [1, 2, 2, 2, 2], where the first of a level is its transition: one layer there, and no attention among
-    all points. Its widths and counts follow from the 2,148,744 + 129 K parameters.
+    light: the classifier of the method's authors' code family, with batch norms, no biases before them, and
+    weights shared by 8 channels (`GroupedVectorAttention`). Of the [1, 2, 2, 2, 2] blocks of a level the
+    first is its transition, one layer and a maximum; the first level thus has a layer 3-32 and no attention.
+    This follows from the number of parameters, 2,148,744 + 129 K.
 
     The centres of a level are the first of the level before in the order of farthest point sampling, which is
     farthest point sampling of that level, too.
@@ -136,9 +142,11 @@ class PointTransformer(Backbone):
             self.head = nn.Sequential(Dense(512, 256), Dropout(0.5), Dense(256, 128), Dropout(0.5))
             self.classifier = Linear(128, classes)
         else:
-            kind = SelfTransition if self.alone else Transition
             self.enter = nn.Sequential(Linear(3, WIDTHS[0]), nn.ReLU(), Linear(WIDTHS[0], WIDTHS[0]))
-            self.transitions = nn.ModuleList(kind(*step, units=2, bias=True) for step in steps)
+            self.transitions = nn.ModuleList(
+                SelfTransition(*step) if self.alone else Transition(*step, units=2, bias=True)
+                for step in steps
+            )
             self.blocks = nn.ModuleList(Block(width, hidden) for width in WIDTHS)
             self.head = nn.Sequential(Linear(512, 256), nn.ReLU(), Linear(256, 64), nn.ReLU())
             self.classifier = Linear(64, classes)
@@ -191,7 +199,7 @@ class PointTransformer(Backbone):
         return self.activation(self.lower(xyz, *geometry)[-1]).mean(-2)  # type: ignore[no-any-return]
 
     def embed(self, xyz: Tensor, *geometry: Tensor) -> Tensor:
-        return self.head(self.global_feature(xyz, *geometry))
+        return self.head(self.global_feature(xyz, *geometry))  # type: ignore[no-any-return]
 
     def forward(self, xyz: Tensor, *geometry: Tensor) -> Tensor:
-        return self.classifier(self.embed(xyz, *geometry))
+        return self.classifier(self.embed(xyz, *geometry))  # type: ignore[no-any-return]

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from pcbench.ops.layers import BatchNorm, Dense, Linear, columns, from_columns
+from pcbench.ops.layers import BatchNorm, Dense, Linear, columns, from_columns, per_channel
 from pcbench.ops.neighbours import gather_points
 
 CHUNK_BYTES = 1 << 20
@@ -20,7 +20,7 @@ CHUNK_BYTES = 1 << 20
 CHUNK_BYTES_GPU = 1 << 27
 """The same on other devices."""
 KEPT_BYTES = 1 << 30
-"""What the forward of one attention layer keeps of its pairs for the backward, in bytes, all students together.
+"""What the forward of one layer keeps of its pairs for the backward, in bytes, all students together.
 
 Pairs beyond that are worked out again, at a third more time.
 """
@@ -32,10 +32,9 @@ class VectorAttention(nn.Module):
     x = W f + b; δ_ij = θ(p_i − p_j); a_ij = softmax over j of γ(W_q x_i − W_k x_j + δ_ij)/√D; the result is
     Σ_j a_ij ⊙ (W_v x_j + δ_ij). θ is an MLP 3-D-D, γ one of D-D-D, ReLU between.
 
-    Linear maps that follow each other are one: what γ's first layer makes of x_i, of x_j and of θ's hidden
-    units are one product each, taken at the points where it can be. Three products of D × D a pair remain, γ's
-    two layers and δ. The bias of γ's last layer, equal for all neighbours, is lost in the softmax: its gradient
-    is zero.
+    Linear maps that follow each other are merged: γ's first layer with W_q W, with W_k W and with θ's last
+    layer; the first two are taken at the points. Three products of D × D a pair remain: γ's two layers and
+    δ. The bias of γ's last layer, equal for all neighbours, is lost in the softmax: its gradient is zero.
     """
 
     def __init__(self, features: int, hidden: int) -> None:
@@ -44,37 +43,43 @@ class VectorAttention(nn.Module):
         self.query = Linear(hidden, hidden, bias=False)
         self.key = Linear(hidden, hidden, bias=False)
         self.value = Linear(hidden, hidden, bias=False)
-        self.position = nn.Sequential(Linear(3, hidden), nn.ReLU(), Linear(hidden, hidden))
-        self.weighing = nn.Sequential(Linear(hidden, hidden), nn.ReLU(), Linear(hidden, hidden))
+        self.near, self.far = Linear(3, hidden), Linear(hidden, hidden)  # θ
+        self.first, self.last = Linear(hidden, hidden), Linear(hidden, hidden)  # γ
 
     def forward(self, xyz: Tensor, features: Tensor, index: Tensor) -> Tensor:
         """xyz (..., N, 3), features (..., N, C), index of neighbours (..., N, k) -> (..., N, D)."""
         stacked = self.into.stacked
-        near, _, far = self.position
-        first, _, last = self.weighing
-        into = _with_bias(self.into.weight, self.into.bias)
-        shift = first.bias + (first.weight @ far.bias.unsqueeze(-1)).squeeze(-1)
-        rest = far.bias + 0 * last.bias
+        weights = [
+            layer.weight if stacked else layer.weight.unsqueeze(0)
+            for layer in (
+                self.into,
+                self.query,
+                self.key,
+                self.value,
+                self.near,
+                self.far,
+                self.first,
+                self.last,
+            )
+        ]
+        biases = [
+            _bias(layer).view(len(weights[0]), -1, 1)
+            for layer in (self.into, self.near, self.far, self.first, self.last)
+        ]
+        into, query, key, value, near, far, first, last = weights
+        into_bias, near_bias, far_bias, first_bias, last_bias = biases
+        into = torch.cat([into, into_bias], -1)
         seen = columns(F.pad(features, (0, 1), value=1), stacked).mT
-        maps = (
-            _shifted(first.weight @ (self.query.weight @ into), shift),
-            first.weight @ (self.key.weight @ into),
-            _shifted(self.value.weight @ into, rest),
-        )
-        weights = (
-            _with_bias(near.weight, near.bias),
-            first.weight @ far.weight,
-            far.weight,
-            last.weight / math.sqrt(last.inputs),
-        )
-        queries, keys, values = (torch.bmm(seen, (m if stacked else m.unsqueeze(0)).mT) for m in maps)
-        offsets = xyz.unsqueeze(-2) - gather_points(xyz, index)
+        offsets = F.pad(xyz.unsqueeze(-2) - gather_points(xyz, index), (0, 1), value=1)
         found = attend(
-            queries,
-            keys,
-            values,
-            columns(F.pad(offsets, (0, 1), value=1), stacked).mT,
-            *(w if stacked else w.unsqueeze(0) for w in weights),
+            torch.baddbmm((first_bias + first @ far_bias).mT, seen, (first @ (query @ into)).mT),
+            torch.bmm(seen, (first @ (key @ into)).mT),
+            torch.baddbmm((far_bias + 0 * last_bias).mT, seen, (value @ into).mT),
+            columns(offsets, stacked).mT,
+            torch.cat([near, near_bias], -1),
+            first @ far,
+            far,
+            last / math.sqrt(self.last.inputs),
             index=_rows(index, stacked),
         )
         return from_columns(found.mT, features, stacked)
@@ -83,9 +88,9 @@ class VectorAttention(nn.Module):
 class GroupedVectorAttention(nn.Module):
     """Vector attention whose weights each serve several channels, with batch norms inside.
 
-    δ_ij = W_2 relu(BN(W_1 (p_i − p_j) + b_1)) + b_2, of widths 3-3-C; a_ij = softmax over j of an MLP C-C/s-C/s
-    of relu(BN(q_i − k_j + δ_ij)), BN and ReLU between its two layers; channel c of the result is Σ_j a_ij[c mod
-    C/s] (v_j + δ_ij)[c]. q, k, v are linear, with biases.
+    δ_ij = W_2 relu(BN(W_1 (p_i − p_j) + b_1)) + b_2, of widths 3-3-C. a_ij = softmax over j of an MLP
+    C-C/s-C/s, with BN and ReLU between, of relu(BN(q_i − k_j + δ_ij)). Channel c of the result is
+    Σ_j a_ij[c mod C/s] (v_j + δ_ij)[c]. q, k, v are linear, with biases.
 
     Source: the classification network of the authors' later code, `share_planes` = s.
     """
@@ -93,29 +98,29 @@ class GroupedVectorAttention(nn.Module):
     def __init__(self, width: int, shares: int) -> None:
         super().__init__()
         self.query, self.key, self.value = (Linear(width, width) for _ in range(3))
-        self.position = nn.Sequential(Dense(3, 3), Linear(3, width))
+        self.near, self.far = Dense(3, 3), Linear(3, width)
         self.norm = BatchNorm(width)
         self.weighing = nn.Sequential(Dense(width, width // shares), Linear(width // shares, width // shares))
 
     def forward(self, xyz: Tensor, features: Tensor, index: Tensor) -> Tensor:
         """xyz (..., N, 3), features (..., N, C), index of neighbours (..., N, k) -> (..., N, C)."""
-        position = self.position(xyz.unsqueeze(-2) - gather_points(xyz, index))
-        met = self.query(features).unsqueeze(-2) - gather_points(self.key(features), index) + position
+        far = self.far
+        unit = self.near(xyz.unsqueeze(-2) - gather_points(xyz, index))
+        met = far(unit) + self.query(features).unsqueeze(-2)
+        met += gather_points(-self.key(features), index)
         weights = self.weighing(torch.relu(self.norm(met))).softmax(-2)
-        weighed = (gather_points(self.value(features), index) + position).unflatten(
-            -1, (-1, weights.shape[-1])
-        )
-        return (weighed * weights.unsqueeze(-2)).sum(-3).flatten(-2)
+        values = gather_points(self.value(features), index).unflatten(-1, (-1, weights.shape[-1]))
+        seen = (values * weights.unsqueeze(-2)).sum(-3)
+        means = (weights.unsqueeze(-1) * unit.unsqueeze(-2)).sum(-3)
+        maps = far.weight.unflatten(-2, seen.shape[-2:])
+        maps = maps.view(len(maps), *[1] * (features.dim() - 2), *maps.shape[1:]) if far.stacked else maps
+        seen = seen + (maps * means.unsqueeze(-3)).sum(-1)
+        return seen.flatten(-2) + per_channel(_bias(far), features, far.stacked)  # type: ignore[no-any-return]
 
 
-def _with_bias(weight: Tensor, bias: Tensor) -> Tensor:
-    """(..., D, C) and (..., D) as one map (..., D, C + 1) of inputs that end in 1."""
-    return torch.cat([weight, bias.unsqueeze(-1)], -1)
-
-
-def _shifted(weight: Tensor, shift: Tensor) -> Tensor:
-    """A map (..., D, C + 1) with something added to its bias."""
-    return weight + F.pad(shift.unsqueeze(-1), (weight.shape[-1] - 1, 0))
+def _bias(layer: Linear) -> Tensor:
+    assert layer.bias is not None
+    return layer.bias
 
 
 def _rows(index: Tensor, stacked: bool) -> Tensor:
@@ -221,12 +226,11 @@ def _workspace(queries: Tensor, index: Tensor, count: int) -> Tensor:
 def _weigh(
     chunk: _Chunk,
     inputs: Sequence[Tensor],
-    hidden: Tensor,
-    weights: Tensor,
-    weighed: Tensor,
+    pairs: Sequence[Tensor],
     spare: Tensor,
 ) -> None:
-    """Work out γ's hidden units, the weights and what they weigh, each (m · k, D)."""
+    """Work out `pairs`: γ's hidden units, the weights and what they weigh, each (m · k, D)."""
+    hidden, weights, weighed = pairs
     queries, keys, values, offsets, near, mixed, far, last = (x[chunk.student] for x in inputs)
     torch.mm(offsets[chunk.pairs], near.T, out=spare).relu_()
     torch.index_select(values, 0, chunk.neighbours, out=weighed)
@@ -254,7 +258,7 @@ class _Attention(torch.autograd.Function):
             if room >= 0:
                 pairs = [torch.empty_like(spare) for _ in range(3)]
                 kept += pairs
-            _weigh(chunk, inputs, *pairs, spare)
+            _weigh(chunk, inputs, pairs, spare)
             _, weights, weighed = pairs
             torch.mul(weights, weighed, out=spare)
             torch.sum(chunk.by_row(spare), 1, out=found[chunk.student, chunk.rows])
@@ -289,9 +293,9 @@ class _AttentionGradient(torch.autograd.Function):
         for number, chunk in enumerate(_chunks(inputs[0], index)):
             by_weighed, by_score, by_hidden, by_unit, *pairs = space[:, : len(chunk.neighbours)]
             if 3 * number < len(kept):
-                pairs = kept[3 * number : 3 * number + 3]
+                pairs = list(kept[3 * number : 3 * number + 3])
             else:
-                _weigh(chunk, inputs, *pairs, by_unit)
+                _weigh(chunk, inputs, pairs, by_unit)
             hidden, weights, weighed = pairs
             offsets, near, mixed, far, last = (x[chunk.student] for x in inputs[3:])
             offsets = offsets[chunk.pairs]
