@@ -243,7 +243,7 @@ def test_max_and_mean_are_those_of_the_features_in_value_and_two_derivatives(tra
         second = [torch.zeros_like(s) if g is None else g for g, s in zip(second, sources, strict=True)]
         results.append((value, *once, *first, *second, *unit.buffers()))
     for mine, plainly_found in zip(*results, strict=True):
-        close(mine, plainly_found)
+        close(mine, plainly_found, 1e-7)  # second derivatives of a norm of two values magnify rounding
 
 
 @pytest.mark.parametrize("training", [True, False])
