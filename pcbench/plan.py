@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from pcbench import plugins, protocol
+from pcbench import plugins, protocol, recipes
 from pcbench.api import Backbone, Dataset, Method, MethodParams, Splits
 from pcbench.errors import DataError, UsageError, did_you_mean
 from pcbench.plugins import Registry
@@ -147,6 +147,11 @@ class _Found:
         source = self.backbones.get(backbone.name).source_hash()
         return backbone, Network(name=backbone.name, preset=preset, source=source)
 
+    def rules(self, name: str, backbone: str, settings: Mapping[str, Any]) -> Protocol:
+        """A protocol for networks of one backbone, with settings; `standard` has a recipe for each."""
+        beside = self.backbones.get(backbone).path.parent
+        return protocol.customised(recipes.followed(protocol.named(name), backbone, beside), settings)
+
 
 def of_suite(suite: Suite, origin: Path, common: Request) -> list[Request]:
     """One request a row of a suite, otherwise as `common`; origin: the suite's file, for messages."""
@@ -190,7 +195,9 @@ def _cells(request: Request, found: _Found) -> list[Cell]:
     backbone, network = found.network(request.backbone)
     students = [found.network(spec) for spec in request.evaluate or (request.backbone,)]
     sources = [plugin.source_hash() for plugin in named]
-    rules, params = _settings(request, classes)
+    settings, params = _settings(request, classes)
+    rules = found.rules(request.protocol, network.name, settings)
+    evaluated = [(*each, found.rules(request.protocol, each[1].name, settings)) for each in students]
     parts = list(zip(classes, sources, params, strict=True))
     grid = [(0, *part) for part in parts if part[0].whole]
     grid += [(ppc, *part) for ppc in request.ppcs for part in parts if not part[0].whole]
@@ -213,8 +220,8 @@ def _cells(request: Request, found: _Found) -> list[Cell]:
                 repetition=request.repetition,
             )
             made += [
-                Cell(method(values), backbone, inputs, Evaluation(splits, data, *student, rules))
-                for student in students
+                Cell(method(values), backbone, inputs, Evaluation(splits, data, *student))
+                for student in evaluated
             ]
     return made
 
@@ -240,7 +247,11 @@ def evaluations(
     made = []
     for run in runs:
         inputs = run.distillation.inputs
-        own = _customised(rules or _followed(run), settings)
+        chosen = rules or _followed(run)
+        departures = {**chosen.changes, **settings}
+        students = [found.network(spec) for spec in networks or (inputs.network.label,)]
+        evaluated = [(*each, found.rules(chosen.base, each[1].name, departures)) for each in students]
+        own = evaluated[0][2]
         if not _follows(inputs, own):
             raise UsageError(
                 f"{run.folder} does not follow protocol {own.label}: it has {inputs.data.points} points and "
@@ -252,14 +263,8 @@ def evaluations(
                 f"{run.folder}: was distilled from another {data.name} than the one on this machine "
                 f"(hash {inputs.data.hash[:10]}, here {data.hash[:10]})"
             )
-        for spec in networks or (inputs.network.label,):
-            made.append((run, Evaluation(splits, data, *found.network(spec), own)))
+        made += [(run, Evaluation(splits, data, *student)) for student in evaluated]
     return made
-
-
-def _customised(rules: Protocol, settings: Mapping[str, Any]) -> Protocol:
-    """A protocol, itself perhaps a custom one, with settings, as a departure from the standard one."""
-    return protocol.customised(protocol.named(rules.base), {**rules.changes, **settings})
 
 
 def _follows(inputs: DistillationInputs, rules: Protocol) -> bool:
@@ -268,16 +273,14 @@ def _follows(inputs: DistillationInputs, rules: Protocol) -> bool:
 
 def _followed(run: Run) -> Protocol:
     """The one protocol of a run's evaluations, or the first standard one that fits a run without any."""
-    used: list[Protocol] = []
-    for record in run.evaluations:
-        if record.inputs.protocol not in used:
-            used.append(record.inputs.protocol)
+    used = {record.inputs.protocol.label: record.inputs.protocol for record in run.evaluations}
     if len(used) > 1:
-        labels = "; ".join(each.label for each in used)
+        labels = "; ".join(used)
         raise UsageError(
             f"{run.folder} was evaluated by several protocols ({labels}): name one by --protocol"
         )
-    fitting = used or [p for p in protocol.PROTOCOLS.values() if _follows(run.distillation.inputs, p)]
+    made = run.distillation.inputs
+    fitting = [*used.values()] or [p for p in protocol.PROTOCOLS.values() if _follows(made, p)]
     if not fitting:
         raise UsageError(
             f"{run.folder} follows no standard protocol: name one by --protocol, depart by --set"
@@ -339,14 +342,13 @@ def _no_data(registry: Registry[Dataset], name: str) -> str:
     return "" if dataset.present() else f"{name} is not on this machine: {dataset.how_to_get()}"
 
 
-def _settings(request: Request, methods: Sequence[type[Method]]) -> tuple[Protocol, list[MethodParams]]:
-    """The protocol and each method's parameters in effect; a key that neither knows raises UsageError."""
+def _settings(request: Request, methods: Sequence[type[Method]]) -> tuple[dict[str, Any], list[MethodParams]]:
+    """The protocol's settings and each method's parameters; a key that neither knows raises UsageError."""
     for_protocol = {key: value for key, value in request.settings.items() if key in protocol.SETTINGS}
     for_methods = {key: value for key, value in request.settings.items() if key not in protocol.SETTINGS}
     if request.students is not None:
         for_protocol["students"] = str(request.students)
-    rules = protocol.customised(protocol.named(request.protocol), for_protocol)
-    return rules, [_params(method, for_methods, request.origin) for method in methods]
+    return for_protocol, [_params(method, for_methods, request.origin) for method in methods]
 
 
 def _params(method: type[Method], settings: Mapping[str, Any], origin: str) -> MethodParams:

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from pcbench.errors import DataError
 from pcbench.files import canonical_json, digest, write_json
-from pcbench.protocol import PROTOCOLS, Protocol, Recipe, as_called
+from pcbench.protocol import Protocol, Recipe, rightly_named
 
 SCHEMA_VERSION = 1
 MAX_RECORD_BYTES = 64 << 20
@@ -221,8 +221,7 @@ class EvaluationRecord(Model):
         if students != self.inputs.protocol.students or len(set(self.inputs.repetitions)) != students:
             raise ValueError("the repetitions must be distinct and as many as the protocol has students")
         protocol = self.inputs.protocol
-        base = PROTOCOLS.get(protocol.base)
-        if base is None or as_called(base, protocol) != protocol:
+        if not rightly_named(protocol):
             raise ValueError(f"the protocol is not the one that is called {protocol.name!r}")
         for scores in self.snapshots:
             if not len(scores.correct) == len(scores.oa) == len(scores.macc) == students:

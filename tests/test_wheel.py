@@ -41,6 +41,8 @@ def test_wheel_in_an_empty_environment_lists_methods_and_runs(tmp_path):
 
     suites = json.loads(call(pcbench, "list", "suites", "--json", cwd=away, env=env))
     assert len(suites) == len(list((ROOT / "leaderboard" / "suites").glob("*.toml")))
+    recipes = json.loads(call(pcbench, "list", "recipes", "--json", cwd=away, env=env))
+    assert len(recipes) == len(list((ROOT / "leaderboard" / "recipes").glob("*.toml")))
     call(pcbench, "new", "method", "mine", cwd=away, env=env)
     call(pcbench, "check", "mine.py", cwd=away, env=env)
 

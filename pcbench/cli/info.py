@@ -1,4 +1,4 @@
-"""`pcbench info`: all that is known about one method, backbone, data set or protocol."""
+"""`pcbench info`: all that is known about one method, backbone and its recipe, data set or protocol."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def info(
 
 def described(name: str, folders: list[Path]) -> dict[str, dict[str, Any]]:
     """By kind, what carries the name, as JSON values; raises UsageError where nothing does."""
-    from pcbench import plugins
-    from pcbench.protocol import PROTOCOLS
+    from pcbench import plugins, recipes
+    from pcbench.protocol import PROTOCOLS, STANDARD
 
     methods, backbones, datasets = (
         plugins.methods(folders),
@@ -53,10 +53,17 @@ def described(name: str, folders: list[Path]) -> dict[str, dict[str, Any]]:
         found["method"] = _heading(methods.get(name)) | _method(methods.load(name))
     if name in backbones.names():
         found["backbone"] = _heading(backbones.get(name)) | _backbone(backbones.load(name))
+        beside = backbones.get(name).path.parent
+        if recipes.locate(name, beside):
+            found["recipe"] = {"name": name} | recipes.find(name, beside).model_dump(
+                mode="json", exclude={"backbone"}
+            )
     if name in datasets.names():
         found["dataset"] = _heading(datasets.get(name)) | _dataset(datasets.load(name)())
     if name in PROTOCOLS:
         found["protocol"] = PROTOCOLS[name].model_dump(mode="json")
+    if name == STANDARD.name:
+        found["protocol"]["whole"] = "the backbone's own: pcbench list recipes, pcbench info BACKBONE"
     if not found:
         known = {*methods.names(), *backbones.names(), *datasets.names(), *PROTOCOLS}
         raise UsageError(f"nothing is called {name!r}. {did_you_mean(name, known)}")

@@ -19,6 +19,7 @@ class Listed(enum.StrEnum):
     backbones = "backbones"
     datasets = "datasets"
     protocols = "protocols"
+    recipes = "recipes"
     suites = "suites"
 
 
@@ -27,7 +28,7 @@ def list_(
     folders: PluginFolders = None,
     as_json: AsJson = False,
 ) -> None:
-    """List methods, backbones, data sets, protocols or suites."""
+    """List methods, backbones, data sets, protocols, recipes of the protocol `standard`, or suites."""
     entries = listing(kind, folders or [])
     if as_json:
         typer.echo(json.dumps(entries, indent=1))
@@ -40,7 +41,7 @@ def list_(
         "name", no_wrap=True, min_width=max((len(entry["name"]) for entry in entries), default=0)
     )
     table.add_column("summary", overflow="fold", min_width=20)
-    if kind not in (Listed.protocols, Listed.suites):
+    if kind not in (Listed.protocols, Listed.recipes, Listed.suites):
         table.add_column("origin", overflow="fold", min_width=20, style="dim")
     for entry in entries:
         reason = entry.get("error")
@@ -55,6 +56,10 @@ def listing(kind: Listed, folders: list[Path]) -> list[dict[str, Any]]:
         from pcbench.protocol import PROTOCOLS
 
         return [{"name": each.name, "summary": each.summary} for each in PROTOCOLS.values()]
+    if kind is Listed.recipes:
+        from pcbench import recipes
+
+        return [{"name": each.backbone, "summary": each.summary} for each in recipes.listing()]
     if kind is Listed.suites:
         from pcbench import suites
 
