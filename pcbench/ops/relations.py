@@ -177,15 +177,16 @@ class _Largest(torch.autograd.Function):
         ctx: Any, a: Tensor, c: Tensor, index: Tensor, weight: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         (students, clouds, centres, k), outputs = (*c.shape[:3], index.shape[-1]), weight.shape[1]
-        z = a.new_empty(students, clouds, outputs, k * centres)
+        kept = students, clouds if any(ctx.needs_input_grad) else 1
+        z = a.new_empty(*kept, outputs, k * centres)
         largest = a.new_empty(students, clouds, outputs, centres)
         moments = a.new_zeros(2, students, outputs, dtype=torch.float64)
         for s, b in itertools.product(range(students), range(clouds)):
-            x = _relu_of_sums(a[s, b], c[s, b], index[s % len(index), b])
-            torch.mm(weight[s], x, out=z[s, b])
-            torch.amax(z[s, b].view(outputs, k, centres), 1, out=largest[s, b])
-            moments[0, s] += z[s, b].sum(1)
-            moments[1, s] += torch.linalg.vecdot(z[s, b], z[s, b])
+            values = z[s, b % z.shape[1]]
+            torch.mm(weight[s], _relu_of_sums(a[s, b], c[s, b], index[s % len(index), b]), out=values)
+            torch.amax(values.view(outputs, k, centres), 1, out=largest[s, b])
+            moments[0, s] += values.sum(1)
+            moments[1, s] += torch.linalg.vecdot(values, values)
         mean, square = moments / (clouds * k * centres)
         ctx.save_for_backward(a, c, index, weight, z, largest, mean)
         variance = (square - mean * mean).clamp_min_(0)
@@ -198,9 +199,11 @@ class _Largest(torch.autograd.Function):
         a, c, index, weight, z, largest, mean = ctx.saved_tensors
         given = (by_largest, by_mean, by_variance)
         if torch.is_grad_enabled():
-            found = _largest_plainly(a, c, index, weight)
-            by_a, by_c, by_weight = torch.autograd.grad(found, (a, c, weight), given, create_graph=True)
-            return by_a, by_c, None, by_weight
+            inputs = a, c, index, weight
+            wanted = [x for x, needed in zip(inputs, ctx.needs_input_grad, strict=True) if needed]
+            found = torch.autograd.grad(_largest_plainly(*inputs), wanted, given, create_graph=True)
+            by = iter(found)
+            return tuple(next(by) if needed else None for needed in ctx.needs_input_grad)
         (students, clouds, outputs, _), (centres, k) = z.shape, index.shape[-2:]
         slope = by_variance * (2 / (clouds * k * centres))
         constant = by_mean / (clouds * k * centres) - slope * mean.to(a.dtype)
@@ -215,7 +218,8 @@ class _Largest(torch.autograd.Function):
             share = by_largest[s, b].T / won.sum(1)
             torch.addcmul(constant[s].unsqueeze(1), z[s, b], slope[s].unsqueeze(1), out=by_z)
             by_z.view(shape).addcmul_(won, share.unsqueeze(1))
-            by_weight[s].addmm_(by_z, x.T)
+            if ctx.needs_input_grad[3]:
+                by_weight[s].addmm_(by_z, x.T)
             torch.mm(weight[s].T, by_z, out=by_x)
             by_x.mul_(x.sign_())
             torch.sum(by_x.view(-1, k, centres), 1, out=by_c[s, b])
