@@ -29,7 +29,7 @@ class Group(nn.Module):
 
     def forward(self, x: Tensor, centres: Tensor, index: Tensor) -> Tensor:
         """(..., N, C) of the points, (..., M, C) of the centres, index (..., M, k) -> (..., M, D)."""
-        linear, norm = self.first
+        linear, norm = self.first._parts()
         of_difference, of_centre = linear.weight.chunk(2, -1)
         a = affine(x, of_difference, None, linear.stacked)
         c = affine(centres, of_centre - of_difference, None, linear.stacked)
@@ -126,7 +126,7 @@ class PCT(Backbone):
         return self.pooled(xyz, ())
 
     def embed(self, xyz: Tensor) -> Tensor:
-        return self.head(self.global_feature(xyz))
+        return self.head(self.global_feature(xyz))  # type: ignore[no-any-return]
 
     def forward(self, xyz: Tensor, *geometry: Tensor) -> Tensor:
-        return self.classifier(self.head(self.pooled(xyz, geometry)))
+        return self.classifier(self.head(self.pooled(xyz, geometry)))  # type: ignore[no-any-return]

@@ -27,12 +27,9 @@ class Residual(nn.Module):
         self.inner = Dense(width, inner, bias=False)
         self.outer = LinearNorm(inner, width, bias=False)
 
-    def signed(self, x: Tensor) -> Tensor:
-        """Before the last ReLU."""
-        return plus_linear_norm(x, self.outer, self.inner(x), relu=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return plus_linear_norm(x, self.outer, self.inner(x), relu=True)
+    def forward(self, x: Tensor, relu: bool = True) -> Tensor:
+        """relu: False leaves the last ReLU out."""
+        return plus_linear_norm(x, self.outer, self.inner(x), relu)
 
 
 class GeometricAffine(Layer):
@@ -78,24 +75,23 @@ class Stage(nn.Module):
         self.local = nn.ModuleList(Residual(outputs, expansion) for _ in range(units))
         self.central = nn.ModuleList(Residual(outputs, expansion) for _ in range(units))
 
-    def signed(self, x: Tensor, centres: Tensor, index: Tensor) -> Tensor:
-        """As `forward`, before the last ReLU."""
-        linear, norm = self.enter
+    def forward(self, x: Tensor, centres: Tensor, index: Tensor, relu: bool = True) -> Tensor:
+        """(..., N, C) of the points, (..., M, C) of the centres, index (..., M, k) -> (..., M, D).
+
+        relu: False leaves the last ReLU out.
+        """
+        linear, norm = self.enter._parts()
         of_group, of_centre = linear.weight.chunk(2, -1)
         a, c = self.group.linear(of_group, x, centres, index)
         y = dense_of_sums(norm, a, c + affine(centres, of_centre, None, linear.stacked), index)
         *units, last = self.local
         for unit in units:
             y = unit(y)
-        y = torch.relu(max_over_neighbours(last.signed(y)))
+        y = torch.relu(max_over_neighbours(last(y, relu=False)))
         *units, last = self.central
         for unit in units:
             y = unit(y)
-        return last.signed(y)  # type: ignore[no-any-return]
-
-    def forward(self, x: Tensor, centres: Tensor, index: Tensor) -> Tensor:
-        """(..., N, C) of the points, (..., M, C) of the centres, index (..., M, k) -> (..., M, D)."""
-        return torch.relu(self.signed(x, centres, index))
+        return last(y, relu)  # type: ignore[no-any-return]
 
 
 class PointMLP(Backbone):
@@ -149,7 +145,7 @@ class PointMLP(Backbone):
             x = stage(x, centres, index)
             levels.append(x)
             centres = x[..., :count, :]
-        return *levels, last.signed(x, centres, neighbours[-1])  # type: ignore[operator]
+        return *levels, last(x, centres, neighbours[-1], relu=False)
 
     def layer_features(self, xyz: Tensor) -> tuple[Tensor, ...]:
         return self.levels(xyz, ())
@@ -164,7 +160,7 @@ class PointMLP(Backbone):
         return self.pooled(xyz, ())
 
     def embed(self, xyz: Tensor) -> Tensor:
-        return self.head(self.global_feature(xyz))
+        return self.head(self.global_feature(xyz))  # type: ignore[no-any-return]
 
     def forward(self, xyz: Tensor, *geometry: Tensor) -> Tensor:
-        return self.classifier(self.head(self.pooled(xyz, geometry)))
+        return self.classifier(self.head(self.pooled(xyz, geometry)))  # type: ignore[no-any-return]

@@ -92,11 +92,14 @@ def largest_of_sums(norm: BatchNorm, last: Dense, a: Tensor, c: Tensor, index: T
     count = c.shape[:-1].numel() * index.shape[-1] // (len(c) if linear.stacked else 1)
     training = norm.training and count > 1
     weight, bias = (linear.weight, linear.bias) if training else last._folded()
-    sign = torch.where(norm.weight.detach() < 0, -1, 1).to(a.dtype) if training else torch.ones_like(bias)
-    four = (a, c, index, weight * sign.unsqueeze(-1))
-    if not linear.stacked:
-        four = tuple(x.unsqueeze(0) for x in four)
-    largest, mean, variance = _largest(*four)
+    sign = torch.ones_like(norm.weight)
+    if training:
+        sign[norm.weight < 0] = -1
+    signed = weight * sign.unsqueeze(-1)
+    if linear.stacked:
+        largest, mean, variance = _largest(a, c, index, signed)
+    else:
+        largest, mean, variance = _largest(*(x.unsqueeze(0) for x in (a, c, index, signed)))
     largest = largest.view(*c.shape[:-1], -1) * per_channel(sign, c, linear.stacked)
     if bias is not None:
         largest = largest + per_channel(bias, largest, linear.stacked)
@@ -144,12 +147,19 @@ class _ReluOfSums(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         y, index = ctx.saved_tensors
-        passed = gradient * (y.detach() > 0)
-        axis = -3 if passed.dim() > 3 else -2
-        by_channel = passed.flatten(-3, -2).movedim(-1, axis)
-        places = index.flatten(-2).unsqueeze(axis).expand(by_channel.shape)
+        axis = -4 if y.dim() > 3 else -3
+        by_channel = _passed(gradient, y).movedim(-1, axis)
+        by_c = by_channel.sum(-2).movedim(axis + 1, -1)
+        by_channel = by_channel.flatten(-2)
+        places = index.flatten(-2).unsqueeze(axis + 1).expand(by_channel.shape)
         zeros = gradient.new_zeros(*by_channel.shape[:-1], ctx.points)
-        return zeros.scatter_add(-1, places, by_channel).movedim(axis, -1), passed.sum(-3), None
+        return zeros.scatter_add(-1, places, by_channel).movedim(axis + 1, -1), by_c, None
+
+
+def _passed(gradient: Tensor, y: Tensor) -> Tensor:
+    """The gradient before a ReLU whose result is y, in one pass."""
+    passed: Tensor = torch.ops.aten.threshold_backward(gradient, y.detach(), 0)
+    return passed
 
 
 def _largest(a: Tensor, c: Tensor, index: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -272,7 +282,25 @@ def plus_linear_norm(x: Tensor, layer: LinearNorm, hidden: Tensor, relu: bool) -
 
 def max_over_neighbours(x: Tensor) -> Tensor:
     """The largest value per channel, (..., k, M, D) -> (..., M, D); equal values share its gradient."""
-    return x.movedim(-1, 0).amax(-2).movedim(0, -1)
+    largest: Tensor = _MaxOverRows.apply(x.movedim(-1, 0))  # type: ignore[no-untyped-call]
+    return largest.movedim(0, -1)
+
+
+class _MaxOverRows(torch.autograd.Function):
+    """The largest over the last axis but one, (..., k, M) -> (..., M)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        largest = x.amax(-2, keepdim=True)
+        ctx.save_for_backward(x, largest)
+        return largest.squeeze(-2)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        x, largest = (saved.detach() for saved in ctx.saved_tensors)
+        won = x == largest
+        share = gradient.unsqueeze(-2) / won.sum(-2, keepdim=True, dtype=torch.int32)
+        return torch.where(won, share, 0)
 
 
 def _folded_by_moments(linear: Linear, norm: BatchNorm, xs: Tensor) -> tuple[Tensor, Tensor]:
