@@ -334,9 +334,15 @@ def test_clouds_of_1024_points_give_every_parameter_a_finite_gradient(pointnet2,
 
 
 def test_two_students_learn_ten_clouds_by_heart(pointnet2):
-    labels = torch.arange(5).repeat(2)
-    ten = PointClouds(clouds(10, 24).float(), labels, tuple("abcde")).normalised()
+    levels = ((12, ((0.4, 4, (16, 16, 32)), (0.8, 8, (16, 16, 32)))), (6, ((0.8, 6, (32, 32, 64)),)))
+
+    def build(source: torch.Generator) -> Backbone:
+        network = pointnet2(5, levels=levels, widths=(64, 128, 256, 64, 32), dropout=(0.0, 0.0))
+        initialise(network, source)
+        return network
+
+    points = torch.randn(10, 24, 3, generator=generator(3))
+    ten = PointClouds(points, torch.arange(5).repeat(2), tuple("abcde")).normalised()
     streams = [Streams({"test": "pointnet2", "repetition": number}) for number in range(2)]
-    recipe = Recipe(epochs=60, drop_after=50, batch=10)
-    network = students.train(lambda g: pointnet2.build(5, "paper", g), ten, recipe, streams)
+    network = students.train(build, ten, Recipe(epochs=80, drop_after=60, batch=10), streams)
     assert students.count_correct(network, ten, 2).sum(1).tolist() == [10, 10]
