@@ -40,7 +40,9 @@ class OffsetAttention(nn.Module):
     """x + Dense(x - attention(x)), queries and keys by one matrix (Guo et al. 2021, Sec. 3.3, Eq. 4 to 6).
 
     Weights are a softmax over keys, then divided by their sum over queries. As the energies e_ij are
-    symmetric, that is one softmax over i of e_ij - log Σ_j exp e_ij.
+    symmetric, that is one softmax over i of e_ij - log Σ_j exp e_ij. Public code adds 1e-9 to the sums, which
+    cuts off points that no query attends to, some in the last layers of an untrained network; the paper does
+    not, nor does this.
     """
 
     def __init__(self, width: int) -> None:

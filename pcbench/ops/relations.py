@@ -221,10 +221,11 @@ class _Largest(torch.autograd.Function):
         by_weight = torch.zeros_like(weight)
         by_z, by_x = torch.empty_like(z[0, 0]), a.new_empty(a.shape[-1], k * centres)
         shape = outputs, k, centres
+        won = z.new_empty(shape)
         for s, b in itertools.product(range(students), range(clouds)):
             places = index[s % len(index), b]
             x = _relu_of_sums(a[s, b], c[s, b], places)
-            won = (z[s, b].view(shape) == largest[s, b].unsqueeze(1)).to(a.dtype)
+            torch.eq(z[s, b].view(shape), largest[s, b].unsqueeze(1), out=won)
             share = by_largest[s, b].T / won.sum(1)
             torch.addcmul(constant[s].unsqueeze(1), z[s, b], slope[s].unsqueeze(1), out=by_z)
             by_z.view(shape).addcmul_(won, share.unsqueeze(1))
@@ -298,9 +299,9 @@ class _MaxOverRows(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         x, largest = (saved.detach() for saved in ctx.saved_tensors)
-        won = x == largest
-        share = gradient.unsqueeze(-2) / won.sum(-2, keepdim=True, dtype=torch.int32)
-        return torch.where(won, share, 0)
+        won = torch.eq(x, largest, out=torch.empty_like(x))
+        share = gradient.unsqueeze(-2) / won.sum(-2, keepdim=True)
+        return won * share if torch.is_grad_enabled() else won.mul_(share)
 
 
 def _folded_by_moments(linear: Linear, norm: BatchNorm, xs: Tensor) -> tuple[Tensor, Tensor]:
