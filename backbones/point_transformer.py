@@ -139,7 +139,7 @@ class PointTransformer(Backbone):
             self.enter = mlp(3, WIDTHS[0], bias=False)
             self.transitions = nn.ModuleList(Transition(*step, units=1, bias=False) for step in steps)
             self.blocks = nn.ModuleList(LightBlock(width, 8) for width in WIDTHS[1:])
-            self.head = nn.Sequential(Dense(512, 256), Dropout(0.5), Dense(256, 128), Dropout(0.5))
+            self.head = nn.Sequential(Dense(WIDTHS[-1], 256), Dropout(0.5), Dense(256, 128), Dropout(0.5))
             self.classifier = Linear(128, classes)
         else:
             self.enter = nn.Sequential(Linear(3, WIDTHS[0]), nn.ReLU(), Linear(WIDTHS[0], WIDTHS[0]))
@@ -148,7 +148,7 @@ class PointTransformer(Backbone):
                 for step in steps
             )
             self.blocks = nn.ModuleList(Block(width, hidden) for width in WIDTHS)
-            self.head = nn.Sequential(Linear(512, 256), nn.ReLU(), Linear(256, 64), nn.ReLU())
+            self.head = nn.Sequential(Linear(WIDTHS[-1], 256), nn.ReLU(), Linear(256, 64), nn.ReLU())
             self.classifier = Linear(64, classes)
 
     def geometry(self, xyz: Tensor) -> tuple[Tensor, ...]:

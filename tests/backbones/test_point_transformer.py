@@ -292,7 +292,8 @@ def test_the_geometry_is_centres_and_neighbours_and_is_used(point_transformer, p
         assert torch.equal(network(xyz, *geometry), logits)
         for place in range(len(geometry)):
             other = [index.flip(0) if number == place else index for number, index in enumerate(geometry)]
-            same = place >= len(geometry) - 1 or (preset == "paper" and place in (4, 6, 8))
+            sets = [indices[place].sort(-1).values for indices in (other, geometry)]
+            same = place > 0 and torch.equal(*sets)
             assert torch.allclose(network(xyz, *other), logits) == same
 
 
@@ -315,10 +316,10 @@ def test_points_get_the_gradient_of_finite_differences(point_transformer, preset
     (by_xyz,) = torch.autograd.grad(loss(network(xyz, *geometry)), xyz)
     for place in ((0, 0, 0), (1, 7, 2), (2, 19, 1)):
         step = torch.zeros_like(xyz)
-        step[place] = 1e-6
+        step[place] = 1e-8
         with torch.no_grad():
             rise = loss(network(xyz + step, *geometry)) - loss(network(xyz - step, *geometry))
-        assert float(rise) / 2e-6 == pytest.approx(float(by_xyz[place]), rel=1e-4, abs=1e-8)
+        assert float(rise) / 2e-8 == pytest.approx(float(by_xyz[place]), rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.slow
@@ -333,8 +334,9 @@ def test_clouds_of_1024_points_give_every_parameter_a_finite_gradient(point_tran
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", PRESETS)
-def test_two_students_learn_ten_clouds_by_heart(point_transformer, preset):
-    """Attention in 16 channels; the light network as it is."""
+def test_two_students_learn_ten_clouds_by_heart(point_transformer, preset, monkeypatch):
+    """Narrow networks: levels of 8 to 32 channels, attention in 16."""
+    monkeypatch.setitem(point_transformer.__init__.__globals__, "WIDTHS", (8, 16, 16, 32, 32))
     narrow = {} if preset == "light" else {"hidden": 16}
 
     def build(source: torch.Generator) -> Backbone:
@@ -342,9 +344,9 @@ def test_two_students_learn_ten_clouds_by_heart(point_transformer, preset):
         initialise(network, source)
         return network
 
-    labels = torch.arange(5).repeat(2)
-    ten = PointClouds(clouds(10, 24).float(), labels, tuple("abcde")).normalised()
+    points = clouds(10, 16).float() * torch.rand(10, 1, 3, generator=generator(2))
+    ten = PointClouds(points, torch.arange(5).repeat(2), tuple("abcde")).normalised()
     streams = [Streams({"test": "point transformer", "repetition": number}) for number in range(2)]
-    recipe = Recipe(epochs=40, drop_after=30, batch=10)
+    recipe = Recipe(epochs=100, batch=10, optimiser="adam", lr=0.01, weight_decay=0, drop_after=80)
     network = students.train(build, ten, recipe, streams)
     assert students.count_correct(network, ten, 2).sum(1).tolist() == [10, 10]
