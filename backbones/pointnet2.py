@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from pcbench.api import Backbone
+from pcbench.ops.convolution import dense_by_moments
 from pcbench.ops.groups import NeighbourDense
 from pcbench.ops.layers import Dense, Dropout, Linear, LinearNorm, mlp
 from pcbench.ops.neighbours import ball_query, farthest_point_sample, gather_points
@@ -31,15 +33,28 @@ class BallNet(nn.Module):
     def forward(self, xyz: Tensor, features: Tensor | None, centres: Tensor, index: Tensor) -> Tensor:
         """(B, N, 3), (B, N, C) or none, (B, M, 3), indices of neighbours (B, M, k) -> (B, M, D)."""
         if features is None:  # three numbers a neighbour are cheaper to gather than a layer's width
-            seen = self.first(gather_points(xyz, index) - centres.unsqueeze(-2))
+            seen = dense_by_moments(self.first, gather_points(xyz, index) - centres.unsqueeze(-2))
         else:
             seen = self.first.of_neighbours(xyz, features, centres, index)
         return self.last.max_over_points(self.middle(seen))
 
 
+class SetAbstraction(nn.ModuleList):
+    """Ball nets of one or several scales on the same centres, their features joined (Qi et al. 2017, 3.3)."""
+
+    def forward(
+        self, xyz: Tensor, features: Tensor | None, indices: Iterator[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """The centres (B, M, 3) and their features; indices: of the centres, then of neighbours a scale."""
+        centres = gather_points(xyz, next(indices))
+        seen = [ball(xyz, features, centres, next(indices)) for ball in self]
+        return centres, torch.cat(seen, -1)
+
+
 class PointNet2(Backbone):
     """PointNet++: set abstraction over balls of one or several radii, then a PointNet (Qi et al. 2017).
 
+    `canonical` is its paper's SSG (one radius a level), `msg` its MSG (three), `paper` about half of MSG.
     A ball keeps its first neighbours in order of index, so that logits depend on the order of the points
     where a ball holds more of them than it keeps; the centres do not.
     """
@@ -79,11 +94,11 @@ class PointNet2(Backbone):
         """widths: of the three layers of the last PointNet and of the two of the head."""
         super().__init__(classes)
         self.levels = levels
-        self.balls = nn.ModuleList()
+        self.abstractions = nn.ModuleList()
         features = 0
         for _, scales in levels:
-            self.balls.append(nn.ModuleList(BallNet(features, mlp_widths) for _, _, mlp_widths in scales))
-            features = sum(mlp_widths[-1] for _, _, mlp_widths in scales)
+            self.abstractions.append(SetAbstraction(BallNet(features, units) for _, _, units in scales))
+            features = sum(units[-1] for _, _, units in scales)
         a, b, pooled, c, d = widths
         self.high = mlp(3 + features, a, b)
         self.last = LinearNorm(b, pooled)
@@ -104,13 +119,12 @@ class PointNet2(Backbone):
     def lower(self, xyz: Tensor, *geometry: Tensor) -> tuple[Tensor, ...]:
         """The features of the centres of every level, then the input of the last pooled layer."""
         indices = iter(geometry or self.geometry(xyz))
-        features, layers = None, []
-        for balls in self.balls:
-            centres = gather_points(xyz, next(indices))
-            seen = [ball(xyz, features, centres, next(indices)) for ball in balls]
-            xyz, features = centres, torch.cat(seen, -1)
+        features: Tensor | None = None
+        layers: list[Tensor] = []
+        for level in self.abstractions:
+            xyz, features = level(xyz, features, indices)
             layers.append(features)
-        return *layers, self.high(torch.cat([xyz, features], -1))
+        return *layers, self.high(torch.cat([xyz, layers[-1]], -1))
 
     def layer_features(self, xyz: Tensor) -> tuple[Tensor, ...]:
         *layers, high = self.lower(xyz)
@@ -123,7 +137,7 @@ class PointNet2(Backbone):
         return torch.relu(self.last.max_over_points(self.lower(xyz, *geometry)[-1]))
 
     def embed(self, xyz: Tensor, *geometry: Tensor) -> Tensor:
-        return self.head(self.global_feature(xyz, *geometry))
+        return self.head(self.global_feature(xyz, *geometry))  # type: ignore[no-any-return]
 
     def forward(self, xyz: Tensor, *geometry: Tensor) -> Tensor:
-        return self.classifier(self.embed(xyz, *geometry))
+        return self.classifier(self.embed(xyz, *geometry))  # type: ignore[no-any-return]
