@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pcbench.ops.layers import BatchNorm, Dense, Linear, LinearNorm, columns, from_columns
+from pcbench.ops.pooling import moments
 
 KERNEL_VALUES = 1 << 20
 """Pairs of points whose kernel is worked on at a time, but at least those of one cloud: 4 MiB of float32."""
@@ -66,7 +67,8 @@ def dense_by_moments(unit: Dense, x: Tensor) -> Tensor:
     The batch's mean and variance of W x + b follow from the moments of x: W μ + b and diag(W Σ Wᵀ).
     """
     stacked = _parts(unit)[0].stacked
-    xs, weight, bias = _folded(unit, columns(x, stacked))
+    xs = columns(x, stacked)
+    weight, bias = _folded(unit, xs)
     return from_columns(torch.baddbmm(bias.unsqueeze(2), weight, xs).relu_(), x, stacked)
 
 
@@ -79,8 +81,8 @@ def weighted_sums(unit: LinearNorm, x: Tensor, weights: Tensor) -> Tensor:
     the gradient works the features out again. Equal to the plain way up to rounding; twice differentiable.
     """
     stacked = _parts(unit)[0].stacked
-    xs, weight, bias = _folded(unit, columns(x, stacked))
-    vs = columns(weights, stacked)
+    xs, vs = columns(x, stacked), columns(weights, stacked)
+    weight, bias = _folded(unit, xs)
     sums: Tensor = _WeightedSums.apply(xs, weight, bias, vs, x.shape[-2])  # type: ignore[no-untyped-call]
     return sums.view(*x.shape[:-2], -1)
 
@@ -106,8 +108,8 @@ def _parts(unit: LinearNorm) -> tuple[Linear, BatchNorm]:
     return linear, norm
 
 
-def _folded(unit: LinearNorm, xs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """xs (S, C, P) as it is, with weight (S, D, C) and bias (S, D) of the unit's linear map and norm as one.
+def _folded(unit: LinearNorm, xs: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight (S, D, C) and bias (S, D) of the unit's linear map and norm as one, for inputs xs (S, C, P).
 
     In training mode by the statistics of this batch, which move the running ones.
     """
@@ -115,11 +117,10 @@ def _folded(unit: LinearNorm, xs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     students, _, count = xs.shape
     if not (norm.training and count > 1):
         folded, shift = unit._folded()
-        return xs, folded.view(students, *folded.shape[-2:]), shift.view(students, -1)
+        return folded.view(students, *folded.shape[-2:]), shift.view(students, -1)
     weight = linear.weight.view(students, linear.outputs, linear.inputs)
     gamma, beta = (values.view(students, -1) for values in (norm.weight, norm.bias))
-    xs, centre, squares = _Moments.apply(xs)  # type: ignore[no-untyped-call]
-    covariance = squares - centre * centre.mT
+    centre, covariance = moments(xs)
     variance = torch.linalg.vecdot(torch.bmm(weight, covariance), weight).clamp_min(0)
     mean = torch.bmm(weight, centre).squeeze(2)
     offset = torch.zeros_like(mean) if linear.bias is None else linear.bias.view_as(mean)
@@ -129,28 +130,7 @@ def _folded(unit: LinearNorm, xs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         unbiased = variance.view_as(norm.running_var) * (count / (count - 1))
         norm.running_var.lerp_(unbiased, norm.momentum)
     scale = gamma * torch.rsqrt(variance + norm.eps)
-    return xs, weight * scale.unsqueeze(2), torch.addcmul(beta, offset - mean, scale)
-
-
-class _Moments(torch.autograd.Function):
-    """xs (S, C, P) itself, its mean (S, C, 1) and the mean of its products x xᵀ (S, C, C).
-
-    xs passes through, so that what its user sends back and what the moments do are one product and one sum.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, xs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        ctx.save_for_backward(xs)
-        return xs.view_as(xs), xs.mean(2, keepdim=True), torch.bmm(xs, xs.mT) / xs.shape[2]
-
-    @staticmethod
-    def backward(ctx: Any, by_xs: Tensor, by_mean: Tensor, by_squares: Tensor) -> Tensor:
-        (xs,) = ctx.saved_tensors
-        both = (by_squares + by_squares.mT) / xs.shape[2]
-        by_mean = by_mean / xs.shape[2]
-        if torch.is_grad_enabled():
-            return torch.baddbmm(by_xs, both, xs) + by_mean
-        return torch.baddbmm(by_xs, both, xs).add_(by_mean)
+    return weight * scale.unsqueeze(2), torch.addcmul(beta, offset - mean, scale)
 
 
 class _Rows(torch.autograd.Function):

@@ -26,6 +26,6 @@ class NeighbourDense(Dense):
         weight, bias = (linear.weight, linear.bias) if training else self._folded()
         seen = xyz if features is None else torch.cat([xyz, features], -1)
         at_points = affine(seen, weight, bias, linear.stacked)
-        at_centres = affine(centres, weight[..., :3], None, linear.stacked)
-        relative = gather_points(at_points, index) - at_centres.unsqueeze(-2)
+        at_centres = affine(centres, -weight[..., :3], None, linear.stacked)
+        relative = gather_points(at_points, index) + at_centres.unsqueeze(-2)
         return torch.relu(norm(relative) if training else relative)

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from pcbench.ops.pooling import max_of_products
+from pcbench.ops.pooling import max_of_products, moments
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -194,9 +194,7 @@ class LinearNorm(nn.Sequential):
             largest = largest + per_channel(bias, largest, linear.stacked)
         if not training:
             return largest
-        centre = xs.mean(2, keepdim=True)
-        centred = xs - centre
-        covariance = torch.bmm(centred, centred.mT) / count
+        centre, covariance = moments(xs)
         variance = torch.linalg.vecdot(torch.bmm(weights, covariance), weights).clamp_min(0)
         mean = torch.bmm(weights, centre).view_as(norm.weight)
         mean = mean if bias is None else mean + bias

@@ -11,6 +11,9 @@ from torch import Tensor
 MAX_VALUES = 1 << 21
 """Values of a layer among which a maximum is sought at a time on the CPU: 8 MiB of float32."""
 
+GRADIENT_VALUES = 1 << 18
+"""Values of a layer whose gradient is formed at a time on the CPU: 1 MiB of float32."""
+
 
 def max_of_products(xs: Tensor, weight: Tensor, sign: Tensor | None, points: int) -> Tensor:
     """The largest of W x, or the smallest where `sign` is -1, over the N points of every cloud: (S, B, D).
@@ -44,12 +47,15 @@ class _MaxOfProducts(torch.autograd.Function):
                 winners[s, part] = place.T
         winners += torch.arange(clouds, device=xs.device).unsqueeze(1) * points
         ctx.save_for_backward(xs, weight, winners)
+        ctx.points = points
         return largest if sign is None else largest * sign.unsqueeze(1)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
         xs, weight, winners = ctx.saved_tensors
         once = xs.device.type == "cpu" and not torch.is_grad_enabled()
+        if once and ctx.points <= weight.shape[1]:
+            return *_gradients_of_groups(xs, weight, winners, gradient), None, None
         both = _winners_gradients if once else _winners_gradients_twice
         return *both(xs, weight, winners, gradient), None, None
 
@@ -67,6 +73,58 @@ def _winners_gradients(
             by_points.index_add_(0, place, weight[s] * g)
         by_xs[s] = by_points.T
     return by_xs, by_weight
+
+
+def _gradients_of_groups(
+    xs: Tensor, weight: Tensor, winners: Tensor, gradient: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The same where a cloud has fewer points than winners, as a group of neighbours has: two products.
+
+    The gradient of the products, zero but for the winners, is formed in parts that stay in cache.
+    """
+    by_xs, by_weight = torch.empty_like(xs), torch.zeros_like(weight)
+    clouds, outputs = winners.shape[1:]
+    points = xs.shape[2] // clouds
+    place = (winners - torch.arange(clouds).unsqueeze(1) * points).mT.unsqueeze(3)
+    values = gradient.mT.unsqueeze(3)
+    size = max(1, GRADIENT_VALUES // (outputs * points))
+    for s in range(len(xs)):
+        for start in range(0, clouds, size):
+            part = slice(start, min(start + size, clouds))
+            columns = slice(part.start * points, part.stop * points)
+            dense = xs.new_zeros(outputs, part.stop - part.start, points)
+            dense.scatter_(2, place[s, :, part], values[s, :, part])
+            torch.mm(weight[s].T, dense.flatten(1), out=by_xs[s, :, columns])
+            by_weight[s].addmm_(dense.flatten(1), xs[s, :, columns].T)
+    return by_xs, by_weight
+
+
+def moments(xs: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (S, C, 1) and biased covariance (S, C, C) of the columns of (S, C, P); twice differentiable.
+
+    No centred copy of xs is formed, and its gradient is one product.
+    """
+    return _Moments.apply(xs)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Moments(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, xs: Tensor) -> tuple[Tensor, Tensor]:
+        mean = xs.mean(2, keepdim=True)
+        covariance = xs.new_zeros(*xs.shape[:2], xs.shape[1])
+        size = max(1, GRADIENT_VALUES // xs.shape[1]) if xs.device.type == "cpu" else xs.shape[2]
+        for part in xs.split(size, 2):
+            centred = part - mean
+            covariance.baddbmm_(centred, centred.mT)
+        covariance /= xs.shape[2]
+        ctx.save_for_backward(xs, mean)
+        return mean, covariance
+
+    @staticmethod
+    def backward(ctx: Any, by_mean: Tensor, by_covariance: Tensor) -> Tensor:
+        xs, mean = ctx.saved_tensors
+        both = (by_covariance + by_covariance.mT) / xs.shape[2]
+        return torch.baddbmm(by_mean / xs.shape[2] - torch.bmm(both, mean), both, xs)
 
 
 def _winners_gradients_twice(
