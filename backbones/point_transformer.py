@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcbench.api import Backbone
-from pcbench.ops.attention import GroupedVectorAttention, VectorAttention
+from pcbench.ops.attention import GroupedVectorAttention, LargestDense, VectorAttention
 from pcbench.ops.groups import NeighbourDense
 from pcbench.ops.layers import (
     BatchNorm,
@@ -60,16 +60,15 @@ class LightBlock(nn.Module):
 
 
 class Transition(nn.Module):
-    """From points to fewer: Dense units on a centre's neighbours, and their largest values (Sec. 3.4)."""
+    """From points to fewer: two Dense units on a centre's neighbours, and their largest values (Sec. 3.4)."""
 
-    def __init__(self, features: int, width: int, units: int, bias: bool) -> None:
+    def __init__(self, features: int, width: int) -> None:
         super().__init__()
-        self.first = NeighbourDense(features, width, bias)
-        self.rest = mlp(*[width] * units, bias=bias)
+        self.first, self.second = NeighbourDense(features, width), Dense(width, width)
 
     def forward(self, xyz: Tensor, features: Tensor, centres: Tensor, index: Tensor) -> Tensor:
         """(..., N, 3), (..., N, C), (..., M, 3), neighbours (..., M, k) -> (..., M, D)."""
-        return max_over_points(self.rest(self.first.of_neighbours(xyz, features, centres, index)))
+        return max_over_points(self.second(self.first.of_neighbours(xyz, features, centres, index)))
 
 
 class CopyDense(Dense):
@@ -137,15 +136,14 @@ class PointTransformer(Backbone):
         steps = list(pairwise(WIDTHS))
         if light:
             self.enter = mlp(3, WIDTHS[0], bias=False)
-            self.transitions = nn.ModuleList(Transition(*step, units=1, bias=False) for step in steps)
+            self.transitions = nn.ModuleList(LargestDense(*step) for step in steps)
             self.blocks = nn.ModuleList(LightBlock(width, 8) for width in WIDTHS[1:])
             self.head = nn.Sequential(Dense(WIDTHS[-1], 256), Dropout(0.5), Dense(256, 128), Dropout(0.5))
             self.classifier = Linear(128, classes)
         else:
             self.enter = nn.Sequential(Linear(3, WIDTHS[0]), nn.ReLU(), Linear(WIDTHS[0], WIDTHS[0]))
             self.transitions = nn.ModuleList(
-                SelfTransition(*step) if self.alone else Transition(*step, units=2, bias=True)
-                for step in steps
+                SelfTransition(*step) if self.alone else Transition(*step) for step in steps
             )
             self.blocks = nn.ModuleList(Block(width, hidden) for width in WIDTHS)
             self.head = nn.Sequential(Linear(WIDTHS[-1], 256), nn.ReLU(), Linear(256, 64), nn.ReLU())

@@ -137,10 +137,10 @@ class Plain:
                 else torch.tensor(centres)[:, None].expand(-1, 16)
             )
             seen.append(torch.cat([cloud[index] - at.unsqueeze(1), own[index]], -1))
-        units = {"paper": ("units.0", "units.1"), "canonical": ("first", "rest.0"), "light": ("first",)}
+        units = {"paper": ("units.0", "units.1"), "canonical": ("first", "second"), "light": ("",)}
         x = torch.stack(seen)
         for unit in units[self.preset]:
-            x = self.unit(f"{name}.{unit}", x)
+            x = self.unit(f"{name}.{unit}".rstrip("."), x)
         return x.amax(2)
 
     def logits(self, xyz: Tensor) -> Tensor:
