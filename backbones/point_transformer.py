@@ -105,10 +105,10 @@ class PointTransformer(Backbone):
     "neighbours" of a centre are 16 times the centre itself. With "knn" they are its nearest 16. Attention is
     among the nearest 16 in both.
 
-    light: the classifier of the method's authors' code family, with batch norms, no biases before them, and
-    weights shared by 8 channels (`GroupedVectorAttention`). Of the [1, 2, 2, 2, 2] blocks of a level the
-    first is its transition, one layer and a maximum; the first level thus has a layer 3-32 and no attention.
-    This follows from the number of parameters, 2,148,744 + 129 K.
+    light: the classifier of the method's authors' code family, with batch norms everywhere and weights shared
+    by 8 channels (`GroupedVectorAttention`); linear layers have biases in attention and head alone. Of the
+    [1, 2, 2, 2, 2] blocks of the levels the first is the transition, one layer and a maximum; the first level
+    thus has a layer 3-32 and no attention. This follows from the number of parameters, 2,148,744 + 129 K.
 
     The centres of a level are the first of the level before in the order of farthest point sampling, which is
     farthest point sampling of that level, too.

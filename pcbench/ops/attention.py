@@ -1,4 +1,4 @@
-"""Vector attention over the neighbours of points (Zhao et al. 2021), in bounded memory."""
+"""Vector attention over the neighbours of points (Zhao et al. 2021), with pairs formed in chunks."""
 
 from __future__ import annotations
 
@@ -93,6 +93,9 @@ class GroupedVectorAttention(nn.Module):
     C-C/s-C/s, with BN and ReLU between, of relu(BN(q_i − k_j + δ_ij)). Channel c of the result is
     Σ_j a_ij[c mod C/s] (v_j + δ_ij)[c]. q, k, v are linear, with biases.
 
+    δ is of rank 3: Σ_j a_ij δ_ij is W_2 times a sum of 3 numbers a weight. No tensor of all pairs and C
+    channels is formed but for second derivatives.
+
     Source: the classification network of the authors' later code, `share_planes` = s.
     """
 
@@ -130,11 +133,10 @@ class GroupedVectorAttention(nn.Module):
 
 
 class LargestDense(Dense):
-    """Linear without bias, batch norm, ReLU on what a centre sees of a neighbour, the largest of its neighbours.
+    """Linear without bias, batch norm, ReLU on what a centre sees of a neighbour, then the largest value.
 
     That is relative coordinates, then features. Of W (p_j − c_i, f_j) = W (p_j, f_j) − W_xyz c_i, once
-    normalised, the largest first term
-    wins: products at the points, and no features of pairs.
+    normalised, the largest first term wins: products at the points, and no features of pairs.
     """
 
     def __init__(self, features: int, outputs: int) -> None:
@@ -522,13 +524,14 @@ class _Weighted(torch.autograd.Function):
 
 def _plain_weighted(index: Tensor, weights: Tensor, values: Tensor) -> Tensor:
     weighed = _gathered(index, values).unflatten(2, (-1, weights.shape[1])) * weights.mT.unsqueeze(2)
-    return weighed.flatten(2).unflatten(1, (index.shape[1], -1)).sum(2)
+    summed: Tensor = weighed.flatten(2).unflatten(1, (index.shape[1], -1)).sum(2)
+    return summed
 
 
 def largest_neighbour(a: Tensor, index: Tensor) -> Tensor:
-    """The largest of a_j per channel, a: (S, R, C), where j goes through row i of index (S or 1, Q, k): (S, Q, C).
+    """The largest of a_j per channel, where j goes through row i of index: (S, Q, C).
 
-    In chunks of rows; equal ones share the gradient.
+    a: (S, R, C). index: (S or 1, Q, k). In chunks of rows; equal ones share the gradient.
     """
     return _LargestNeighbour.apply(index, a)  # type: ignore[no-any-return, no-untyped-call]
 
@@ -548,7 +551,7 @@ class _LargestNeighbour(torch.autograd.Function):
         return found
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor | None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         index, a, found = ctx.saved_tensors
         if torch.is_grad_enabled():
             return None, *_plain_gradients(_plain_largest, index, [a], (True,), gradient)
@@ -566,7 +569,8 @@ class _LargestNeighbour(torch.autograd.Function):
 
 
 def _plain_largest(index: Tensor, a: Tensor) -> Tensor:
-    return _gathered(index, a).unflatten(1, (index.shape[1], -1)).amax(2)
+    largest: Tensor = _gathered(index, a).unflatten(1, (index.shape[1], -1)).amax(2)
+    return largest
 
 
 def _plain_gradients(

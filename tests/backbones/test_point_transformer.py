@@ -206,12 +206,13 @@ def test_agrees_with_the_network_that_forms_every_pair(point_transformer, preset
             assert torch.equal(value, before[name])
 
 
+@pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("preset", PRESETS)
-def test_the_gradient_of_gradients_agrees_too(point_transformer, preset):
-    network = draw(point_transformer, preset).eval()
+def test_the_gradient_of_gradients_agrees_too(point_transformer, preset, training):
+    network = draw(point_transformer, preset).train(training)
     ours, theirs = clouds(2, 12).requires_grad_(), clouds(2, 12).requires_grad_()
     second = []
-    for xyz, logits in ((ours, network(ours)), (theirs, Plain(network, preset, False).logits(theirs))):
+    for xyz, logits in ((ours, network(ours)), (theirs, Plain(network, preset, training).logits(theirs))):
         first = torch.autograd.grad(loss(logits), list(network.parameters()), create_graph=True)
         second.append(torch.autograd.grad(sum(g.square().sum() for g in first), xyz)[0])
     assert float(second[1].abs().max()) > 1e-8

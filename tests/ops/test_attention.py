@@ -8,7 +8,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pcbench.ops import attention
-from pcbench.ops.attention import GroupedVectorAttention, VectorAttention, attend, attend_plainly
+from pcbench.ops.attention import (
+    GroupedVectorAttention,
+    LargestDense,
+    VectorAttention,
+    attend,
+    attend_plainly,
+    largest_neighbour,
+)
 from pcbench.ops.layers import BatchNorm, initialise, stack
 
 STUDENTS, ROWS, NEIGHBOURS, CHANNELS, OFFSET = 2, 10, 3, 6, 4
@@ -196,3 +203,32 @@ def test_the_bias_that_softmax_cancels_has_gradient_zero():
     gradients = {name: parameter.grad for name, parameter in layer.named_parameters()}
     assert not gradients.pop("last.bias").any()
     assert all(bool(gradient.any()) for gradient in gradients.values())
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("kind", [GroupedVectorAttention, LargestDense])
+def test_small_chunks_change_nothing(monkeypatch, kind, training):
+    xyz, features, index = cloud(2)
+    xyz.requires_grad_()
+    features.requires_grad_()
+    results = []
+    for size in (1 << 20, 2 * 4 * 8 * 8):
+        monkeypatch.setattr(attention, "CHUNK_BYTES", size)
+        if kind is LargestDense:
+            layer = layer_of(kind, features=8, outputs=6).train(training)
+            found = layer(xyz, features, xyz[:, :5], index[:, :5])
+        else:
+            layer = layer_of(kind, width=8, shares=4).train(training)
+            found = layer(xyz, features, index)
+        given = [xyz, features, *layer.parameters()]
+        results.append((found, *torch.autograd.grad(found.square().sum(), given), *layer.buffers()))
+    for whole, chunked in zip(*results, strict=True):
+        torch.testing.assert_close(chunked, whole)
+
+
+def test_equal_neighbours_share_the_gradient_of_the_largest():
+    a = torch.tensor([[[1.0, 5.0], [3.0, 5.0], [2.0, 0.0], [9.0, 9.0]]], requires_grad=True)
+    found = largest_neighbour(a, torch.tensor([[[0, 1, 2], [2, 0, 0]]]))
+    assert found.tolist() == [[[3, 5], [2, 5]]]
+    (gradient,) = torch.autograd.grad(found.sum(), a)
+    assert gradient.tolist() == [[[0, 1.5], [1, 0.5], [1, 0], [0, 0]]]
