@@ -103,14 +103,18 @@ def count_correct(network: Backbone, clouds: PointClouds, students: int) -> Tens
 
 
 class _Geometry:
-    """What a network derives from the coordinates of clouds (B, N, 3), once a cloud where memory allows."""
+    """What a network derives from the coordinates of clouds (B, N, 3), once a cloud where memory allows.
+
+    Indices are kept in 32 bits.
+    """
 
     def __init__(self, network: Backbone, points: Tensor) -> None:
         self.network, self.points = network, points
-        one = sum(values.nbytes for values in self._work_out(points[:1]))
+        like = self._work_out(points[:1])
+        self.types = [values.dtype for values in like]
         self.kept: list[Tensor] | None = None
-        if one * len(points) <= GEOMETRY_BYTES:
-            parts = [self._work_out(part) for part in points.split(GEOMETRY_CLOUDS)]
+        if sum(_narrow(values).nbytes for values in like) * len(points) <= GEOMETRY_BYTES:
+            parts = [map(_narrow, self._work_out(part)) for part in points.split(GEOMETRY_CLOUDS)]
             self.kept = [torch.cat(values) for values in zip(*parts, strict=True)]
 
     @torch.no_grad()
@@ -121,11 +125,16 @@ class _Geometry:
         """That of some clouds, with the axes of the index first."""
         if self.kept is None:
             return self._work_out(self.points[index])
-        return [values[index] for values in self.kept]
+        return [values[index].to(type_) for values, type_ in zip(self.kept, self.types, strict=True)]
 
     def batch(self, index: Tensor) -> tuple[Tensor, ...]:
         """What a network is given of the clouds at `index` (S, B)."""
         return self.points[index], *self.of(index)
+
+
+def _narrow(values: Tensor) -> Tensor:
+    """Indices of points in 32 bits, all else as it is."""
+    return values.int() if values.dtype == torch.int64 else values
 
 
 class _Augmented:

@@ -375,7 +375,7 @@ def test_geometry_is_worked_out_once_a_cloud_where_it_fits(few_clouds, monkeypat
     def build(generator: torch.Generator) -> Backbone:
         return Nearby.build(3, "canonical", generator)
 
-    bytes_of_all = len(few_clouds) * few_clouds.points_per_cloud * 3 * 8
+    bytes_of_all = len(few_clouds) * few_clouds.points_per_cloud * 3 * 4
     monkeypatch.setattr(students, "GEOMETRY_BYTES", bytes_of_all if fits else bytes_of_all - 1)
     monkeypatch.setattr(students, "GEOMETRY_CLOUDS", 4)
     monkeypatch.setattr(Nearby, "worked_out", 0)
