@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pcbench.ops.layers import BatchNorm, Dense, Linear, LinearNorm, columns, from_columns
-from pcbench.ops.pooling import moments
+from pcbench.ops.layers import Dense, Linear, LinearNorm, columns, from_columns
 
 KERNEL_VALUES = 1 << 20
 """Pairs of points whose kernel is worked on at a time, but at least those of one cloud: 4 MiB of float32."""
@@ -62,13 +61,10 @@ def _kernel(clouds: Tensor, bandwidth: float) -> Tensor:
 
 
 def dense_by_moments(unit: Dense, x: Tensor) -> Tensor:
-    """The same as `unit(x)` up to rounding, for far fewer inputs than outputs: (..., C) -> (..., D).
-
-    The batch's mean and variance of W x + b follow from the moments of x: W μ + b and diag(W Σ Wᵀ).
-    """
-    stacked = _parts(unit)[0].stacked
+    """The same as `unit(x)` up to rounding, for far fewer inputs than outputs: (..., C) -> (..., D)."""
+    stacked = unit._parts()[0].stacked
     xs = columns(x, stacked)
-    weight, bias = _folded(unit, xs)
+    weight, bias = unit.folded_for(xs)
     return from_columns(torch.baddbmm(bias.unsqueeze(2), weight, xs).relu_(), x, stacked)
 
 
@@ -77,12 +73,12 @@ def weighted_sums(unit: LinearNorm, x: Tensor, weights: Tensor) -> Tensor:
 
     x: (..., M, k, C). weights: (..., M, k, V). Result: (..., M, D · V), the channels slowest, row by row
     in memory. The features (..., M, k, D) are never formed as a whole: the batch's statistics are taken from
-    moments, as in `dense_by_moments`, so that the CPU can go through groups in parts that stay in cache, and
+    the moments of x, so that the CPU can go through groups in parts that stay in cache, and
     the gradient works the features out again. Equal to the plain way up to rounding; twice differentiable.
     """
-    stacked = _parts(unit)[0].stacked
+    stacked = unit._parts()[0].stacked
     xs, vs = columns(x, stacked), columns(weights, stacked)
-    weight, bias = _folded(unit, xs)
+    weight, bias = unit.folded_for(xs)
     sums: Tensor = _WeightedSums.apply(xs, weight, bias, vs, x.shape[-2])  # type: ignore[no-untyped-call]
     return sums.view(*x.shape[:-2], -1)
 
@@ -99,38 +95,6 @@ def linear_of_rows(linear: Linear, x: Tensor) -> Tensor:
     if linear.bias is not None:
         y = y + linear.bias.view(len(rows), 1, -1)
     return y.view(*x.shape[:-1], -1)
-
-
-def _parts(unit: LinearNorm) -> tuple[Linear, BatchNorm]:
-    linear, norm = unit[0], unit[1]
-    assert isinstance(linear, Linear)
-    assert isinstance(norm, BatchNorm)
-    return linear, norm
-
-
-def _folded(unit: LinearNorm, xs: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight (S, D, C) and bias (S, D) of the unit's linear map and norm as one, for inputs xs (S, C, P).
-
-    In training mode by the statistics of this batch, which move the running ones.
-    """
-    linear, norm = _parts(unit)
-    students, _, count = xs.shape
-    if not (norm.training and count > 1):
-        folded, shift = unit._folded()
-        return folded.view(students, *folded.shape[-2:]), shift.view(students, -1)
-    weight = linear.weight.view(students, linear.outputs, linear.inputs)
-    gamma, beta = (values.view(students, -1) for values in (norm.weight, norm.bias))
-    centre, covariance = moments(xs)
-    variance = torch.linalg.vecdot(torch.bmm(weight, covariance), weight).clamp_min(0)
-    mean = torch.bmm(weight, centre).squeeze(2)
-    offset = torch.zeros_like(mean) if linear.bias is None else linear.bias.view_as(mean)
-    mean = mean + offset
-    with torch.no_grad():
-        norm.running_mean.lerp_(mean.view_as(norm.running_mean), norm.momentum)
-        unbiased = variance.view_as(norm.running_var) * (count / (count - 1))
-        norm.running_var.lerp_(unbiased, norm.momentum)
-    scale = gamma * torch.rsqrt(variance + norm.eps)
-    return weight * scale.unsqueeze(2), torch.addcmul(beta, offset - mean, scale)
 
 
 class _Rows(torch.autograd.Function):

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pcbench.ops.layers import BatchNorm, LinearNorm, columns, per_channel
+from pcbench.ops.layers import LinearNorm, columns, per_channel
 
 GATHERED_BYTES = 1 << 20
 """What is gathered at a time on the CPU to seek a maximum: 1 MiB, which stays in a core's cache; a GPU takes
@@ -93,14 +93,8 @@ class LeakyDense(LinearNorm):
         if training:
             mean = mean.view_as(norm.weight)
             mean = mean if linear.bias is None else mean + linear.bias.detach()
-            _track(norm, mean, variance.view_as(norm.weight), xs.shape[2])
+            norm.track(mean, variance.view_as(norm.weight), xs.shape[2])
         return pooled.view(*x.shape[:-2], -1)  # type: ignore[no-any-return]
-
-
-@torch.no_grad()
-def _track(norm: BatchNorm, mean: Tensor, variance: Tensor, count: int) -> None:
-    norm.running_mean.lerp_(mean, norm.momentum)
-    norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
 
 
 class _MaxAndMean(torch.autograd.Function):

@@ -115,10 +115,26 @@ class BatchNorm(Layer):
             self.running_mean.fill_(0)
             self.running_var.fill_(1)
 
-    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
-        """The frozen layer as y = x · scale + shift, each of the parameters' shape."""
-        scale = self.weight * torch.rsqrt(self.running_var + self.eps)
-        return scale, self.bias - self.running_mean * scale
+    def scale_and_shift(
+        self, mean: Tensor | None = None, variance: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The layer as y = x · scale + shift, by the running statistics or the given ones (variance biased).
+
+        All are of the parameters' shape.
+        """
+        mean = self.running_mean if mean is None else mean
+        variance = self.running_var if variance is None else variance
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return scale, self.bias - mean * scale
+
+    @torch.no_grad()
+    def track(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        """Move the running statistics towards a batch of `count` values per channel, as `forward` does.
+
+        mean, variance (biased): of the parameters' shape.
+        """
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
 
     def forward(self, x: Tensor) -> Tensor:
         xs = columns(x, self.stacked)
@@ -140,12 +156,8 @@ class BatchNorm(Layer):
 
         mean, variance (biased): of the parameters' shape. Moves the running statistics as `forward` does.
         """
-        with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
-        scale = self.weight * torch.rsqrt(variance + self.eps)
-        shift = self.bias - mean * scale
-        scale, shift = (per_channel(values, x, self.stacked) for values in (scale, shift))
+        self.track(mean, variance, count)
+        scale, shift = (per_channel(v, x, self.stacked) for v in self.scale_and_shift(mean, variance))
         return torch.addcmul(shift, x, scale)
 
 
@@ -167,38 +179,44 @@ class LinearNorm(nn.Sequential):
         assert isinstance(norm, BatchNorm)
         return linear, norm
 
-    def _folded(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias of the frozen pair."""
+    def _folded(self, mean: Tensor | None = None, variance: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the pair as one, by the running statistics or the given ones."""
         linear, norm = self._parts()
-        scale, shift = norm.scale_and_shift()
+        scale, shift = norm.scale_and_shift(mean, variance)
         bias = shift if linear.bias is None else torch.addcmul(shift, linear.bias, scale)
         return linear.weight * scale.unsqueeze(-1), bias
+
+    def folded_for(self, xs: Tensor) -> tuple[Tensor, Tensor]:
+        """Weight (S, D, C) and bias (S, D) of the pair as one, for inputs xs (S, C, M).
+
+        In training mode by the statistics of the batch, which follow from the moments of xs: mean W μ + b,
+        variance diag(W Σ Wᵀ). They move the running ones.
+        """
+        linear, norm = self._parts()
+        students, _, count = xs.shape
+        mean = variance = None
+        if norm.training and count > 1:
+            weight = linear.weight if linear.stacked else linear.weight.unsqueeze(0)
+            centre, covariance = moments(xs)
+            variance = torch.linalg.vecdot(torch.bmm(weight, covariance), weight)
+            variance = variance.clamp_min(0).view_as(norm.weight)
+            mean = torch.bmm(weight, centre).view_as(norm.weight)
+            mean = mean if linear.bias is None else mean + linear.bias
+            norm.track(mean, variance, count)
+        weight, bias = self._folded(mean, variance)
+        return weight.view(students, linear.outputs, -1), bias.view(students, -1)
 
     def max_over_points(self, x: Tensor) -> Tensor:
         """The largest of `forward(x)` per channel, (..., N, C) -> (..., D), without forming its features.
 
-        Batch norm is monotonic in every channel, so the point that wins is the one that wins on the linear
-        map alone, and value and gradient need the winners only. The batch statistics follow from the moments
-        of x: mean W μ + b, variance diag(W Σ Wᵀ). A step of training costs one product over all points
-        instead of three. Equal to the plain way up to rounding.
+        Value and gradient need the winners only, and the batch statistics the moments of x: a step of
+        training costs one product over all points instead of three. Equal to the plain way up to rounding.
         """
-        linear, norm = self._parts()
-        xs = columns(x, linear.stacked)
-        count = xs.shape[2]
-        training = norm.training and count > 1
-        weight, bias = (linear.weight, linear.bias) if training else self._folded()
-        weights = weight if linear.stacked else weight.unsqueeze(0)
-        sign = norm.weight.detach().sign().view(weights.shape[:2]) if training else None
-        largest = max_of_products(xs, weights, sign, x.shape[-2]).view(*x.shape[:-2], linear.outputs)
-        if bias is not None:
-            largest = largest + per_channel(bias, largest, linear.stacked)
-        if not training:
-            return largest
-        centre, covariance = moments(xs)
-        variance = torch.linalg.vecdot(torch.bmm(weights, covariance), weights).clamp_min(0)
-        mean = torch.bmm(weights, centre).view_as(norm.weight)
-        mean = mean if bias is None else mean + bias
-        return norm.from_moments(largest, mean, variance.view_as(norm.weight), count)
+        stacked = self._parts()[0].stacked
+        xs = columns(x, stacked)
+        weight, bias = self.folded_for(xs)
+        largest = max_of_products(xs, weight, x.shape[-2]) + bias.unsqueeze(1)
+        return largest.view(*x.shape[:-2], -1)
 
 
 def per_channel(values: Tensor, like: Tensor, stacked: bool) -> Tensor:

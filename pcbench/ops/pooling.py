@@ -15,21 +15,21 @@ GRADIENT_VALUES = 1 << 18
 """Values of a layer whose gradient is formed at a time on the CPU: 1 MiB of float32."""
 
 
-def max_of_products(xs: Tensor, weight: Tensor, sign: Tensor | None, points: int) -> Tensor:
-    """The largest of W x, or the smallest where `sign` is -1, over the N points of every cloud: (S, B, D).
+def max_of_products(xs: Tensor, weight: Tensor, points: int) -> Tensor:
+    """The largest of W x over the N points of every cloud: (S, B, D).
 
-    xs: (S, C, B · N). weight: (S, D, C). sign: (S, D), or None where it is 1 throughout. points: N. The CPU
-    goes through students and clouds in parts that stay in cache, and leaves the search to numpy, whose vector
-    instructions torch's lacks. Twice differentiable; the gradient goes to one of equal points.
+    xs: (S, C, B · N). weight: (S, D, C). points: N. The CPU goes through students and clouds in parts that
+    stay in cache, and leaves the search to numpy, whose vector instructions torch's lacks. Twice
+    differentiable; the gradient goes to one of equal points.
     """
-    return _MaxOfProducts.apply(xs, weight, sign, points)  # type: ignore[no-any-return, no-untyped-call]
+    return _MaxOfProducts.apply(xs, weight, points)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _MaxOfProducts(torch.autograd.Function):
     """`max_of_products`, whose gradient is computed from the winners alone."""
 
     @staticmethod
-    def forward(ctx: Any, xs: Tensor, weight: Tensor, sign: Tensor | None, points: int) -> Tensor:
+    def forward(ctx: Any, xs: Tensor, weight: Tensor, points: int) -> Tensor:
         students, outputs, _ = weight.shape
         clouds = xs.shape[2] // points
         winners = torch.empty(students, clouds, outputs, dtype=torch.int64, device=xs.device)
@@ -37,10 +37,9 @@ class _MaxOfProducts(torch.autograd.Function):
         on_cpu = xs.device.type == "cpu"
         size = max(1, MAX_VALUES // (outputs * points)) if on_cpu else clouds
         for s in range(students):
-            w = weight[s] if sign is None else weight[s] * sign[s].unsqueeze(1)
             for start in range(0, clouds, size):
                 part = slice(start, min(start + size, clouds))
-                values = torch.mm(w, xs[s, :, part.start * points : part.stop * points])
+                values = torch.mm(weight[s], xs[s, :, part.start * points : part.stop * points])
                 values = values.view(outputs, -1, points)
                 place = torch.from_numpy(values.numpy().argmax(-1)) if on_cpu else values.argmax(-1)
                 largest[s, part] = values.gather(2, place.unsqueeze(2)).squeeze(2).T
@@ -48,16 +47,16 @@ class _MaxOfProducts(torch.autograd.Function):
         winners += torch.arange(clouds, device=xs.device).unsqueeze(1) * points
         ctx.save_for_backward(xs, weight, winners)
         ctx.points = points
-        return largest if sign is None else largest * sign.unsqueeze(1)
+        return largest
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         xs, weight, winners = ctx.saved_tensors
         once = xs.device.type == "cpu" and not torch.is_grad_enabled()
         if once and ctx.points <= weight.shape[1]:
-            return *_gradients_of_groups(xs, weight, winners, gradient), None, None
+            return *_gradients_of_groups(xs, weight, winners, gradient), None
         both = _winners_gradients if once else _winners_gradients_twice
-        return *both(xs, weight, winners, gradient), None, None
+        return *both(xs, weight, winners, gradient), None
 
 
 def _winners_gradients(

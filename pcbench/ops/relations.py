@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pcbench.ops.layers import BatchNorm, Dense, Linear, LinearNorm, columns, from_columns, per_channel
+from pcbench.ops.layers import BatchNorm, Dense, LinearNorm, columns, from_columns, per_channel
 from pcbench.ops.neighbours import gather_points
 
 
@@ -263,20 +263,14 @@ def difference_deviation(x: Tensor, centres: Tensor, index: Tensor) -> Tensor:
 def plus_linear_norm(x: Tensor, layer: LinearNorm, hidden: Tensor, relu: bool) -> Tensor:
     """x + layer(hidden), (..., D) and (..., C) -> (..., D), or its ReLU; written once where the layer widens.
 
-    The batch statistics then follow from the moments of `hidden`: mean W μ, variance diag(W Σ Wᵀ).
+    The batch statistics then follow from the moments of `hidden`.
     """
     linear, norm = layer._parts()
-    hs, xs = columns(hidden, linear.stacked), columns(x, linear.stacked)
-    count = hs.shape[2]
-    if not (norm.training and count > 1):
-        weight, bias = layer._folded()
-    elif linear.inputs < linear.outputs:
-        weight, bias = _folded_by_moments(linear, norm, hs)
-    else:
+    if norm.training and linear.inputs >= linear.outputs:
         y: Tensor = x + layer(hidden)
         return torch.relu(y) if relu else y
-    if not linear.stacked:
-        weight, bias = weight.unsqueeze(0), bias.unsqueeze(0)
+    hs, xs = columns(hidden, linear.stacked), columns(x, linear.stacked)
+    weight, bias = layer.folded_for(hs)
     y = torch.baddbmm(bias.unsqueeze(2), weight, hs).add_(xs)
     return from_columns(y.relu_() if relu else y, x, linear.stacked)
 
@@ -302,17 +296,3 @@ class _MaxOverRows(torch.autograd.Function):
         won = torch.eq(x, largest, out=torch.empty_like(x))
         share = gradient.unsqueeze(-2) / won.sum(-2, keepdim=True)
         return won * share if torch.is_grad_enabled() else won.mul_(share)
-
-
-def _folded_by_moments(linear: Linear, norm: BatchNorm, xs: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a linear layer without bias and its norm, by the statistics of inputs (S, C, M)."""
-    count = xs.shape[2]
-    weights = linear.weight if linear.stacked else linear.weight.unsqueeze(0)
-    centre = xs.mean(2, keepdim=True)
-    centred = xs - centre
-    covariance = torch.bmm(centred, centred.mT) / count
-    variance = torch.linalg.vecdot(torch.bmm(weights, covariance), weights).clamp_min(0).view_as(norm.weight)
-    mean = torch.bmm(weights, centre).view_as(norm.weight)
-    shift = norm.from_moments(torch.zeros_like(mean), mean, variance, count)
-    scale = norm.weight * torch.rsqrt(variance + norm.eps)
-    return linear.weight * scale.unsqueeze(-1), shift
