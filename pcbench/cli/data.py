@@ -10,8 +10,10 @@ from typing import Annotated
 import typer
 
 from pcbench.cli.output import AsJson, PluginFolders, progress_bars, show
+from pcbench.cli.show import show_data
 
 app = typer.Typer(help="Import and list data sets.", no_args_is_help=True, rich_markup_mode=None)
+app.command("show")(show_data)
 
 
 @app.command("import")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import pcbench
-from pcbench.cli import check, data, evaluate, info, leaderboard, new, run
+from pcbench.cli import check, data, evaluate, info, leaderboard, new, run, show
 from pcbench.cli import list as listing
 from pcbench.errors import PcbenchError
 
@@ -24,6 +24,8 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("evaluate")(evaluate.evaluate)
+app.command("show")(show.show_run)
+app.command("export")(show.export)
 app.command("list")(listing.list_)
 app.command("info")(info.info)
 app.command("check")(check.check)
