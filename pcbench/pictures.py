@@ -36,7 +36,7 @@ FARTHEST = 1.5
 """Half of what a tile shows at most, in radii of the unit sphere; points beyond are left out and counted."""
 
 _FINE = 3  # a pixel is the mean of 3 x 3
-_TILES_AT_ONCE = 16
+_POINTS_AT_ONCE = 1 << 14
 _MARGIN, _GAP, _LABEL, _CAPTION, _LINE = 16, 14, 22, 18, 28
 _TILES_ACROSS = 20
 _ASPECT = 1.5
@@ -262,9 +262,10 @@ def _rendered(
     kinds: dict[tuple[Ink, int], list[int]] = {}
     for number, tile in enumerate(tiles):
         kinds.setdefault((tile.ink, len(tile.points)), []).append(number)
-    for (ink, _), numbers in kinds.items():
-        for first in range(0, len(numbers), _TILES_AT_ONCE):
-            some = numbers[first : first + _TILES_AT_ONCE]
+    for (ink, points), numbers in kinds.items():
+        together = max(1, _POINTS_AT_ONCE // max(points, 1024))
+        for first in range(0, len(numbers), together):
+            some = numbers[first : first + together]
             pictures = render(np.stack([views[number] for number in some]), reach, ink, theme)
             yield from zip(some, pictures, strict=True)
 

@@ -181,13 +181,14 @@ def export(
 
     _, entry = _opened(run, iteration)
     folder = out or Path("export") / f"{run.resolve().name}-{entry.iteration}"
-    files = export_clouds(_clouds(run, entry), folder, form.value, force)
+    clouds = _clouds(run, entry)
+    if not len(clouds):
+        raise DataError(f"{run} holds no cloud at iteration {entry.iteration}: distil it again")
+    files = export_clouds(clouds, folder, form.value, force)
     if as_json:
         written = [asdict(file) | {"path": str(file.path)} for file in files]
         typer.echo(json.dumps({"run": str(run), "iteration": entry.iteration, "files": written}, indent=1))
         return
-    if not files:
-        raise DataError(f"{run}: iteration {entry.iteration} holds no cloud")
     last = f" to {files[-1].path.name}" if len(files) > 1 else ""
     typer.echo(f"wrote {len(files)} file{'s' * (len(files) > 1)} into {folder}: {files[0].path.name}{last}")
 

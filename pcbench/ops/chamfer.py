@@ -17,8 +17,11 @@ def chamfer(cloud: Tensor, others: Tensor) -> Tensor:
 
     The mean squared distance from a cloud's points to the nearest point of the other cloud, summed over both
     directions (Fan, Su, Guibas 2017, with means in place of sums, so that numbers of points do not matter).
-    Coordinates are subtracted before they are squared: the distance of a cloud to itself is exactly 0. Raises
-    DataError for a cloud without points, and for coordinates that are not finite or whose squares are not.
+    Coordinates are subtracted before they are squared: a cloud is at distance 0 from itself, exactly. Sums are
+    float64, so that a distance does not depend on what else is in the batch.
+
+    Raises DataError for a cloud without points, and for coordinates that are not finite or whose squares are
+    not.
     """
     number, theirs = len(cloud), others.shape[1]
     if min(number, theirs) < 1:
@@ -31,12 +34,13 @@ def chamfer(cloud: Tensor, others: Tensor) -> Tensor:
         part = others[first : first + step]
         axes = part.flatten(0, 1).T.unsqueeze(1).contiguous()
         to_ours = cloud.new_full((axes.shape[-1],), torch.inf)
-        to_theirs = cloud.new_zeros(len(part))
+        to_theirs = cloud.new_zeros(len(part), dtype=torch.float64)
         for row in range(0, number, rows):
             squared = _squared(ours[:, row : row + rows], axes)
             torch.minimum(to_ours, squared.amin(0), out=to_ours)
-            to_theirs += squared.view(-1, len(part), theirs).amin(-1).sum(0)
-        found[first : first + step] = to_theirs / number + to_ours.view(len(part), theirs).mean(-1)
+            to_theirs += squared.view(-1, len(part), theirs).amin(-1).sum(0, dtype=torch.float64)
+        back = to_ours.view(len(part), theirs).mean(-1, dtype=torch.float64)
+        found[first : first + step] = to_theirs / number + back
     if not torch.isfinite(found).all():
         raise DataError("a Chamfer distance needs finite coordinates, and finite squares of them")
     return found
