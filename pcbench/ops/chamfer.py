@@ -17,8 +17,8 @@ def chamfer(cloud: Tensor, others: Tensor) -> Tensor:
 
     The mean squared distance from a cloud's points to the nearest point of the other cloud, summed over both
     directions (Fan, Su, Guibas 2017, with means in place of sums, so that numbers of points do not matter).
-    Coordinates are subtracted before they are squared: a cloud is at distance 0 from itself, exactly. Sums are
-    float64, so that a distance does not depend on what else is in the batch.
+    Coordinates are subtracted before they are squared: a cloud is at distance 0 from itself, exactly. Sums
+    are float64, so that a distance does not depend on what else is in the batch.
 
     Raises DataError for a cloud without points, and for coordinates that are not finite or whose squares are
     not.
