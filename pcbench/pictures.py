@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -43,6 +44,7 @@ _ASPECT = 1.5
 _TURN, _TILT = math.radians(35), math.radians(22)
 _LIGHT = (-0.36, 0.58, 0.73)
 _DEPTH_LEVELS = 1 << 22
+_CLOUD_COLOURS, _WORD_COLOURS = 52, 6
 
 # Stops of viridis (van der Walt, Smith 2015; CC0) without its ends: lightness rises evenly, so that it reads
 # in grey and with any colour vision, and every colour stands out from white as well as from black.
@@ -106,16 +108,24 @@ def nearest_clouds(
 
     report: called with the clouds done and their number. Raises DataError for a class without training cloud.
     """
-    found = []
-    for done, (points, label) in enumerate(zip(clouds.points, clouds.labels.tolist(), strict=True)):
-        report(done, len(clouds))
+
+    def nearest(points: Tensor, label: int) -> Neighbour:
         rows = (train.labels == label).nonzero().flatten()
         if not len(rows):
             raise DataError(f"class {clouds.class_names[label]!r} has no training cloud")
         distances = chamfer(points, train.points[rows])
         best = int((distances == distances.min()).nonzero()[0])
-        found.append(Neighbour(int(rows[best]), float(distances[best])))
-    report(len(clouds), len(clouds))
+        return Neighbour(int(rows[best]), float(distances[best]))
+
+    found: list[Neighbour] = []
+    threads = torch.get_num_threads()
+    try:  # a thread a cloud: torch's own threads would meet after each of many short operations
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            for neighbour in pool.map(nearest, clouds.points, clouds.labels.tolist()):
+                found.append(neighbour)
+                report(len(found), len(clouds))
+    finally:
+        torch.set_num_threads(threads)
     return found
 
 
@@ -179,23 +189,21 @@ def contact_sheet(
     for number, picture in _rendered(tiles, views, reach, theme):
         left, top = places[number]
         canvas[top : top + TILE, left : left + TILE] = picture
-    image = Image.fromarray(canvas)
-    page.write(image, sections, heading, theme)
+    image = _few_colours(canvas, page.words(sections, heading), theme)
     return Sheet(image, title, outside)
 
 
 def save_sheet(path: Path, sheet: Sheet) -> None:
-    """Write a PNG of 64 colours, atomically; it names its title and the version of pcbench.
+    """Write a PNG atomically; it names its title and the version of pcbench.
 
     The same clouds give the same bytes with the same versions of pcbench, numpy and Pillow.
     """
     about = PngInfo()
     about.add_itxt("Title", _printable(sheet.title))
     about.add_text("Software", f"pcbench {pcbench.__version__}")
-    image = sheet.image.quantize(64, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     try:
         with atomic_path(path) as temporary:
-            image.save(temporary, "PNG", pnginfo=about, optimize=True)
+            sheet.image.save(temporary, "PNG", pnginfo=about, optimize=True)
     except OSError as error:
         raise DataError(f"{path} cannot be written ({error.strerror or error})") from error
 
@@ -270,6 +278,30 @@ def _rendered(
             yield from zip(some, pictures, strict=True)
 
 
+def _few_colours(canvas: Bytes, words: Sequence[Bytes], theme: Theme) -> Image.Image:
+    """A page (H, W, 3) in a few colours, which makes its file small, with its words in colours of their own.
+
+    words: how much of each pixel is covered by words in `ink` and in `quiet`, (H, W) in 0..255.
+    """
+    reduced = Image.fromarray(canvas).quantize(
+        _CLOUD_COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
+    )
+    index = np.array(reduced)
+    palette = np.zeros((_CLOUD_COLOURS + len(words) * _WORD_COLOURS, 3), np.uint8)
+    given = np.array(reduced.getpalette(), np.uint8).reshape(-1, 3)[:_CLOUD_COLOURS]
+    palette[: len(given)] = given
+    palette[index[0, 0]] = theme.paper
+    parts = np.arange(1, _WORD_COLOURS + 1)[:, None] / _WORD_COLOURS
+    for number, (covered, ink) in enumerate(zip(words, (theme.ink, theme.quiet), strict=True)):
+        first = _CLOUD_COLOURS + number * _WORD_COLOURS
+        level = np.rint(covered * (_WORD_COLOURS / 255)).astype(np.uint8)
+        index[level > 0] = first - 1 + level[level > 0]
+        palette[first : first + _WORD_COLOURS] = np.rint(theme.paper + parts * np.subtract(ink, theme.paper))
+    image = Image.fromarray(index)
+    image.putpalette(palette.ravel().tolist())
+    return image
+
+
 def _view(points: Tensor, up: Up) -> Array:
     """A cloud (N, 3) turned and tilted before the viewer: x right, y up, z to the viewer."""
     x, y, z = points.detach().cpu().double().numpy().T
@@ -335,23 +367,23 @@ class _Page:
                 y = top + _LABEL + line * (TILE + self.caption)
                 yield from ((x + k * TILE, y) for k in range(tiles))
 
-    def write(
-        self, image: Image.Image, sections: Sequence[Section], heading: Sequence[str], theme: Theme
-    ) -> None:
-        """Headings, labels and captions, each cut to the room it has."""
-        draw = ImageDraw.Draw(image)
+    def words(self, sections: Sequence[Section], heading: Sequence[str]) -> tuple[Bytes, Bytes]:
+        """Headings, labels and captions, each cut to its room: in ink and in quiet, (H, W) in 0..255."""
+        layers = Image.new("L", (self.width, self.height)), Image.new("L", (self.width, self.height))
+        ink, quiet = (ImageDraw.Draw(layer) for layer in layers)
         for line, (text, size) in enumerate(_sized(heading)):
-            ink = theme.quiet if line else theme.ink
+            draw = quiet if line else ink
             fitted = _fitted(text, size, self.width - 2 * _MARGIN)
-            draw.text((_MARGIN, _MARGIN + 24 * line), fitted, fill=ink, font=_font(size), anchor="lt")
+            draw.text((_MARGIN, _MARGIN - 4 + 26 * line), fitted, fill=255, font=_font(size), anchor="la")
         wide = _section_size(self.groups, self.caption)[0]
         for (left, top), section in zip(self.corners(), sections, strict=True):
             text = _fitted(section.label, 15, wide)
-            draw.text((left, top + 2), text, fill=theme.ink, font=_font(15), anchor="lt")
+            ink.text((left, top), text, fill=255, font=_font(15), anchor="la")
         tiles = [tile for section in sections for group in section.groups for tile in group]
         for (left, top), tile in zip(self.places(), tiles, strict=True):
             text, middle = _fitted(tile.caption, 12, TILE), left + TILE // 2
-            draw.text((middle, top + TILE), text, fill=theme.quiet, font=_font(12), anchor="mt")
+            quiet.text((middle, top + TILE - 2), text, fill=255, font=_font(12), anchor="ma")
+        return np.asarray(layers[0]), np.asarray(layers[1])
 
 
 def _per_line(groups: Sequence[Sequence[int]]) -> int:

@@ -24,7 +24,8 @@ def cloud(points: int, seed: int = 3) -> torch.Tensor:
 
 
 def pixels(points: torch.Tensor, **options: object) -> np.ndarray:
-    return np.asarray(contact_sheet("title", [Section("class", [[Tile(points)]])], **options).image)
+    sheet = contact_sheet("title", [Section("class", [[Tile(points)]])], **options)
+    return np.asarray(sheet.image.convert("RGB"))
 
 
 def luminance(colour: np.ndarray) -> np.ndarray:
@@ -61,6 +62,15 @@ def test_colours_and_words_stand_out_from_the_page(theme):
     for ramp in pictures._RAMPS.values():
         assert contrast(np.array(ramp), np.array(theme.paper)).min() > 1.7
     assert contrast(np.array([theme.ink, theme.quiet]), np.array(theme.paper)).min() > 4.5
+
+
+@pytest.mark.parametrize("theme", [WHITE, DARK])
+def test_page_and_words_keep_their_colours(theme):
+    seen = pixels(cloud(500), theme=theme).reshape(-1, 3)
+    colours, counts = np.unique(seen, axis=0, return_counts=True)
+    assert len(colours) <= 64
+    assert tuple(colours[counts.argmax()]) == theme.paper
+    assert theme.ink in {tuple(colour) for colour in colours.tolist()}
 
 
 def test_the_near_hides_the_far_in_any_order():
