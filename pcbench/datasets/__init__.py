@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-from pcbench.errors import UsageError
+from pcbench.api import Dataset
+from pcbench.datasets.store import Importable
+from pcbench.errors import DataError, UsageError
 from pcbench.plugins import datasets
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What a list of data sets says of one; error: why its plugin cannot be used, or None."""
+    """What a list of data sets says of one; error: why its plugin cannot be used, or None.
+
+    Variant and sizes are those of the copy in the store, where it has one, else those of the card.
+    """
 
     name: str
     variant: str = ""
@@ -21,6 +27,7 @@ class Listing:
     test: int | None = None
     up_axis: str = ""
     present: bool = False
+    state: Literal["present", "incomplete", "absent"] = "absent"
     how_to_get: str = ""
     error: str | None = None
 
@@ -34,16 +41,36 @@ def listing(extra: Sequence[Path] = ()) -> list[Listing]:
         except UsageError as error:
             found.append(Listing(plugin.name, error=str(error)))
             continue
-        found.append(
-            Listing(
-                dataset.name,
-                dataset.variant,
-                dataset.classes,
-                dataset.train_size,
-                dataset.test_size,
-                dataset.up_axis,
-                dataset.present(),
-                dataset.how_to_get(),
-            )
-        )
+        found.append(_listed(dataset))
     return found
+
+
+def _listed(dataset: Dataset) -> Listing:
+    card = Listing(
+        dataset.name,
+        dataset.variant,
+        dataset.classes,
+        dataset.train_size,
+        dataset.test_size,
+        dataset.up_axis,
+        dataset.present(),
+        "present" if dataset.present() else "absent",
+        dataset.how_to_get(),
+    )
+    if not isinstance(dataset, Importable):
+        return card
+    try:
+        manifest = dataset.manifest()
+    except DataError as error:
+        return replace(card, present=False, error=str(error))
+    if manifest is None or manifest.name != dataset.name:
+        incomplete = manifest is not None and not manifest.complete
+        return replace(card, state="incomplete") if incomplete else card
+    return replace(
+        card,
+        variant=manifest.variant,
+        classes=len(manifest.class_names),
+        train=manifest.train,
+        test=manifest.test,
+        state="present" if manifest.complete else "incomplete",
+    )

@@ -30,8 +30,8 @@ class Imported:
         self.source = None
         monkeypatch.setattr(plugins.datasets().load(name), "import_from", self.import_from)
 
-    def import_from(self, source, progress):
-        self.source = source
+    def import_from(self, source, progress, options):
+        self.source, self.options = source, options
         progress(3, 7)
         return store.Manifest(
             name="modelnet40",
@@ -52,6 +52,7 @@ def test_import_says_what_it_did(monkeypatch, tmp_path):
     assert result.exit_code == 0
     assert result.stdout == (
         f"imported modelnet40: 5 training and 2 test clouds of 1024 points, in {tmp_path / 'data'}\n"
+        f"content hash {'0' * 64}, sampling kept\n"
     )
     assert "3/7" in result.stderr
 
@@ -89,6 +90,7 @@ def test_list_as_json():
         "test": 908,
         "up_axis": "y",
         "present": False,
+        "state": "absent",
         "how_to_get": rows["modelnet40"]["how_to_get"],
         "error": None,
     }
@@ -97,11 +99,11 @@ def test_list_as_json():
 
 def test_list_as_a_table():
     lines = call("list").stdout.splitlines()
-    assert lines[0].split() == ["name", "variant", "classes", "train", "test", "up", "present"]
+    assert lines[0].split() == ["name", "variant", "classes", "train", "test", "up", "state"]
     row = next(line for line in lines if line.startswith("modelnet40"))
     assert "40       9843" in row
-    assert "no: run 'pcbench data import modelnet40 PATH'" in row
-    assert next(line for line in lines if line.startswith("shapes10 ")).rstrip().endswith("yes")
+    assert "absent: run 'pcbench data import modelnet40 PATH'" in row
+    assert next(line for line in lines if line.startswith("shapes10 ")).rstrip().endswith("present")
 
 
 def test_list_shows_a_broken_plugin_with_its_reason(tmp_path):

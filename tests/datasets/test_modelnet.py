@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from pcbench.clouds import unit_sphere
-from pcbench.datasets import modelnet, store
+from pcbench.clouds import PointClouds, unit_sphere
+from pcbench.datasets import importing, store
 from pcbench.datasets.modelnet import CLASSES, TEN_CLASSES, ModelNet10, ModelNet40
 from pcbench.errors import DataError
+from pcbench.ops.sampling import resample
 
 POINTS = 1024
 TRAIN, TEST = 80, 40
@@ -61,7 +62,7 @@ def small(monkeypatch, tmp_path):
     monkeypatch.setenv("PCBENCH_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(ModelNet40, "releases", ((TRAIN, TEST), (TRAIN - 1, TEST)))
     monkeypatch.setattr(ModelNet10, "releases", ((20, 10),))
-    monkeypatch.setattr(modelnet, "_CLOUDS_AT_ONCE", 16)
+    monkeypatch.setattr(importing, "_ROWS_AT_ONCE", 16)
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def refused(copy, *words):
         assert word in message
     assert len(message.splitlines()) <= 2
     assert not store.stored("modelnet40")
-    assert not list(store.data_root().glob("**/*"))
+    assert not [path for path in store.data_root().glob("**/*") if path.suffix != ".lock"]
 
 
 def change(path, key, values):
@@ -111,7 +112,7 @@ class TestImport:
     def test_writes_a_manifest(self, good_copy):
         manifest = ModelNet40().import_from(good_copy, quiet)
         written = json.loads((store.data_root() / "modelnet40" / "manifest.json").read_text())
-        assert written["schema_version"] == 1
+        assert written["schema_version"] == 2
         assert written["class_names"] == list(CLASSES)
         assert (written["train"], written["test"], written["points"]) == (TRAIN, TEST, POINTS)
         names = ["ply_data_train0.h5", "ply_data_train1.h5", "ply_data_test0.h5"]
@@ -120,7 +121,8 @@ class TestImport:
 
     def test_again_gives_the_same(self, good_copy):
         first = ModelNet40().import_from(good_copy, quiet)
-        assert ModelNet40().import_from(good_copy, quiet) == first
+        again = ModelNet40().import_from(good_copy, quiet)
+        assert again.model_copy(update={"file": first.file}) == first
 
     def test_reads_flat_labels_and_doubles(self, copy, train0):
         with h5py.File(train0) as file:
@@ -130,15 +132,39 @@ class TestImport:
         change(train0, "label", label[:, 0].astype(np.int64))
         assert ModelNet40().import_from(copy, quiet).content_hash == before.content_hash
 
-    def test_keeps_at_most_2048_points(self, tmp_path):
+    @pytest.mark.parametrize("sampling", ["farthest", "first", "random"])
+    def test_chooses_1024_points_where_there_are_more(self, tmp_path, sampling):
         folder = tmp_path / "big"
         folder.mkdir()
         for name, count in (("train0", 40), ("train1", 40), ("test0", 40)):
-            write_file(folder / f"ply_data_{name}.h5", count, seed=3, points=2050)
+            write_file(folder / f"ply_data_{name}.h5", count, seed=3, points=1100)
         write_lists(folder)
-        assert ModelNet40().import_from(folder, quiet).points == 2048
-        train, _, _ = store.load_stored("modelnet40")
-        assert np.array_equal(train.points[:40].numpy(), clouds(40, 3, 2050)[:, :2048])
+        options = store.ImportOptions(sampling=sampling)
+        manifest = ModelNet40().import_from(folder, quiet, options)
+        assert (manifest.points, manifest.sampling) == (1024, sampling)
+        train, test, _ = store.load_stored("modelnet40")
+        stand = torch.from_numpy(clouds(40, 3, 1100))
+        if sampling == "random":
+            assert all(
+                set(map(tuple, b.tolist())) <= set(map(tuple, a.tolist()))
+                for a, b in zip(stand[:2], train.points[:2], strict=True)
+            )
+            assert not torch.equal(train.points[:40], test.points)
+            other = store.ImportOptions(sampling=sampling, seed=1)
+            assert ModelNet40().import_from(folder, quiet, other).content_hash != manifest.content_hash
+        else:
+            whole = PointClouds(stand, torch.zeros(40, dtype=torch.int64), ("a",))
+            assert torch.equal(train.points[:40], resample(whole, 1024, sampling).points)
+        assert ModelNet40().import_from(folder, quiet, options).content_hash == manifest.content_hash
+        assert ModelNet40().load(32).sampling == sampling
+
+    def test_reports_clouds_that_stand_twice(self, copy, train0):
+        data = clouds(50, 0)
+        data[7], data[9] = data[3], clouds(TEST, 2)[5]
+        change(train0, "data", data)
+        manifest = ModelNet40().import_from(copy, quiet)
+        assert manifest.duplicates == (("train 3", "train 7"), ("train 9", "test 5"))
+        assert manifest.duplicated() == (1, 0, 1)
 
     def test_accepts_the_release_that_lacks_some(self, copy):
         path = copy / "ply_data_train1.h5"
@@ -179,7 +205,6 @@ class TestRefusal:
     @pytest.mark.parametrize(
         ("key", "values"),
         [
-            ("data", np.zeros((50, 1023, 3), np.float32)),
             ("data", np.zeros((50, POINTS, 4), np.float32)),
             ("data", np.zeros((50, POINTS * 3), np.float32)),
             ("data", np.zeros((50, POINTS, 3), np.int32)),
@@ -193,6 +218,10 @@ class TestRefusal:
     def test_a_wrong_shape_or_type(self, copy, train0, key, values):
         change(train0, key, values)
         refused(copy, "ply_data_train0.h5", repr(key), str(values.shape), "fetch")
+
+    def test_too_few_points(self, copy, train0):
+        change(train0, "data", np.zeros((50, 1023, 3), np.float32))
+        refused(copy, "ply_data_train0.h5", "'data' has 1023 points", "1024 or more")
 
     @pytest.mark.parametrize("label", [-1, 40, 2**40])
     def test_a_label_out_of_range(self, copy, train0, label):
@@ -233,7 +262,7 @@ class TestRefusal:
     def test_a_class_without_clouds(self, copy):
         with h5py.File(copy / "ply_data_test0.h5", "r+") as file:
             file["label"][0] = 0
-        refused(copy, "ply_data_test0.h5", "xbox")
+        refused(copy, "no test cloud of xbox", "--allow-incomplete")
 
     def test_other_classes(self, copy):
         names = list(CLASSES)
@@ -264,7 +293,7 @@ class TestRefusal:
     @pytest.mark.parametrize("content", [b"\xff\xfe", b"a" * (1 << 17)])
     def test_a_list_that_is_no_list(self, copy, content):
         (copy / "train_files.txt").write_bytes(content)
-        refused(copy, "train_files.txt", "fetch it again")
+        refused(copy, "train_files.txt", "fetch ")
 
     def test_files_of_different_numbers_of_points(self, copy):
         write_file(copy / "ply_data_test0.h5", TEST, seed=2, points=POINTS + 1)
@@ -301,8 +330,9 @@ class TestLoad:
             dataset().load(16)
         assert caught.value.exit_code == 3
         assert str(caught.value) == (
-            f"{dataset.name} is not on this machine: run 'pcbench data import modelnet40 PATH' with PATH the "
-            "folder that holds ply_data_train*.h5 (modelnet40_ply_hdf5_2048)"
+            f"{dataset.name} is not on this machine: run 'pcbench data import modelnet40 PATH' with PATH "
+            "a folder of its HDF5 files (ply_data_train*.h5), of resampled texts "
+            "(modelnet40_normal_resampled) or of OFF meshes (<class>/train/*.off) (docs/data.md)"
         )
 
     def test_takes_the_first_points_and_normalises(self, good_copy):
@@ -359,49 +389,69 @@ class TestStore:
         ModelNet40().import_from(good_copy, quiet)
         return store.data_root() / "modelnet40"
 
+    @pytest.fixture
+    def stored(self, folder):
+        (path,) = folder.glob("clouds-*.h5")
+        return path
+
     def refused(self, *words):
         with pytest.raises(DataError) as caught:
             ModelNet40().load(16)
         for word in (*words, "pcbench data import modelnet40 PATH"):
             assert word in str(caught.value)
 
-    def test_changed_clouds(self, folder):
-        with h5py.File(folder / "clouds.h5", "r+") as file:
+    def test_changed_clouds(self, stored):
+        with h5py.File(stored, "r+") as file:
             file["train/points"][0, 0, 0] = 0.5
-        self.refused("clouds.h5", "content hash")
+        self.refused(stored.name, "content hash")
 
-    def test_truncated_clouds(self, folder):
-        content = (folder / "clouds.h5").read_bytes()
-        (folder / "clouds.h5").write_bytes(content[:-1000])
-        self.refused("clouds.h5")
+    def test_truncated_clouds(self, stored):
+        content = stored.read_bytes()
+        stored.write_bytes(content[:-1000])
+        self.refused(stored.name)
 
-    def test_no_group(self, folder):
-        with h5py.File(folder / "clouds.h5", "r+") as file:
+    def test_no_group(self, stored):
+        with h5py.File(stored, "r+") as file:
             del file["test"]
-        self.refused("clouds.h5", "'test'")
+        self.refused(stored.name, "'test'")
 
-    def test_clouds_of_another_import(self, folder, copy, train0):
-        manifest = (folder / "manifest.json").read_text()
+    def test_clouds_of_another_import(self, stored, folder, copy, train0):
+        before = stored.read_bytes()
         change(train0, "data", clouds(50, 7))
         ModelNet40().import_from(copy, quiet)
-        (folder / "manifest.json").write_text(manifest)
-        self.refused("clouds.h5", "manifest.json")
+        assert not stored.exists()
+        (stored,) = folder.glob("clouds-*.h5")
+        stored.write_bytes(before)
+        self.refused(stored.name, "manifest.json")
+
+    def test_of_the_first_version_is_read_as_before(self, stored, folder):
+        """Runs recorded with it keep their keys: the hash, the sampling and the variant stay."""
+        now = ModelNet40().load(16)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        for key in ("file", "sampling", "seed", "complete", "duplicates"):
+            del manifest[key]
+        (folder / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 1}))
+        stored.rename(folder / "clouds.h5")
+        before = ModelNet40().load(16)
+        assert (before.content_hash, before.sampling) == (now.content_hash, "first")
+        assert before.standard
+        assert store.verify("modelnet40").content_hash == manifest["content_hash"]
 
     @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema_version": 2}', "\x00"])
     def test_a_damaged_manifest(self, folder, text):
         (folder / "manifest.json").write_text(text)
         self.refused("manifest.json")
 
-    def test_claims_of_too_much_memory(self, folder):
-        with h5py.File(folder / "clouds.h5", "r+") as file:
+    def test_claims_of_too_much_memory(self, stored):
+        with h5py.File(stored, "r+") as file:
             for key in ("points", "labels"):
                 del file["train"][key]
             file["train"].create_dataset("points", (10**9, 1024, 3), "<f4", chunks=(1, 1024, 3))
             file["train"].create_dataset("labels", (10**9,), "<i8", chunks=(1024,))
         self.refused("bytes")
 
-    def test_an_absent_half_is_absent(self, folder):
-        (folder / "clouds.h5").unlink()
+    def test_an_absent_half_is_absent(self, stored):
+        stored.unlink()
         assert not ModelNet40().present()
 
     def test_default_place_is_in_the_cache(self, monkeypatch, own_cache):
