@@ -276,11 +276,12 @@ def _fan(path: Path, number: int, words: Sequence[str], vertices: int) -> list[s
 
 def _check_ply(path: Path, content: bytes, vertices: int, triangles: int) -> None:
     """trimesh takes what it finds; DataError where the header announces something else."""
-    header = content.partition(b"end_header")[0]
-    counts = dict(re.findall(rb"element\s+(vertex|face)\s+(\d{1,12})", header))
-    announced, faces = int(counts.get(b"vertex", 0)), int(counts.get(b"face", 0))
-    if announced != vertices or (faces > 0) != (triangles > 0):
+    header, _, body = content.partition(b"end_header")
+    counts = {name: int(n) for name, n in re.findall(rb"^element\s+(\w+)\s+(\d{1,12})\s*$", header, re.M)}
+    announced, faces = counts.get(b"vertex", 0), counts.get(b"face", 0)
+    lines = sum(bool(line.strip()) for line in body.split(b"\n")) if b"format ascii" in header else None
+    if announced != vertices or (faces > 0) != (triangles > 0) or lines not in (None, sum(counts.values())):
         raise DataError(
-            f"{path}: {announced} vertices and {faces} faces are announced, {vertices} and {triangles} were "
-            f"found: {_REMEDY}"
+            f"{path}: {announced} vertices and {faces} faces are announced, and its content does not fit: "
+            f"{_REMEDY}"
         )
