@@ -109,6 +109,7 @@ def _students(
         for run in runs
         for record in run.evaluations
         if record.inputs.protocol == wanted.protocol
+        and record.inputs.variant == wanted.variant
         and record.inputs.network.label == wanted.network.label
         and record.provenance.hardware.label == hardware.label
         and record.trained

@@ -1,10 +1,10 @@
-"""One evaluation from clouds to record: train students on every snapshot, test them, keep their scores."""
+"""Evaluations from clouds to records: train students on every snapshot, test them, keep their scores."""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -52,22 +52,35 @@ class Outcome:
 def evaluate(evaluation: Evaluation, run: Run, device: torch.device, report: Report) -> Outcome:
     """The scores of a finished distillation's snapshots: those in its folder, or those of new students.
 
-    A failure becomes the outcome's problem, its traceback a file beside the records.
+    One record a variant of the test, in their order; students are trained once for all that are missing. A
+    failure becomes the outcome's problem, its traceback a file beside the records.
     """
-    folder, distillation = run.folder, run.distillation
-    path = evaluation_path(folder, evaluation.inputs(distillation.snapshots))
-    trace = path.with_suffix(".traceback.txt")
-    trace.unlink(missing_ok=True)
-    record = _finished(evaluation, path, distillation)
-    reused = record is not None
-    if record is None:
+    folder, distillation, label = run.folder, run.distillation, evaluation.network.label
+    records: dict[str, EvaluationRecord] = {}
+    missing: list[EvaluationInputs] = []
+    asked = [evaluation.inputs(distillation.snapshots, variant) for variant in evaluation.variants]
+    for inputs in asked:
+        _trace(folder, inputs).unlink(missing_ok=True)
+        record = _finished(evaluation_path(folder, inputs), inputs)
+        if record is None:
+            missing.append(inputs)
+        else:
+            records[inputs.key] = record
+    if missing:
         try:
-            record = _evaluate(evaluation, folder, distillation, device, report)
+            made = _evaluate(evaluation, missing, folder, distillation, device, report)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin's backbone may raise anything
-            problem = f"evaluation failed: {explained(error, trace)}"
-            return Outcome(Run(folder, distillation, ()), evaluation.network.label, problem=problem)
-        write_record(path, record)
-    return Outcome(Run(folder, distillation, (record,)), evaluation.network.label, reused)
+            problem = f"evaluation failed: {explained(error, _trace(folder, missing[0]))}"
+            return Outcome(Run(folder, distillation, ()), label, problem=problem)
+        for record in made:
+            write_record(evaluation_path(folder, record.inputs), record)
+            records[record.key] = record
+    scored = tuple(records[inputs.key] for inputs in asked)
+    return Outcome(Run(folder, distillation, scored), label, reused=not missing)
+
+
+def _trace(folder: Path, inputs: EvaluationInputs) -> Path:
+    return evaluation_path(folder, inputs).with_suffix(".traceback.txt")
 
 
 def explained(error: BaseException, trace: Path) -> str:
@@ -89,25 +102,25 @@ def stored_snapshots(splits: Splits, folder: Path, record: DistillationRecord) -
     return [Snapshot(0, splits.train)]
 
 
-def _finished(
-    evaluation: Evaluation, path: Path, distillation: DistillationRecord
-) -> EvaluationRecord | None:
+def _finished(path: Path, inputs: EvaluationInputs) -> EvaluationRecord | None:
     if not path.is_file():
         return None
     try:
         record = read_evaluation(path)
     except DataError:
         return None
-    return record if record.key == evaluation.inputs(distillation.snapshots).key else None
+    return record if record.key == inputs.key else None
 
 
-def _known_scores(out: Path, inputs: EvaluationInputs, provenance: Provenance) -> dict[str, SnapshotScores]:
-    """The scores that clouds have got before, by their hash: same test data, students, code and machine.
+def _known_scores(
+    runs: Sequence[Run], inputs: EvaluationInputs, provenance: Provenance
+) -> dict[str, SnapshotScores]:
+    """The scores that clouds have got before, by their hash: same test, students, code and machine.
 
     All methods start from the same clouds, which are therefore scored once.
     """
     known: dict[str, SnapshotScores] = {}
-    for run in read_runs(out)[0]:
+    for run in runs:
         for record in run.evaluations:
             same_work = record.inputs.model_copy(update={"clouds": inputs.clouds}) == inputs
             same_code = (record.code, record.provenance.packages) == (source_hash(), provenance.packages)
@@ -121,31 +134,46 @@ def _report_epochs(report: Report, before: int, total: int, epoch: int, _: int) 
     report("train students", before + epoch, total)
 
 
+@dataclass
+class _Test:
+    """One test of the students of every snapshot, and what it has given so far.
+
+    known: the scores that clouds have got in other records, by their hash.
+    """
+
+    inputs: EvaluationInputs
+    known: dict[str, SnapshotScores]
+    scores: list[SnapshotScores] = field(default_factory=list)
+    trained: list[int] = field(default_factory=list)
+    train_seconds: float = 0.0
+    test_seconds: float = 0.0
+
+
 def _evaluate(
     evaluation: Evaluation,
+    asked: Sequence[EvaluationInputs],
     folder: Path,
     distillation: DistillationRecord,
     device: torch.device,
     report: Report,
-) -> EvaluationRecord:
-    """Train and test the protocol's students on every snapshot whose clouds no record has scored yet."""
+) -> list[EvaluationRecord]:
+    """Train the protocol's students on every snapshot whose clouds lack a score, and test them for it."""
     machine.warm_up(device)
     memory = machine.PeakMemory(device)
-    inputs = evaluation.inputs(distillation.snapshots)
     protocol, whole = evaluation.protocol, distillation.inputs.ppc == 0
-    test = evaluation.splits.test.to(device)
-    totals = test.counts().tolist()
-    scores, train_seconds, test_seconds = [], 0.0, 0.0
+    totals = evaluation.splits.test.counts().tolist()
     snapshots = stored_snapshots(evaluation.splits, folder, distillation)
     recipe = protocol.whole if whole else protocol.recipe
     provenance = machine.provenance(device)
-    known = {} if whole else _known_scores(folder.parent, inputs, provenance)
-    trained: list[int] = []
-    for done, (snapshot, clouds) in enumerate(zip(snapshots, inputs.clouds, strict=True)):
-        if clouds in known:
-            scores.append(known[clouds].model_copy(update={"iteration": snapshot.iteration}))
+    runs = [] if whole else read_runs(folder.parent)[0]
+    tests = [_Test(inputs, _known_scores(runs, inputs, provenance)) for inputs in asked]
+    for done, (snapshot, clouds) in enumerate(zip(snapshots, asked[0].clouds, strict=True)):
+        for test in tests:
+            if clouds in test.known:
+                test.scores.append(test.known[clouds].model_copy(update={"iteration": snapshot.iteration}))
+        new = [test for test in tests if clouds not in test.known]
+        if not new:
             continue
-        trained.append(snapshot.iteration)
         start = machine.now(device)
         network = students.train(
             evaluation.build,
@@ -154,29 +182,38 @@ def _evaluate(
             evaluation.streams(),
             partial(_report_epochs, report, done * recipe.epochs, len(snapshots) * recipe.epochs),
         )
-        ready = machine.now(device)
-        correct = students.count_correct(network, test, protocol.students).tolist()
-        test_seconds += machine.now(device) - ready
-        train_seconds += ready - start
-        pairs = [accuracies(counts, totals) for counts in correct]
-        scores.append(
-            SnapshotScores(
-                iteration=snapshot.iteration,
-                oa=[oa for oa, _ in pairs],
-                macc=[macc for _, macc in pairs],
-                correct=correct,
-            )
+        seconds = machine.now(device) - start
+        for test in new:
+            test.trained.append(snapshot.iteration)
+            test.train_seconds += seconds
+            tested = evaluation.test(test.inputs.variant).to(device)
+            ready = machine.now(device)
+            correct = students.count_correct(network, tested, protocol.students).tolist()
+            test.test_seconds += machine.now(device) - ready
+            test.scores.append(_scores(snapshot.iteration, correct, totals))
+    return [
+        EvaluationRecord(
+            key=test.inputs.key,
+            distillation=distillation.key,
+            inputs=test.inputs,
+            totals=totals,
+            snapshots=test.scores,
+            trained=test.trained,
+            code=source_hash(),
+            train_seconds=test.train_seconds,
+            test_seconds=test.test_seconds,
+            memory=memory.read(),
+            provenance=provenance,
         )
-    return EvaluationRecord(
-        key=inputs.key,
-        distillation=distillation.key,
-        inputs=inputs,
-        totals=totals,
-        snapshots=scores,
-        trained=trained,
-        code=source_hash(),
-        train_seconds=train_seconds,
-        test_seconds=test_seconds,
-        memory=memory.read(),
-        provenance=provenance,
+        for test in tests
+    ]
+
+
+def _scores(iteration: int, correct: list[list[int]], totals: list[int]) -> SnapshotScores:
+    pairs = [accuracies(counts, totals) for counts in correct]
+    return SnapshotScores(
+        iteration=iteration,
+        oa=[oa for oa, _ in pairs],
+        macc=[macc for _, macc in pairs],
+        correct=correct,
     )

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from pcbench import plugins, protocol, recipes
-from pcbench.api import Backbone, Dataset, Method, MethodParams, Splits
+from pcbench import plugins, protocol, recipes, variants
+from pcbench.api import Backbone, Dataset, Method, MethodParams, PointClouds, Splits
 from pcbench.errors import DataError, UsageError, did_you_mean
 from pcbench.plugins import Registry
 from pcbench.protocol import Protocol
@@ -26,6 +26,7 @@ from pcbench.records import (
 )
 from pcbench.seeds import Streams
 from pcbench.suites import Suite
+from pcbench.variants import PLAIN, Variant
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,18 @@ class Absent:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Students of one network, how they are trained, and the data that they are tested on."""
+    """Students of one network, how they are trained, and the data that they are tested on.
+
+    variants: the tests. resampled: the data set with the numbers of points that some of them ask for.
+    """
 
     splits: Splits
     data: DataInputs
     backbone: type[Backbone]
     network: Network
     protocol: Protocol
+    variants: tuple[Variant, ...] = (PLAIN,)
+    resampled: Mapping[int, tuple[Splits, DataInputs]] = field(default_factory=dict)
 
     def build(self, generator: torch.Generator) -> Backbone:
         """One student, drawn from `generator`."""
@@ -80,14 +86,22 @@ class Evaluation:
         students = _streams(self.data, "evaluation", backbone=self.network.label)
         return [students.within(repetition=repetition) for repetition in range(self.protocol.students)]
 
-    def inputs(self, snapshots: Sequence[SnapshotEntry]) -> EvaluationInputs:
-        """The inputs of the evaluation of these snapshots."""
+    def test(self, variant: Variant) -> PointClouds:
+        """The test clouds of a variant, (B, N, 3)."""
+        return variant.changed(self._source(variant)[0].test, self.data.name)
+
+    def _source(self, variant: Variant) -> tuple[Splits, DataInputs]:
+        return (self.splits, self.data) if variant.points is None else self.resampled[variant.points]
+
+    def inputs(self, snapshots: Sequence[SnapshotEntry], variant: Variant = PLAIN) -> EvaluationInputs:
+        """The inputs of the evaluation of these snapshots by one test."""
         return EvaluationInputs(
             clouds=[entry.clouds for entry in snapshots],
-            data=self.data,
+            data=self._source(variant)[1],
             network=self.network,
             protocol=self.protocol,
             repetitions=list(range(self.protocol.students)),
+            variant=variant,
         )
 
 
@@ -140,6 +154,17 @@ class _Found:
             splits = dataset.load(points)
             self._loaded[name, points] = splits, _data_inputs(dataset, splits)
         return self._loaded[name, points]
+
+    def variant(self, label: str, dataset: str) -> Variant:
+        """A test of a data set by its label; UsageError where it has none of that kind."""
+        return variants.named(label, dataset, self.datasets.load(dataset).up_axis)
+
+    def resampled(self, name: str, points: int) -> tuple[Splits, DataInputs]:
+        """A data set at another density; DataError for more points than it has."""
+        try:
+            return self.data(name, points)
+        except DataError as error:
+            raise DataError(f"--test points={points}: {name}: {error}") from error
 
     def network(self, spec: str) -> tuple[type[Backbone], Network]:
         """A backbone and what a record says of it."""
@@ -232,12 +257,14 @@ def evaluations(
     rules: Protocol | None,
     settings: Mapping[str, Any],
     plugin_folders: tuple[Path, ...],
+    tests: Sequence[str] = (),
 ) -> list[tuple[Run, Evaluation]]:
     """Every run with students of every network, checked before any work; no network: that of the run.
 
     rules: the protocol of the students; none: that by which the run was evaluated before, or a standard one
-    that it follows. settings: what departs from it. UsageError where a run does not follow the protocol,
-    DataError where its data set is not here, or another.
+    that it follows. settings: what departs from it. tests: labels of variants; none: the plain test.
+    UsageError where a run does not follow the protocol or has no such test, DataError where its data set is
+    not here, or another, or has too few points.
     """
     for key in settings:
         if key not in protocol.SETTINGS:
@@ -263,7 +290,9 @@ def evaluations(
                 f"{run.folder}: was distilled from another {data.name} than the one on this machine "
                 f"(hash {inputs.data.hash[:10]}, here {data.hash[:10]})"
             )
-        made += [(run, Evaluation(splits, data, *student)) for student in evaluated]
+        asked = tuple(dict.fromkeys(found.variant(label, data.name) for label in tests or (PLAIN.label,)))
+        other = {v.points: found.resampled(data.name, v.points) for v in asked if v.points is not None}
+        made += [(run, Evaluation(splits, data, *student, asked, other)) for student in evaluated]
     return made
 
 

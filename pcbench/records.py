@@ -17,11 +17,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from pcbench.errors import DataError
 from pcbench.files import canonical_json, digest, write_json
 from pcbench.protocol import Protocol, Recipe, rightly_named
+from pcbench.variants import PLAIN, Variant
 
 SCHEMA_VERSION = 1
 MAX_RECORD_BYTES = 64 << 20
@@ -153,13 +162,30 @@ class DistillationRecord(Model):
 
 
 class EvaluationInputs(Model):
-    """All that scores depend on: clouds, test data, student, protocol and seeds."""
+    """All that scores depend on: clouds, test data, student, protocol, seeds, and how the test is changed.
+
+    A plain test is not serialised.
+    """
 
     clouds: list[str]
     data: DataInputs
     network: Network
     protocol: Protocol
     repetitions: list[int]
+    variant: Variant = PLAIN
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.variant.points not in (None, self.data.points):
+            raise ValueError(f"the test {self.variant.label} is on data of {self.data.points} points")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _in_effect(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialise(self)
+        if self.variant == PLAIN:
+            del values["variant"]
+        return values
 
     @property
     def key(self) -> str:
@@ -185,7 +211,8 @@ class EvaluationRecord(Model):
 
     totals: test clouds per class, (K,). trained: the snapshots, by iteration, whose students were trained
     and tested for this record, in the seconds given; the scores of the others are those that the same clouds
-    got in another record. code: hash of the code that trains, which such records share.
+    got in another record. Records of several variants may share one training: its seconds stand in each.
+    code: hash of the code that trains, which such records share.
     """
 
     schema_version: Literal[1] = 1

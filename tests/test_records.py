@@ -38,6 +38,7 @@ from pcbench.records import (
     run_folder,
     write_record,
 )
+from pcbench.variants import PLAIN, named
 
 TINY = customised(QUICK, {"students": 2, "iterations": 20, "snapshot_every": 10})
 TOTALS = [4, 0, 5]
@@ -129,6 +130,34 @@ def an_evaluation(
         "provenance": PROVENANCE,
     }
     return EvaluationRecord(**values | changes)
+
+
+def test_a_plain_test_leaves_keys_and_records_as_they_were_before_there_were_others(tmp_path):
+    record = an_evaluation(a_distillation())
+    assert record.key == "75c49b292763d4fc079f1512a5b11952c4838117aa37fb38ab5f36aedd11405f"
+    whole = digest(record.model_dump(mode="json"))
+    assert whole == "ae666837b059dee0c4053c5a6e3aedf6212959e7e8e29eecd2ad418e05f0c677"
+    path = tmp_path / "evaluation.json"
+    write_record(path, record)
+    assert read_evaluation(path).inputs.variant == PLAIN
+    data = json.loads(path.read_text())
+    data["inputs"]["variant"] = {"kind": "plain"}
+    assert "not written as a record writes it" in refusal(path, read_evaluation, json.dumps(data))
+
+
+def test_another_test_is_another_evaluation_and_reads_back(tmp_path):
+    made = a_distillation()
+    plain = an_evaluation(made)
+    keys = {plain.key}
+    for label in ("so3", "jitter:1", "jitter:2"):
+        inputs = plain.inputs.model_copy(update={"variant": named(label, "three", "y")})
+        record = an_evaluation(made, inputs=inputs, key=inputs.key)
+        write_record(tmp_path / "evaluation.json", record)
+        assert read_evaluation(tmp_path / "evaluation.json") == record
+        keys.add(record.key)
+    assert len(keys) == 4
+    with pytest.raises(ValueError, match="points=512"):
+        EvaluationInputs(**dict(plain.inputs) | {"variant": named("points=512", "three", "y")})
 
 
 def altered(record: Any, field: str, value: Any, rekeyed: bool = False) -> dict[str, Any]:

@@ -41,12 +41,22 @@ def evaluate(
         list[str] | None,
         typer.Option("--set", help="KEY=VALUE, repeatable: a setting of the protocol, as recipe.epochs=100."),
     ] = None,
+    test: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--test",
+            metavar="TEST",
+            help="plain (the default), up or so3 (rotated), points=N, or jitter, dropout, occlusion, scale, "
+            "outliers with a severity, as jitter:3; repeatable.",
+        ),
+    ] = None,
     plugins: PluginFolders = None,
     as_json: AsJson = False,
 ) -> None:
     """Train and test students on distilled clouds, distilling nothing.
 
-    The scores stand in the run's folder, beside the others. Neither the method nor its plugin is needed: a
+    The students of a network are trained once and take every test that is asked for. The scores stand in the
+    run's folder, beside the others. Neither the method nor its plugin is needed: a
     folder that someone else distilled will do.
     """
     from pcbench import machine, plan
@@ -62,6 +72,7 @@ def evaluate(
         protocols.named(protocol) if protocol else None,
         settings,
         tuple(plugins or ()),
+        words(test),
     )
     chosen = machine.choose_device(device)
     outcomes = work_through(

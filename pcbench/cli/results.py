@@ -25,12 +25,16 @@ def method_label(name: str, variation: Mapping[str, Any]) -> str:
 
 
 def cell_title(inputs: DistillationInputs, evaluation: Evaluation) -> str:
-    """`sadm lr=5 modelnet10 PPC 3`, and the students' network where it is another."""
+    """`sadm lr=5 modelnet10 PPC 3`, the students' network where it is another, tests other than plain."""
     from pcbench.records import ppc_label
+    from pcbench.variants import PLAIN
 
     words = [method_label(inputs.method, inputs.variation), inputs.data.name, ppc_label(inputs.ppc)]
     student = evaluation.network.label
-    return " ".join([*words, *([f"→ {student}"] if student != inputs.network.label else [])])
+    words += [f"→ {student}"] if student != inputs.network.label else []
+    if evaluation.variants != (PLAIN,):
+        words += ["on", ", ".join(variant.label for variant in evaluation.variants)]
+    return " ".join(words)
 
 
 def print_json(outcomes: Sequence[Outcome], absent: Sequence[Absent]) -> None:
@@ -151,12 +155,13 @@ def finish(outcomes: Sequence[Outcome], absent: Sequence[Absent], out: Path, as_
 
 
 def print_accuracies(outcomes: Sequence[Outcome], out: Path) -> None:
-    """One line a snapshot; the students' network has a column where it is not that of the distillation."""
+    """One line a snapshot; network and test have a column where they are not as distilled, or not plain."""
     from rich.table import Table
     from rich.text import Text
 
     from pcbench.report.render import duration, score
     from pcbench.report.tables import Score
+    from pcbench.variants import PLAIN
 
     table = Table(
         title="Test accuracy in percent, mean ± standard deviation over the students",
@@ -165,7 +170,10 @@ def print_accuracies(outcomes: Sequence[Outcome], out: Path) -> None:
         pad_edge=False,
     )
     crossed = any(outcome.network != outcome.run.distillation.inputs.network.label for outcome in outcomes)
-    for name in ("method", "data set", "protocol", *(["student"] if crossed else [])):
+    changed = any(e.inputs.variant != PLAIN for outcome in outcomes for e in outcome.run.evaluations)
+    for name in (
+        "method", "data set", "protocol", *(["student"] if crossed else []), *(["test"] if changed else [])
+    ):  # fmt: skip
         table.add_column(name, no_wrap=True)
     for name in ("PPC", "iteration", "OA", "mAcc", "students", "distilled in"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -178,6 +186,7 @@ def print_accuracies(outcomes: Sequence[Outcome], out: Path) -> None:
                     inputs.data.name,
                     record.inputs.protocol.name,
                     *([record.inputs.network.label] if crossed else []),
+                    *([record.inputs.variant.label] if changed else []),
                     inputs.ppc or "whole",
                     scores.iteration,
                     score(Score.of(scores.oa)),

@@ -1,4 +1,4 @@
-"""Records to tables: one a protocol and student, rows of methods, columns of data sets and PPC."""
+"""Records to tables: one a protocol, student and test, rows of methods, columns of data sets and PPC."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pcbench.files import canonical_json, digest
 from pcbench.protocol import PROTOCOLS, Protocol
 from pcbench.records import DistillationRecord, EvaluationRecord, Network, Run
+from pcbench.variants import PLAIN, Variant
 
 DECIMALS = 1
 K = TypeVar("K", bound=Hashable)
@@ -82,14 +83,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Results that may be compared: one protocol, one student. hardware: what the times were taken on.
+    """Results that may be compared: one protocol, one student, one test.
 
+    test: how the test clouds were changed, empty where they were not. hardware: what the times were taken on.
     several: there is more than one PPC column, so that a mean says something.
     """
 
     protocol: str
     summary: str
     student: str
+    test: str
     version: str
     columns: tuple[Column, ...]
     several: bool
@@ -132,6 +135,10 @@ class _Result:
         return self.scored.inputs.network
 
     @property
+    def variant(self) -> Variant:
+        return self.scored.inputs.variant
+
+    @property
     def hardware(self) -> str:
         """What it was distilled on."""
         return plain(self.made.provenance.hardware.label)
@@ -142,16 +149,22 @@ class _Result:
 
     @property
     def table(self) -> str:
-        """Exactly one protocol and one student: nothing else is compared."""
-        return digest([self.protocol.model_dump(mode="json"), self.student.model_dump(mode="json")])
+        """Exactly one protocol, one student and one test: nothing else is compared.
+
+        The axis that a test turns about is the data set's.
+        """
+        parts = [self.protocol.model_dump(mode="json"), self.student.model_dump(mode="json")]
+        return digest([*parts, self.variant.model_dump(mode="json", exclude={"axis"})])
 
     @property
     def column(self) -> tuple[str, str, int]:
         """Data set by name and by all its inputs, and PPC: data of one name that differ never meet."""
         train, test = self.made.inputs.data, self.scored.inputs.data
-        name = train.name if train == test else f"{train.name} → {test.name}"
-        data = digest([train.model_dump(mode="json"), test.model_dump(mode="json")])
-        return name, data, self.made.inputs.ppc
+        same = train == test or (self.variant.points is not None and train.name == test.name)
+        name = train.name if same else f"{train.name} → {test.name}"
+        parts: list[Any] = [train.model_dump(mode="json"), test.model_dump(mode="json")]
+        parts += [self.variant.axis] if self.variant.axis else []
+        return name, digest(parts), self.made.inputs.ppc
 
     @property
     def row(self) -> str:
@@ -208,12 +221,16 @@ def board(runs: Iterable[Run]) -> Board:
     versions = _versions((result.student.label, result.student.source) for result in results)
     names = [*PROTOCOLS, "custom"]
     tables = [
-        (names.index(group[0].protocol.name), _table(group, versions[group[0].student.source]))
+        (
+            names.index(group[0].protocol.name),
+            group[0].variant,
+            _table(group, versions[group[0].student.source]),
+        )
         for group in groups.values()
     ]
-    tables.sort(key=lambda pair: (pair[0], pair[1].protocol, pair[1].student, pair[1].version))
+    tables.sort(key=lambda each: (each[0], each[2].protocol, each[2].student, each[2].version, each[1].order))
     unfinished.sort(key=lambda run: (run.method, run.data, run.ppc, run.status, run.reason))
-    return Board(tuple(table for _, table in tables), tuple(unfinished))
+    return Board(tuple(table for *_, table in tables), tuple(unfinished))
 
 
 def _table(results: Sequence[_Result], version: str) -> Table:
@@ -230,6 +247,7 @@ def _table(results: Sequence[_Result], version: str) -> Table:
         protocol=plain(protocol.label),
         summary=plain(protocol.summary),
         student=plain(student.label),
+        test="" if results[0].variant == PLAIN else results[0].variant.label,
         version=version,
         columns=tuple(
             Column(plain(name), data_versions[data], ppc, all(r.standard for r in by_column[name, data, ppc]))

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pcbench import plan, students
+from pcbench.ops.sampling import resample
 from pcbench.records import Run, read_run, read_runs
 
 TINY = (
@@ -57,6 +59,71 @@ def test_what_is_there_is_not_trained_again(pcbench, run):
     assert [entry["student"] for entry in again] == ["pointnet:paper", OTHER]
 
 
+def test_students_are_trained_once_for_all_tests_that_are_missing(pcbench, run, monkeypatch):
+    trainings = []
+    train = students.train
+
+    def counted(*words):
+        trainings.append(words)
+        return train(*words)
+
+    monkeypatch.setattr(students, "train", counted)
+    before = {path: path.read_bytes() for path in run.folder.iterdir()}
+    asked = ("--test", "up", "--test", "so3,jitter:1,points=32")
+    done = pcbench("evaluate", run.folder, *asked)
+    assert done.code == 0, done.err
+    assert len(trainings) == 1
+    assert "on up, so3, jitter:1, points=32" in done.err
+    assert " points=32 " in done.out
+    after, problems = read_run(run.folder)
+    assert problems == []
+    by_test = {e.inputs.variant.label: e for e in after.evaluations}
+    assert set(by_test) == {"plain", "up", "so3", "jitter:1", "points=32"}
+    assert by_test["points=32"].inputs.data.points == 32
+    assert by_test["so3"].inputs.data == by_test["plain"].inputs.data
+    assert by_test["up"].inputs.variant.axis == "y"
+    assert all(e.trained == [0] for e in after.evaluations)
+    assert {path: path.read_bytes() for path in before} == before
+    again = pcbench("evaluate", run.folder, *asked, "--test", "plain", "--json")
+    (entry,) = json.loads(again.out)["runs"]
+    labels = [e["inputs"].get("variant", {"kind": "plain"})["kind"] for e in entry["evaluations"]]
+    assert (entry["reused"], labels) == (True, ["up", "so3", "jitter", "points", "plain"])
+    assert len(trainings) == 1
+    pcbench("evaluate", run.folder, "--test", "so3,scale:5")
+    assert len(trainings) == 2
+    assert len(read_run(run.folder)[0].evaluations) == 6
+
+
+def test_scores_of_one_test_are_not_those_of_another(pcbench, run):
+    pcbench("evaluate", run.folder, "--test", "so3,points=16")
+    by_test = {e.inputs.variant.label: e.snapshots for e in read_run(run.folder)[0].evaluations}
+    assert by_test["points=16"] == by_test["plain"]
+    assert by_test["so3"] != by_test["plain"]
+    shutil.copytree(run.folder, "results/copy")
+    for path in Path("results/copy").glob("evaluation-*.json"):
+        if '"kind": "points"' not in path.read_text():
+            path.unlink()
+    pcbench("evaluate", "results/copy", "--test", "plain,so3")
+    copies = read_run(Path("results/copy"))[0].evaluations
+    assert {e.inputs.variant.label: e.snapshots for e in copies} == by_test
+    assert [e.inputs.variant.label for e in copies if e.trained] == ["points=16"]
+
+
+def test_more_points_than_a_data_set_has_are_refused(pcbench, run, monkeypatch):
+    load = plan._Found.data
+
+    def limited(found, name, points):
+        splits, data = load(found, name, min(points, 16))
+        resample(splits.test, points, "first")
+        return splits, data
+
+    monkeypatch.setattr(plan._Found, "data", limited)
+    done = pcbench("evaluate", run.folder, "--test", "points=512")
+    assert done.code == 3
+    assert "--test points=512: shapes10: cannot take 512 of the 16 points" in done.err
+    assert len(done.err.splitlines()) == 1
+
+
 def test_a_folder_of_runs_is_all_of_them_and_the_default_is_their_own_network(pcbench, run):
     pcbench("run", "--method", "herding", *TINY)
     done = pcbench("evaluate", "results", "--set", "recipe.lr=0.02")
@@ -103,6 +170,8 @@ def test_a_run_without_scores_follows_the_standard_protocol_that_fits(pcbench, r
         (("--set", "recipe.epoch=3"), 2, "Did you mean recipe.epochs"),
         (("--set", "points=32"), 2, "does not follow protocol custom"),
         (("--seeds", "0"), 2, "students"),
+        (("--test", "jiter:3"), 2, "Did you mean jitter"),
+        (("--test", "so3,jitter"), 2, "jitter:1 to jitter:5"),
     ],
 )
 def test_a_mistake_gets_a_short_error_and_its_code(pcbench, run, words, code, cause):

@@ -23,6 +23,7 @@ from pcbench.records import (
     run_folder,
     write_record,
 )
+from pcbench.variants import named
 
 TOTALS = [10, 20]
 
@@ -47,6 +48,7 @@ def a_run(
     status: Any = "ok",
     reason: str = "",
     evaluated: bool = True,
+    test: str = "plain",
 ) -> Path:
     """Write a distillation and its evaluation below `out`. right: right answers, per student and class."""
     standing = {
@@ -97,12 +99,14 @@ def a_run(
     write_record(folder / "distillation.json", distillation)
     if status != "ok" or not evaluated:
         return folder
+    variant = named(test, inputs_data.name, "y")
     scored = EvaluationInputs(
         clouds=[entry.clouds for entry in entries],
-        data=inputs_data,
+        data=inputs_data.model_copy(update={"points": variant.points or protocol.points}),
         network=Network(name="pointnet", preset=student, source=student_source),
         protocol=protocol,
         repetitions=list(range(protocol.students)),
+        variant=variant,
     )
     last = right or [(5, 10)] * protocol.students
     scores = [[earlier] * protocol.students] * (len(entries) - 1) + [last]

@@ -11,6 +11,7 @@ from report_records import a_run
 
 from pcbench.protocol import PAPER, QUICK, customised
 from pcbench.records import read_runs
+from pcbench.report.render import render
 from pcbench.report.tables import Cell, Score, Table, board, distinct, plain
 
 
@@ -86,6 +87,25 @@ def test_protocols_and_students_are_never_mixed(tmp_path: Path) -> None:
         ("custom (quick with recipe.epochs=8)", "pointnet:paper"),
     ]
     assert all(len(table.rows) == 1 for table in found)
+
+
+def test_tests_are_never_mixed_and_plain_ones_stay_as_they_are(tmp_path: Path) -> None:
+    a_run(tmp_path, right=[(5, 10)] * 10)
+    (before,) = tables(tmp_path)
+    for test in ("points=512", "points=1024", "jitter:2", "so3", "jitter:1", "up"):
+        a_run(tmp_path, right=[(1, 1)] * 10, test=test)
+    found = tables(tmp_path)
+    labels = ["", "up", "so3", "jitter:1", "jitter:2", "points=512", "points=1024"]
+    assert [table.test for table in found] == labels
+    assert found[0] == before
+    assert {column.data for table in found for column in table.columns} == {"shapes10"}
+    assert all(cell(table).evaluations == (10, 10) for table in found)
+    runs, _ = read_runs(tmp_path)
+    page = render(board(runs))
+    for name, mark in (("index.html", "<h2 "), ("leaderboard.md", "## Protocol")):
+        titles = [line for line in page[name].splitlines() if line.startswith(("    " + mark, mark))]
+        assert sum("test " in title for title in titles) == 6
+        assert "student pointnet:paper, test so3" in page[name]
 
 
 def test_students_of_different_source_are_told_apart(tmp_path: Path) -> None:
