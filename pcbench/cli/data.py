@@ -9,9 +9,11 @@ from typing import Annotated
 
 import typer
 
+from pcbench.cli import data_fetch
 from pcbench.cli.output import AsJson, PluginFolders, progress_bars, show
 
 app = typer.Typer(help="Import and list data sets.", no_args_is_help=True, rich_markup_mode=None)
+app.command("fetch")(data_fetch.fetch)
 
 
 @app.command("import")
