@@ -1,4 +1,4 @@
-"""`pcbench data`: import data sets that the user brings, and list what this machine has."""
+"""`pcbench data`: fetch or import data sets, and list what this machine has."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from pcbench.cli import data_fetch
 from pcbench.cli.output import AsJson, PluginFolders, progress_bars, show
 
-app = typer.Typer(help="Import and list data sets.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Fetch, import and list data sets.", no_args_is_help=True, rich_markup_mode=None)
 app.command("fetch")(data_fetch.fetch)
 
 
