@@ -1,4 +1,4 @@
-"""`pcbench data`: import data sets that the user brings, list, verify and remove what this machine has."""
+"""`pcbench data`: fetch, import, list, show, verify and remove data sets."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pcbench.cli import data_fetch
 from pcbench.cli.output import AsJson, PluginFolders, progress_bars, show
 from pcbench.cli.show import show_data
 from pcbench.errors import DataError, UsageError, did_you_mean
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
     from pcbench.datasets.store import Manifest
 
 app = typer.Typer(
-    help="Import, list, verify and remove data sets.", no_args_is_help=True, rich_markup_mode=None
+    help="Fetch, import, list, show, verify and remove data sets.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
+app.command("fetch")(data_fetch.fetch)
 app.command("show")(show_data)
 
 

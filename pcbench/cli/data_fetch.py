@@ -1,0 +1,56 @@
+"""`pcbench data fetch`: download a data set that its owners publish freely, and import it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pcbench.cli.output import PluginFolders, progress_bars
+
+
+def fetch(
+    name: Annotated[str, typer.Argument(help="The data set, as 'pcbench data list' names it.")],
+    mirror: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mirror",
+            metavar="URL",
+            help="Where to download from instead: an archive, or a folder (ends in /). May be repeated. "
+            "Without it, the URLs in PCBENCH_MIRRORS, else the owners'.",
+        ),
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the archive once it is imported.")] = False,
+    folders: PluginFolders = None,
+) -> None:
+    """Download a data set, check it, and put it into the store; an interrupted download is resumed."""
+    from pcbench.datasets import fetch as fetching
+    from pcbench.datasets.store import data_root, importable
+    from pcbench.errors import UsageError
+    from pcbench.plugins import datasets
+
+    archive = fetching.archive_of(name)
+    dataset = datasets(folders or ()).load(name)()
+    if archive is None:
+        raise UsageError(f"{name} is not fetched: {dataset.how_to_get()}")
+    urls = fetching.mirrors(archive, mirror or ())
+    if dataset.present():
+        typer.echo(f"{name} is already in {data_root()}")
+        return
+    with progress_bars() as bars:
+        tasks = {}
+
+        def progress(what: str, done: int, total: int | None) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=None)
+            unit = 1e6 if what.endswith("MB") else 1
+            bars.update(tasks[what], completed=done / unit, total=total and total / unit)
+
+        def tell(sentence: str) -> None:
+            bars.console.print(sentence, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+        manifest = fetching.fetch(importable(dataset), archive, urls, keep, progress, tell)
+    typer.echo(
+        f"imported {manifest.name}: {manifest.train} training and {manifest.test} test clouds "
+        f"of {manifest.points} points, in {data_root()}"
+    )
