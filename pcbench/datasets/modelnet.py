@@ -207,7 +207,7 @@ def _meshes(folder: Path, found: set[str], class_names: tuple[str, ...]) -> Copy
         labelled = [
             (file, label)
             for label, name in enumerate(class_names)
-            for file in sorted((folder / name / split).glob("*.off"))
+            for file in sorted((folder / name / split).glob("[!.]*.off"))
         ]
         pieces += files_of(split, labelled, upright=True)
     return Copy(_MESH, folder, class_names, tuple(pieces), slow=True)
