@@ -124,7 +124,7 @@ def small(monkeypatch, tmp_path):
 def release(monkeypatch, counts):
     """Let the plugins, which are modules of their own, take so many clouds for a complete copy."""
     for name in ("modelnet40", "modelnet10"):
-        own = plugins.datasets().load(name).import_from.__globals__["ModelNet40"]
+        own = plugins.datasets().load(name).find.__globals__["ModelNet40"]
         monkeypatch.setattr(own, "releases", (counts,))
 
 
