@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pcbench.ops.layers import LinearNorm, columns, per_channel
+from pcbench.ops.relations import moments_of_sums
 
 GATHERED_BYTES = 1 << 20
 """What is gathered at a time on the CPU to seek a maximum: 1 MiB, which stays in a core's cache; a GPU takes
@@ -59,8 +60,8 @@ class EdgeDense(LinearNorm):
         largest = _Largest.apply(a, sign, neighbours, points) + c  # type: ignore[no-untyped-call]
         largest = largest.view(*x.shape[:-1], linear.outputs)
         if training:
-            mean, variance = _Moments.apply(a, c, neighbours)  # type: ignore[no-untyped-call]
-            moments = mean.view_as(norm.weight), variance.view_as(norm.weight)
+            a, c = a.view_as(largest), c.view_as(largest)
+            moments = moments_of_sums(a, c, index, linear.stacked)
             largest = norm.from_moments(largest, *moments, count)
         elif bias is not None:
             largest = largest + per_channel(bias, largest, linear.stacked)
@@ -291,55 +292,3 @@ def _largest_rows(rows: Tensor, neighbours: Tensor, largest: Tensor) -> None:
         part = gathered[: place.numel()]
         torch.index_select(rows, 0, place.reshape(-1), out=part)
         torch.amax(part.view(-1, k, channels), 1, out=some)
-
-
-class _Moments(torch.autograd.Function):
-    """Mean and biased variance of a_j + c_i over all edges, (S, M, D) twice -> (S, D) twice."""
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, c: Tensor, neighbours: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(a, c, neighbours)
-        k = neighbours.shape[1]
-        times = _times(a, neighbours)
-        of_a, of_c = _means(a, c, times, k)
-        a, c = a - of_a, c - of_c
-        sums = _sums(a, neighbours)
-        total = (times * a * a).sum(1) + (c * (2 * sums + k * c)).sum(1)
-        return (of_a + of_c).squeeze(1), total.div_(k * a.shape[1]).clamp_min_(0)
-
-    @staticmethod
-    def backward(ctx: Any, by_mean: Tensor, by_variance: Tensor) -> tuple[Tensor, Tensor, None]:
-        a, c, neighbours = ctx.saved_tensors
-        k = neighbours.shape[1]
-        edges = k * a.shape[1]
-        times = _times(a, neighbours)
-        of_a, of_c = _means(a, c, times, k)
-        slope = (2 / edges) * by_variance.unsqueeze(1)
-        constant = by_mean.unsqueeze(1) / edges - slope * (of_a + of_c)
-        by_a = (_sums_back(c, neighbours) + times * a) * slope + times * constant
-        by_c = (_sums(a, neighbours) + k * c) * slope + k * constant
-        return by_a, by_c, None
-
-
-def _times(a: Tensor, neighbours: Tensor) -> Tensor:
-    """How often each point is a neighbour: (S, M, 1)."""
-    return torch.bincount(neighbours.view(-1), minlength=len(neighbours)).view(len(a), -1, 1).to(a.dtype)
-
-
-def _means(a: Tensor, c: Tensor, times: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Of both terms over all edges, (S, 1, D) each."""
-    return torch.bmm(times.mT, a) / (k * a.shape[1]), c.mean(1, keepdim=True)
-
-
-def _sums(a: Tensor, neighbours: Tensor) -> Tensor:
-    """Over the neighbours of every point: (S, M, D)."""
-    return F.embedding_bag(neighbours, a.reshape(-1, a.shape[2]), mode="sum").view_as(a)
-
-
-def _sums_back(c: Tensor, neighbours: Tensor) -> Tensor:
-    """Over the points that have a point as a neighbour: (S, M, D)."""
-    found = neighbours.view(-1)
-    centres = found.argsort(stable=True) // neighbours.shape[1]
-    ends = torch.bincount(found, minlength=len(neighbours)).cumsum(0)
-    starts = F.pad(ends[:-1], (1, 0))
-    return F.embedding_bag(centres, c.reshape(-1, c.shape[2]), starts, mode="sum").view_as(c)

@@ -73,6 +73,54 @@ def neighbour_counts(x: Tensor, index: Tensor) -> Tensor:
     return zeros.scatter_add_(-1, found, x.new_ones(()).expand(found.shape)).unsqueeze(-1)
 
 
+def moments_of_sums(a: Tensor, c: Tensor, index: Tensor, stacked: bool) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance per channel of a_j + c_i, all neighbours j of all centres i: (D,) or (S, D).
+
+    a: (..., N, D). c: (..., M, D). index: (..., M, k), its leading axes those of a and c or 1. From sums at
+    the points, about the means, so that float32 keeps the spread of values far from 0. Differentiable twice.
+    """
+    students, channels = len(a) if stacked else 1, a.shape[-1]
+    times = neighbour_counts(a, index).expand(*a.shape[:-1], 1).reshape(students, -1, 1)
+    rows, centres = (x.reshape(students, -1, channels) for x in (a, c))
+    with torch.no_grad():
+        origin, other = _mean_row(rows, times), centres.mean(1, keepdim=True)
+    rows, centres = rows - origin, centres - other
+    sums = neighbour_sums(rows.view(a.shape), index).view(centres.shape)
+    mean, variance = _Moments.apply(rows, centres, sums, times, index.shape[-1])  # type: ignore[no-untyped-call]
+    shape = (students, channels) if stacked else (channels,)
+    return (origin + other + mean).view(shape), variance.view(shape)
+
+
+class _Moments(torch.autograd.Function):
+    """`moments_of_sums` of a (S, R, D) and c (S, Q, D): (S, 1, D) each, given the sums over neighbours.
+
+    sums: of a over the k neighbours of each centre, (S, Q, D). times: how often each a is one, (S, R, 1).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, c: Tensor, sums: Tensor, times: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(a, c, sums, times)
+        ctx.k = k
+        mean = _mean_row(a, times) + c.mean(1, keepdim=True)
+        total = (times * a * a).sum(1, keepdim=True) + (c * (2 * sums + k * c)).sum(1, keepdim=True)
+        return mean, (total / (k * c.shape[1]) - mean * mean).clamp_min_(0)
+
+    @staticmethod
+    def backward(ctx: Any, by_mean: Tensor, by_variance: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        a, c, sums, times = ctx.saved_tensors
+        pairs = ctx.k * c.shape[1]
+        slope = by_variance * (2 / pairs)
+        constant = by_mean / pairs - slope * (_mean_row(a, times) + c.mean(1, keepdim=True))
+        by_a = torch.addcmul(constant, a, slope) * times
+        by_c = torch.addcmul(ctx.k * constant, torch.add(sums, c, alpha=ctx.k), slope)
+        return by_a, by_c, c * slope, None, None
+
+
+def _mean_row(rows: Tensor, times: Tensor) -> Tensor:
+    """Of rows (S, R, D), each of which counts several times, (S, R, 1): (S, 1, D)."""
+    return torch.bmm(times.mT, rows) / times.sum(1, keepdim=True)
+
+
 def dense_of_sums(norm: BatchNorm, a: Tensor, c: Tensor, index: Tensor) -> Tensor:
     """ReLU of the batch norm of a_j + c_i over all neighbours j of all centres i: (..., k, M, D).
 
@@ -113,25 +161,13 @@ def _normalised(norm: BatchNorm, a: Tensor, c: Tensor, index: Tensor) -> tuple[T
     """a and c such that a_j + c_i is normalised: the statistics follow from sums at the points."""
     count = c.shape[:-1].numel() * index.shape[-1] // (len(c) if norm.stacked else 1)
     if norm.training and count > 1:
-        mean, variance = _moments_of_sums(a, c, index, norm.stacked, count)
+        mean, variance = moments_of_sums(a, c, index, norm.stacked)
         scale = norm.weight * torch.rsqrt(variance + norm.eps)
         shifted = norm.from_moments(c, mean, variance, count)
     else:
         scale, shift = norm.scale_and_shift()
         shifted = torch.addcmul(per_channel(shift, c, norm.stacked), c, per_channel(scale, c, norm.stacked))
     return a * per_channel(scale, a, norm.stacked), shifted
-
-
-def _moments_of_sums(a: Tensor, c: Tensor, index: Tensor, stacked: bool, count: int) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of a_j + c_i per channel, and student."""
-    over = tuple(range(1 if stacked else 0, a.dim() - 1))
-    k, times = index.shape[-1], neighbour_counts(a, index)
-    mean_a = (times * a).sum(over, keepdim=True) / count
-    mean_c = c.mean(over, keepdim=True)
-    a, c = a - mean_a, c - mean_c
-    total = (times * a * a).sum(over) + (c * (2 * neighbour_sums(a, index) + k * c)).sum(over)
-    mean = mean_a + mean_c
-    return mean.flatten(1 if stacked else 0).view(total.shape), (total / count).clamp_min(0)
 
 
 class _ReluOfSums(torch.autograd.Function):
