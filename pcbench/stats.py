@@ -1,0 +1,301 @@
+"""What scores can carry: intervals, paired comparisons, ranks and tiers; docs/statistics.md has the formulas.
+
+Scores are those of one distillation's students, or a sequence of such sequences, one a distillation. Where
+there are several distillations they are the units of which the statistics are made, each by the mean of its
+students; else the students are. Everything is float64 and in the unit of the scores. Nothing is imputed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats as distributions
+
+from pcbench.files import digest
+
+Scores: TypeAlias = Sequence[float] | Sequence[Sequence[float]]
+Floats: TypeAlias = NDArray[np.float64]
+Noise: TypeAlias = Literal["evaluation", "distillation"]
+K = TypeVar("K", bound=Hashable)
+
+LEVEL = 0.95
+EXACT_PAIRS = 30  # sign patterns are counted up to here: two halves of 2 ** 15 sums
+TIE = 12  # decimals of the largest mean; means that agree so far are equal
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its confidence interval.
+
+    std: of the n units, ddof 1. One unit has no spread: std, low and high are None then.
+    covers: `evaluation` where the units are students of one distillation, so that the spread between
+    distillations is not in it; `distillation` where the units are distillations, which has both.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    std: float | None
+    n: int
+    covers: Noise = "evaluation"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A method against the anchor, paired. difference: method minus anchor, its interval for itself alone.
+
+    p: two-sided, of no difference. p_holm: adjusted for all methods that were compared with the anchor.
+    """
+
+    difference: Interval
+    p: float
+    p_holm: float
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The rank of a method, 1 the best, ties averaged: the median draw and the ends of the interval."""
+
+    median: float
+    low: float
+    high: float
+
+
+def t_interval(scores: Sequence[float], level: float = LEVEL, covers: Noise = "evaluation") -> Interval:
+    """mean ± t(n − 1) · s / √n of independent scores; ValueError for none, for NaN and for infinities."""
+    values = _checked(scores)
+    n, mean = len(values), float(values.mean())
+    if n == 1:
+        return Interval(mean, None, None, None, n, covers)
+    std = float(values.std(ddof=1))
+    half = _quantile(level, n - 1) * std / n**0.5
+    return Interval(mean, mean - half, mean + half, std, n, covers)
+
+
+def hierarchical_interval(groups: Sequence[Sequence[float]], level: float = LEVEL) -> Interval:
+    """The interval over distillations, from the scores of each one's students.
+
+    Model: score = μ + distillation + student, both random and normal, students within distillations. The k
+    means of distillations give mean ± t(k − 1) · s / √k: exact where all have as many students. Where they have
+    not, the means differ in variance; s² / k still estimates the variance of their mean without bias, and
+    intervals of 95 % cover at least that (Ibragimov, Müller 2010). One distillation shows evaluation noise
+    only, and `covers` says so.
+    """
+    return t_interval(units(groups), level, _noise(groups))
+
+
+def units(scores: Scores) -> list[float]:
+    """The independent units: the mean of each of several distillations, or the students of the only one."""
+    groups = _groups(scores)
+    chosen = [_checked(group).mean() for group in groups] if len(groups) > 1 else _checked(groups[0])
+    return [float(value) for value in chosen]
+
+
+def welch_interval(ours: Interval, theirs: Interval, level: float = LEVEL) -> Interval | None:
+    """ours − theirs for independent samples of unequal variances (Welch 1947); None where one has no spread.
+
+    std: that of the difference of one unit each.
+    """
+    return combined_interval([(1.0, ours), (-1.0, theirs)], level)
+
+
+def combined_interval(parts: Sequence[tuple[float, Interval]], level: float = LEVEL) -> Interval | None:
+    """The weighted sum of independent means, with Satterthwaite's degrees of freedom; None without all stds.
+
+    n: of the smallest part. std: of the weighted sum of one unit each.
+    """
+    mean = sum(weight * part.mean for weight, part in parts)
+    variances, freedoms, spread = [], [], 0.0
+    for weight, part in parts:
+        if part.std is None:
+            return None
+        variances.append((weight * part.std) ** 2 / part.n)
+        freedoms.append(part.n - 1)
+        spread += (weight * part.std) ** 2
+    variance = sum(variances)
+    covers: Noise = "distillation" if all(p.covers == "distillation" for _, p in parts) else "evaluation"
+    n = min(part.n for _, part in parts)
+    if variance == 0:
+        return Interval(mean, mean, mean, 0.0, n, covers)
+    freedom = variance**2 / sum(v**2 / f for v, f in zip(variances, freedoms, strict=True))
+    half = _quantile(level, freedom) * variance**0.5
+    return Interval(mean, mean - half, mean + half, spread**0.5, n, covers)
+
+
+def compare(anchor: Scores, others: Mapping[str, Scores], level: float = LEVEL) -> dict[str, Comparison]:
+    """Every other method against the anchor, paired by position: the same seeds at the same places.
+
+    The interval is Student's of the differences; p is that of the exact sign-flip test (of Student's t above
+    30 pairs); Holm's adjustment is over the others. ValueError where a pair is not complete.
+    """
+    differences = {name: _differences(anchor, scores, name) for name, scores in others.items()}
+    p = {name: sign_flip(units(groups)) for name, groups in differences.items()}
+    adjusted = dict(zip(p, holm([*p.values()]), strict=True))
+    return {
+        name: Comparison(hierarchical_interval(groups, level), p[name], adjusted[name])
+        for name, groups in differences.items()
+    }
+
+
+def sign_flip(differences: Sequence[float]) -> float:
+    """The two-sided p of paired differences symmetric about 0: the share of sign patterns as far from 0.
+
+    Exact up to 30 pairs, ties counted as as far; of Student's t above.
+    """
+    values = _checked(differences)
+    n = len(values)
+    if n > EXACT_PAIRS:
+        return _student(values)
+    least = abs(values.sum()) * (1 - 1e-9)
+    if least <= 1e-12 * np.abs(values).sum():
+        return 1.0
+    left, right = _signed_sums(values[: n // 2]), np.sort(_signed_sums(values[n // 2 :]))
+    above = len(left) * len(right) - np.searchsorted(right, least - left).sum()
+    return float(2 * above / 2**n)
+
+
+def holm(p: ArrayLike) -> list[float]:
+    """p-values adjusted for their number (Holm 1979), in the order given."""
+    values = np.asarray(p, dtype=np.float64)
+    order = np.argsort(values, kind="stable")
+    stepped = values[order] * np.arange(len(values), 0, -1)
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1)
+    return [float(value) for value in adjusted]
+
+
+def gain(score: float | None, random: float | None, whole: float | None) -> float | None:
+    """(score − random) / (whole − random): 0 as good as random selection, 1 as good as the whole split.
+
+    None where one of them is missing, or where the whole split is not better than random selection.
+    """
+    if score is None or random is None or whole is None or not whole > random:
+        return None
+    return (score - random) / (whole - random)
+
+
+def rank_intervals(
+    cells: Mapping[K, Mapping[str, Scores]], seed: int = 0, draws: int = 10_000, level: float = LEVEL
+) -> dict[str, Ranks]:
+    """The ranks of the methods by their mean over the cells, from a bootstrap stratified by cell.
+
+    cells: scores by method, for each cell. A method without scores in a cell is left out. The answer does not
+    depend on the order of methods or cells. Memory: some ten times draws × methods × 8 bytes.
+    """
+    methods, _, drawn = _bootstrap(cells, seed, draws)
+    if not methods:
+        return {}
+    ranks = distributions.rankdata(-drawn, axis=1)
+    ends = [0.5, (1 - level) / 2, (1 + level) / 2]
+    found = np.quantile(ranks, ends, axis=0, method="inverted_cdf")
+    return {name: Ranks(*map(float, found[:, i])) for i, name in enumerate(methods)}
+
+
+def tiers(
+    cells: Mapping[K, Mapping[str, Scores]], seed: int = 0, draws: int = 10_000, level: float = LEVEL
+) -> dict[str, int]:
+    """Tiers, 1 the best: in the order of means, the first method that is told from its tier's head begins
+    the next tier.
+
+    Told: the two-sided p of the bootstrap's differences, adjusted by Holm over all methods below the head, is
+    at most 1 − level. The draws, and who is left out, are those of `rank_intervals`.
+    """
+    methods, means, drawn = _bootstrap(cells, seed, draws)
+    order = sorted(range(len(methods)), key=lambda i: (-means[i], methods[i]))
+    found: dict[str, int] = {}
+    tier = 0
+    while order:
+        head, *below = order
+        tier += 1
+        upset = (drawn[:, below] >= drawn[:, [head]]).sum(axis=0)
+        p = holm(np.minimum(2 * (1 + upset) / (1 + draws), 1))
+        told = [i for i, value in enumerate(p) if value <= 1 - level]
+        size = 1 + (told[0] if told else len(below))
+        found |= {methods[i]: tier for i in order[:size]}
+        order = order[size:]
+    return found
+
+
+def _bootstrap(
+    cells: Mapping[K, Mapping[str, Scores]], seed: int, draws: int
+) -> tuple[list[str], Floats, Floats]:
+    """The complete methods by name, their means over the cells (M,), and those of every draw (draws, M).
+
+    Of n units, n − 1 are drawn with replacement: the variance of a drawn mean is then s² / n (Rao, Wu 1988).
+    All methods of a cell that have as many units share the draws, since their seeds are paired.
+    """
+    methods = sorted(
+        name
+        for name in {name for scores in cells.values() for name in scores}
+        if all(len(scores.get(name, ())) for scores in cells.values())
+    )
+    means, drawn = np.zeros(len(methods)), np.zeros((draws, len(methods)))
+    for cell in sorted(cells, key=repr) if methods else ():
+        values = [units(cells[cell][name]) for name in methods]
+        for n in sorted({len(each) for each in values}):
+            columns = [i for i, each in enumerate(values) if len(each) == n]
+            block = np.array([values[i] for i in columns]).T  # (n, columns)
+            means[columns] += block.mean(axis=0)
+            drawn[:, columns] += _weights(n, draws, [seed, n, int(digest(repr(cell)), 16)]) @ block
+    scale = max(float(np.abs(means).max(initial=0)), np.finfo(np.float64).tiny)
+    return methods, np.round(means / scale, TIE), np.round(drawn / scale, TIE)
+
+
+def _weights(n: int, draws: int, seed: list[int]) -> Floats:
+    """The weights of n units in every draw, (draws, n)."""
+    if n == 1:
+        return np.ones((draws, 1))
+    counts = np.random.default_rng(seed).multinomial(n - 1, np.full(n, 1 / n), size=draws)
+    return np.asarray(counts / (n - 1), dtype=np.float64)
+
+
+def _groups(scores: Scores) -> list[Any]:
+    """One sequence of scores a distillation."""
+    if not len(scores):
+        raise ValueError("there are no scores")
+    return [scores] if np.ndim(scores[0]) == 0 else list(scores)
+
+
+def _noise(scores: Scores) -> Noise:
+    return "distillation" if len(_groups(scores)) > 1 else "evaluation"
+
+
+def _checked(scores: Sequence[float]) -> Floats:
+    values = np.asarray(scores, dtype=np.float64)
+    if values.ndim != 1 or not len(values):
+        raise ValueError("there are no scores")
+    if not np.isfinite(values).all():
+        raise ValueError("scores must be finite")
+    return values
+
+
+def _differences(anchor: Scores, other: Scores, name: str) -> list[list[float]]:
+    first, second = _groups(anchor), _groups(other)
+    if [len(group) for group in first] != [len(group) for group in second]:
+        raise ValueError(f"{name}: its scores and the anchor's are not pairs")
+    return [(_checked(b) - _checked(a)).tolist() for a, b in zip(first, second, strict=True)]
+
+
+def _quantile(level: float, freedom: float) -> float:
+    if not 0 < level < 1:
+        raise ValueError(f"the level of an interval lies between 0 and 1, not {level}")
+    return float(distributions.t.ppf((1 + level) / 2, freedom))
+
+
+def _student(values: Floats) -> float:
+    mean, error = values.mean(), values.std(ddof=1) / len(values) ** 0.5
+    if error == 0:
+        return float(mean == 0)
+    return float(2 * distributions.t.sf(abs(mean) / error, len(values) - 1))
+
+
+def _signed_sums(values: Floats) -> Floats:
+    """The sums of all 2 ** n patterns of signs."""
+    sums = np.zeros(1)
+    for value in values:
+        sums = np.concatenate([sums + value, sums - value])
+    return sums
