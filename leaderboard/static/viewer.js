@@ -208,7 +208,7 @@
       label.label, ...(clouds.ppc > 1 ? [copy.label] : []), ...views.map(({ each }) => each));
     const handles = make("div", { className: "toolbar", attributes: { role: "group", "aria-label": "View" } },
       button("←", "Turn left", () => move(-STEP, 0)), button("→", "Turn right", () => move(STEP, 0)),
-      button("↑", "Tilt up", () => move(0, STEP)), button("↓", "Tilt down", () => move(0, -STEP)),
+      button("↑", "Tilt up", () => move(0, -STEP)), button("↓", "Tilt down", () => move(0, STEP)),
       button("+", "Nearer", () => zoom(1.15)), button("−", "Farther", () => zoom(1 / 1.15)),
       button("Reset", "Reset the view", reset), spin);
     place.prepend(tools, make("div", { className: "stage" }, canvas), names, handles, status);
@@ -275,8 +275,8 @@
     }
 
     const keys = {
-      ArrowLeft: () => move(-STEP, 0), ArrowRight: () => move(STEP, 0), ArrowUp: () => move(0, STEP),
-      ArrowDown: () => move(0, -STEP), "+": () => zoom(1.15), "=": () => zoom(1.15), "-": () => zoom(1 / 1.15),
+      ArrowLeft: () => move(-STEP, 0), ArrowRight: () => move(STEP, 0), ArrowUp: () => move(0, -STEP),
+      ArrowDown: () => move(0, STEP), "+": () => zoom(1.15), "=": () => zoom(1.15), "-": () => zoom(1 / 1.15),
       0: reset, Home: reset,
     };
     canvas.addEventListener("keydown", (event) => {
