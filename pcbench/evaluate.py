@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 
@@ -112,22 +113,28 @@ def _finished(path: Path, inputs: EvaluationInputs) -> EvaluationRecord | None:
     return record if record.key == inputs.key else None
 
 
-def _known_scores(
-    runs: Sequence[Run], inputs: EvaluationInputs, provenance: Provenance
-) -> dict[str, SnapshotScores]:
+def _known_scores(runs: Sequence[Run], inputs: EvaluationInputs, provenance: Provenance) -> dict[str, Scored]:
     """The scores that clouds have got before, by their hash: same test, students, code and machine.
 
     All methods start from the same clouds, which are therefore scored once.
     """
-    known: dict[str, SnapshotScores] = {}
+    known: dict[str, Scored] = {}
     for run in runs:
         for record in run.evaluations:
             same_work = record.inputs.model_copy(update={"clouds": inputs.clouds}) == inputs
             same_code = (record.code, record.provenance.packages) == (source_hash(), provenance.packages)
             same_machine = record.provenance.hardware == provenance.hardware
             if same_work and same_code and same_machine and run.distillation.inputs.ppc:
-                known.update(zip(record.inputs.clouds, record.snapshots, strict=True))
+                last = len(record.snapshots) - 1
+                for place, clouds in enumerate(record.inputs.clouds):
+                    scored = record.snapshots[place], record.confusion if place == last else None
+                    if clouds not in known or scored[1] is not None:
+                        known[clouds] = scored
     return known
+
+
+Scored: TypeAlias = tuple[SnapshotScores, list[list[int]] | None]
+"""The scores of a snapshot's students, with their summed confusion where it is known."""
 
 
 def _report_epochs(report: Report, before: int, total: int, epoch: int, _: int) -> None:
@@ -142,8 +149,8 @@ class _Test:
     """
 
     inputs: EvaluationInputs
-    known: dict[str, SnapshotScores]
-    scores: list[SnapshotScores] = field(default_factory=list)
+    known: dict[str, Scored]
+    scores: list[Scored] = field(default_factory=list)
     trained: list[int] = field(default_factory=list)
     train_seconds: float = 0.0
     test_seconds: float = 0.0
@@ -170,7 +177,9 @@ def _evaluate(
     for done, (snapshot, clouds) in enumerate(zip(snapshots, asked[0].clouds, strict=True)):
         for test in tests:
             if clouds in test.known:
-                test.scores.append(test.known[clouds].model_copy(update={"iteration": snapshot.iteration}))
+                scores, confusion = test.known[clouds]
+                scores = scores.model_copy(update={"iteration": snapshot.iteration})
+                test.scores.append((scores, confusion))
         new = [test for test in tests if clouds not in test.known]
         if not new:
             continue
@@ -188,16 +197,18 @@ def _evaluate(
             test.train_seconds += seconds
             tested = evaluation.test(test.inputs.variant).to(device)
             ready = machine.now(device)
-            correct = students.count_correct(network, tested, protocol.students).tolist()
+            confusions = students.confusions(network, tested, protocol.students)
             test.test_seconds += machine.now(device) - ready
-            test.scores.append(_scores(snapshot.iteration, correct, totals))
+            correct = confusions.diagonal(dim1=1, dim2=2).tolist()
+            test.scores.append((_scores(snapshot.iteration, correct, totals), confusions.sum(0).tolist()))
     return [
         EvaluationRecord(
             key=test.inputs.key,
             distillation=distillation.key,
             inputs=test.inputs,
             totals=totals,
-            snapshots=test.scores,
+            snapshots=[scores for scores, _ in test.scores],
+            confusion=test.scores[-1][1],
             trained=test.trained,
             code=source_hash(),
             train_seconds=test.train_seconds,

@@ -19,6 +19,9 @@ from pydantic import (
 
 from pcbench.errors import UsageError, did_you_mean
 
+MOST = 1 << 20  # the largest number of epochs, steps, clouds or points that a protocol may name
+FASTEST = 1e6  # the largest learning rate
+
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -28,9 +31,9 @@ class Step(_Model):
     """The learning rate times `factor` after every `every` epochs, never below `floor`."""
 
     kind: Literal["step"]
-    every: int = Field(ge=1, description="epochs between two drops")
+    every: int = Field(ge=1, le=MOST, description="epochs between two drops")
     factor: float = Field(gt=0, le=1, description="learning rate after a drop, relative")
-    floor: float = Field(0.0, ge=0, description="smallest learning rate")
+    floor: float = Field(0.0, ge=0, le=FASTEST, description="smallest learning rate")
 
     def rate(self, lr: float, epoch: int, epochs: int) -> float:  # noqa: ARG002
         """The learning rate of an epoch, counted from 0."""
@@ -41,7 +44,9 @@ class Drops(_Model):
     """The learning rate times `factor` from each of the epochs `at` on; momentum goes on."""
 
     kind: Literal["drops"]
-    at: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1, description="first epochs after a drop")
+    at: tuple[Annotated[int, Field(ge=1, le=MOST)], ...] = Field(
+        min_length=1, max_length=1000, description="first epochs after a drop"
+    )
     factor: float = Field(gt=0, le=1, description="learning rate after a drop, relative")
 
     def rate(self, lr: float, epoch: int, epochs: int) -> float:  # noqa: ARG002
@@ -53,7 +58,9 @@ class Cosine(_Model):
     """Half a cosine from the learning rate down to `minimum` (Loshchilov and Hutter 2017, Eq. 5)."""
 
     kind: Literal["cosine"]
-    minimum: float = Field(0.0, ge=0, description="learning rate that the last epoch comes near to")
+    minimum: float = Field(
+        0.0, ge=0, le=FASTEST, description="learning rate that the last epoch comes near to"
+    )
 
     def rate(self, lr: float, epoch: int, epochs: int) -> float:
         """The learning rate of an epoch, counted from 0."""
@@ -94,15 +101,23 @@ class Recipe(_Model):
     in place of the drop. Only the settings in effect are serialised.
     """
 
-    epochs: int = Field(ge=1, description="passes over the training clouds")
-    batch: int = Field(ge=1, description="clouds per step; the last batch of an epoch may be smaller")
+    epochs: int = Field(ge=1, le=MOST, description="passes over the training clouds")
+    batch: int = Field(
+        ge=1, le=MOST, description="clouds per step; the last batch of an epoch may be smaller"
+    )
     optimiser: Literal["sgd", "adam", "adamw"] = Field("sgd", description="adam and adamw: betas 0.9, 0.999")
-    lr: float = Field(0.01, gt=0, description="learning rate")
+    lr: float = Field(0.01, gt=0, le=FASTEST, description="learning rate")
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD momentum")
-    weight_decay: float = Field(5e-4, ge=0, description="L2 penalty on every parameter, decoupled with adamw")
+    weight_decay: float = Field(
+        5e-4, ge=0, le=1e6, description="L2 penalty on every parameter, decoupled with adamw"
+    )
     schedule: Schedule | None = Field(None, description="the learning rate of every epoch")
     drop_after: int | None = Field(
-        None, ge=0, validate_default=True, description="index of the last epoch at the first learning rate"
+        None,
+        ge=0,
+        le=MOST,
+        validate_default=True,
+        description="index of the last epoch at the first learning rate",
     )
     drop_factor: float = Field(0.1, gt=0, le=1, description="learning rate afterwards, relative")
     label_smoothing: float = Field(
@@ -158,9 +173,9 @@ class Protocol(_Model):
     summary: str
     base: str
     changes: dict[str, int | float] = {}
-    points: int = Field(ge=1, le=1 << 20, description="points per cloud")
-    iterations: int = Field(ge=1, le=1 << 20, description="updates of the synthetic set")
-    snapshot_every: int = Field(ge=1, description="iterations between evaluated snapshots")
+    points: int = Field(ge=1, le=MOST, description="points per cloud")
+    iterations: int = Field(ge=1, le=MOST, description="updates of the synthetic set")
+    snapshot_every: int = Field(ge=1, le=MOST, description="iterations between evaluated snapshots")
     students: int = Field(ge=1, le=1000, description="networks trained on each snapshot")
     recipe: Recipe = Field(description="training on the synthetic set")
     whole: Recipe = Field(description="training on the whole training split")

@@ -87,19 +87,28 @@ def _optimiser(network: Backbone, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 @torch.inference_mode()
-def count_correct(network: Backbone, clouds: PointClouds, students: int) -> Tensor:
-    """Test clouds that each of S stacked students classifies rightly, per class: (S, K) int64, exact."""
+def confusions(network: Backbone, clouds: PointClouds, students: int) -> Tensor:
+    """Test clouds by student, true class and class predicted: (S, K, K) int64, exact, for S stacked students.
+
+    The diagonal holds the right answers.
+    """
     network.eval()
-    correct = torch.zeros(students, clouds.classes, dtype=torch.int64)
+    classes, predicted = clouds.classes, []
     size = max(1, TEST_POINTS // (students * clouds.points_per_cloud))
     geometry = _Geometry(network, clouds.points)
     for first in range(0, len(clouds), size):
         part = slice(first, first + size)
-        points, labels = clouds.points[part], clouds.labels[part]
+        points = clouds.points[part]
         shared = [values.unsqueeze(0) for values in geometry.of(part)]
-        right = network(points.expand(students, *points.shape), *shared).argmax(-1) == labels
-        correct.index_add_(1, labels.cpu(), right.to("cpu", torch.int64))
-    return correct
+        predicted.append(network(points.expand(students, *points.shape), *shared).argmax(-1))
+    places = torch.arange(students).unsqueeze(1) * classes + clouds.labels.cpu()  # (S, B)
+    places = places * classes + torch.cat(predicted, 1).cpu()
+    return torch.bincount(places.flatten(), minlength=students * classes**2).view(students, classes, classes)
+
+
+def count_correct(network: Backbone, clouds: PointClouds, students: int) -> Tensor:
+    """Test clouds that each of S stacked students classifies rightly, per class: (S, K) int64, exact."""
+    return confusions(network, clouds, students).diagonal(dim1=1, dim2=2)
 
 
 class _Geometry:

@@ -54,9 +54,9 @@ class Variant(BaseModel):
 
     kind: Kind = "plain"
     severity: int | None = Field(None, ge=1, le=5)
-    amount: float | None = Field(None, gt=0)
+    amount: float | None = Field(None, gt=0, le=100)
     axis: Literal["x", "y", "z"] | None = None
-    points: int | None = Field(None, ge=1)
+    points: int | None = Field(None, ge=1, le=1 << 20)
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -114,6 +114,13 @@ class Variant(BaseModel):
 
 
 PLAIN = Variant()
+
+
+def listed(variant: Variant) -> bool:
+    """Whether a corruption's amount is that of its severity in SEVERITIES."""
+    if variant.severity is None:
+        return True
+    return variant.amount == SEVERITIES[variant.kind][variant.severity - 1]
 
 
 def named(label: str, dataset: str, up_axis: Literal["x", "y", "z", "none"]) -> Variant:

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pcbench import records
+from pcbench import recipes, records
 from pcbench.errors import DataError
 from pcbench.files import canonical_json, digest
-from pcbench.protocol import PAPER, QUICK, Protocol, customised
+from pcbench.protocol import PAPER, QUICK, STANDARD, Protocol, customised
 from pcbench.records import (
     DataInputs,
     DistillationInputs,
@@ -28,14 +28,20 @@ from pcbench.records import (
     Memory,
     Network,
     Provenance,
+    Run,
     SnapshotEntry,
     SnapshotScores,
+    VerificationRecord,
     accuracies,
+    division,
     evaluation_path,
+    one_line,
     read_distillation,
     read_evaluation,
     read_runs,
     run_folder,
+    verdict,
+    verification_path,
     write_record,
 )
 from pcbench.variants import PLAIN, named
@@ -275,7 +281,7 @@ def test_altered_evaluation_inputs_are_refused(tmp_path, field, value):
         ("snapshots.2.macc", [0.5, 0.5, 0.5], "snapshot 20: one score per student is needed"),
         ("totals.0", 5, "snapshot 0: a score does not follow from its counts"),
         ("totals", [4, 5], "totals must give the test clouds of every class"),
-        ("totals", [4, -1, 5], "totals must give the test clouds of every class"),
+        ("totals", [4, -1, 5], "totals.1: Input should be greater than or equal to 0"),
         ("totals", [0, 0, 0], "counts of right answers must lie between 0"),
         ("snapshots", [], "snapshots: List should have at least 1 item"),
     ],
@@ -340,6 +346,206 @@ def test_a_changed_standard_protocol_is_refused(tmp_path):
     record = altered(scored, "inputs.protocol.recipe.lr", 0.02, rekeyed=True)
     said = refusal(tmp_path / "e.json", read_evaluation, json.dumps(record))
     assert said == "record: Value error, the protocol is not the one that is called 'quick'"
+
+
+# Confusion: totals 4, 0, 5; right answers of both students 6, 0, 6
+
+CONFUSION = [[6, 1, 1], [0, 0, 0], [4, 0, 6]]
+
+
+def test_a_confusion_is_kept_and_left_out_where_there_is_none(tmp_path):
+    made = a_distillation()
+    scored = an_evaluation(made, confusion=CONFUSION)
+    assert "confusion" not in an_evaluation(made).model_dump(mode="json")
+    assert scored.key == an_evaluation(made).key
+    write_record(tmp_path / "e.json", scored)
+    assert read_evaluation(tmp_path / "e.json").confusion == CONFUSION
+
+
+@pytest.mark.parametrize(
+    ("confusion", "words"),
+    [
+        ([[5, 2, 1], [0, 0, 0], [4, 0, 6]], "other right answers than the last snapshot"),
+        ([[6, 1, 2], [0, 0, 0], [4, 0, 6]], "not every answer of every student"),
+        ([[6, 1, 1], [0, 0, 0]], "a row and a column for every class"),
+        ([[6, 1], [0, 0], [4, 0]], "a row and a column for every class"),
+        ([[6, 3, -1], [0, 0, 0], [4, 0, 6]], "greater than or equal to 0"),
+    ],
+)
+def test_a_confusion_must_fit_the_counts(confusion, words):
+    with pytest.raises(ValueError, match=words):
+        an_evaluation(a_distillation(), confusion=confusion)
+
+
+# Divisions
+
+
+def _whole_of(network: str) -> Any:
+    return next(each.recipe for each in recipes.listing() if each.backbone == network)
+
+
+def test_only_a_standard_protocol_on_standard_data_is_in_the_closed_division(tmp_path):
+    inputs = made_from(iterations=60, snapshots=[0, 60], whole=QUICK.whole)
+    made = a_distillation(inputs=inputs)
+    right = RIGHT * 5
+    pairs = [accuracies(counts, TOTALS) for counts in right]
+    scores = [
+        SnapshotScores(iteration=i, oa=[p[0] for p in pairs], macc=[p[1] for p in pairs], correct=right)
+        for i in (0, 60)
+    ]
+    closed = an_evaluation(made, QUICK, snapshots=scores)
+
+    def of(scored: EvaluationRecord = closed, made: DistillationRecord = made, **changes: Any) -> str:
+        inputs = scored.inputs.model_copy(update=changes)
+        return division(Run(tmp_path, made, (scored.model_copy(update={"inputs": inputs}),)))
+
+    assert of() == "closed"
+    assert of(variant=named("jitter:3", "three", "y")) == of(variant=named("so3", "three", "y")) == "closed"
+    assert of(variant=named("jitter:3", "three", "y").model_copy(update={"amount": 0.001})) == "open"
+    assert of(repetitions=[*range(1, 11)]) == "open"
+    assert of(data=DATA.model_copy(update={"standard": False})) == "open"
+    assert of(an_evaluation(a_distillation()), a_distillation()) == "open"
+    other = made.model_copy(update={"inputs": inputs.model_copy(update={"whole": PAPER.whole})})
+    assert of(made=other) == "open"
+    assert division(Run(tmp_path, made, ())) == "open"
+    both = Run(tmp_path, made, (closed, closed.model_copy(update={"inputs": an_evaluation(made).inputs})))
+    assert (division(both), division(both, closed)) == ("open", "closed")
+
+
+def test_the_standard_protocol_is_closed_with_the_recipe_that_pcbench_has(tmp_path):
+    rules = STANDARD.model_copy(update={"whole": _whole_of("pointnet")})
+    made = a_distillation(inputs=made_from(whole=rules.whole))
+    inputs = an_evaluation(made).inputs.model_copy(
+        update={"protocol": rules, "repetitions": list(range(rules.students))}
+    )
+    scored = an_evaluation(made).model_copy(update={"inputs": inputs})
+    assert division(Run(tmp_path, made, (scored,))) == "closed"
+    own = rules.model_copy(update={"whole": _whole_of("dgcnn")})
+    scored = scored.model_copy(update={"inputs": inputs.model_copy(update={"protocol": own})})
+    assert division(Run(tmp_path, made, (scored,))) == "open"
+
+
+# Verifications
+
+
+def a_verification(made: DistillationRecord, scored: EvaluationRecord, **changes: Any) -> VerificationRecord:
+    values: dict[str, Any] = {
+        "evaluation": scored.key,
+        "distillation": made.key,
+        "iteration": scored.headline.iteration,
+        "clouds": scored.inputs.clouds[-1],
+        "redistilled": False,
+        "repetitions": scored.inputs.repetitions,
+        "published": scored.headline.oa,
+        "totals": TOTALS,
+        "correct": RIGHT,
+        "low": -0.5,
+        "high": 0.5,
+        "margin": 3,
+        "verdict": "verified",
+        "code": "5" * 64,
+        "provenance": PROVENANCE,
+    }
+    return VerificationRecord(**values | changes)
+
+
+def test_a_verification_belongs_to_the_evaluation_beside_it(tmp_path):
+    made = a_distillation()
+    scored = an_evaluation(made)
+    folder = store(tmp_path, made, scored)
+    record = a_verification(made, scored)
+    path = verification_path(folder, scored.key)
+    write_record(path, record)
+    (run,), problems = read_runs(tmp_path)
+    assert not problems
+    assert run.verifications == (record,)
+    assert run.verification(scored) == record
+    assert run.verification(an_evaluation(made, customised(QUICK, {**TINY.changes, "recipe.lr": 1}))) is None
+    for changes, words in [
+        ({"evaluation": "0" * 64}, "the evaluation that it verifies is not beside it"),
+        ({"published": [0.55, 7 / 9]}, "verified other scores than those beside it"),
+        ({"repetitions": [0, 5]}, "verified other scores than those beside it"),
+        ({"clouds": "0" * 64}, "verified other clouds"),
+        ({"iteration": 10}, "verified other clouds"),
+    ]:
+        write_record(path, a_verification(made, scored, **changes))
+        (run,), (problem,) = read_runs(tmp_path)
+        assert words in problem
+        assert run.verifications == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"low": 0.2}, "the mean difference does not lie in its interval"),
+        ({"high": 3.5}, "the verdict does not follow"),
+        ({"verdict": "refuted"}, "the verdict does not follow"),
+        ({"published": [0.9, 0.9], "low": -50, "high": -10}, "the verdict does not follow"),
+        ({"repetitions": [0, 0]}, "one published and one new score per distinct student"),
+        ({"correct": [[9, 0, 1], [2, 0, 5]]}, "counts of right answers"),
+    ],
+)
+def test_a_verdict_must_follow_from_its_scores(changes, words):
+    made = a_distillation()
+    with pytest.raises(ValueError, match=words):
+        a_verification(made, an_evaluation(made), **changes)
+
+
+def test_verdicts_by_hand():
+    assert verdict(0.0, -2.9, 2.9, 3) == "verified"
+    assert verdict(0.0, -3.0, 2.9, 3) == "inconclusive"
+    assert verdict(2.5, 1.0, 4.0, 3) == "inconclusive"
+    assert verdict(-5.0, -6.0, -4.0, 3) == "refuted"
+    assert verdict(3.0, -9.0, 15.0, 3) == "refuted"
+
+
+# Free text
+
+
+@pytest.mark.parametrize(
+    "text", ["\x1b[31mred", "a\u202eb", "a\nb", "\x00", "\u2066x", "x" * 5000, "\x9b31m"]
+)
+def test_text_is_made_safe_when_written_and_refused_when_it_is_not_safe(tmp_path, text):
+    made = a_distillation(status="failed", reason=text, snapshots=[])
+    assert made.reason == one_line(text) != text
+    write_record(tmp_path / "d.json", made)
+    assert read_distillation(tmp_path / "d.json") == made
+    for field in ("reason", "provenance.command.0", "provenance.hardware.name", "inputs.method"):
+        record = altered(made, field, text, rekeyed=True)
+        said = refusal(tmp_path / "d.json", read_distillation, json.dumps(record))
+        assert said.isprintable()
+        assert len(said) < 400
+    params = altered(made, "inputs.params.lr", {"x": [text]}, rekeyed=True)
+    assert refusal(tmp_path / "d.json", read_distillation, json.dumps(params))
+
+
+def test_text_keeps_what_people_write():
+    for text in ("Küche", "می‌خواهم", "椅子", "a  b", "é", "𝛼", "<b>&amp;", "\xa0"):
+        assert one_line(text) == text
+    assert one_line("a\tb\r\nc\u2028d") == "a b  c d"
+    assert one_line("abcdef", 4) == "abc…"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("inputs.ppc", 1 << 60),
+        ("seconds", 1e300),
+        ("memory.host_bytes", 10**400),
+        ("inputs.params.lr", 10**400),
+        ("inputs.whole.epochs", 10**400),
+        ("inputs.whole.lr", 1e300),
+        ("inputs.repetition", 1 << 53),
+    ],
+)
+def test_numbers_out_of_range_are_refused(tmp_path, field, value):
+    record = altered(a_distillation(), field, value, rekeyed=field.startswith("inputs"))
+    refusal(tmp_path / "d.json", read_distillation, json.dumps(record))
+
+
+def test_counts_too_large_for_an_accuracy_are_refused(tmp_path):
+    record = altered(an_evaluation(a_distillation()), "totals", [10**400, 0, 5])
+    refusal(tmp_path / "e.json", read_evaluation, json.dumps(record))
 
 
 # Records that are none

@@ -302,12 +302,14 @@ def test_counts_are_exact_whatever_the_chunk(pointnet, few_clouds, monkeypatch, 
     network = students.train(builder(pointnet), few_clouds, RECIPE, streams(2))
     network.eval()
     many = concatenate([few_clouds] * 3)
-    expected = [[0, 0, 0], [0, 0, 0]]
+    expected = torch.zeros(2, 3, 3, dtype=torch.int64)
     for cloud, label in zip(many.points, many.labels.tolist(), strict=True):
         logits = network(cloud.expand(2, 1, *cloud.shape))
         for student in range(2):
-            expected[student][label] += int(logits[student, 0].argmax() == label)
-    assert students.count_correct(network, many, 2).tolist() == expected
+            expected[student, label, logits[student, 0].argmax()] += 1
+    assert torch.equal(students.confusions(network, many, 2), expected)
+    right = [[int(counts[k, k]) for k in range(3)] for counts in expected]
+    assert students.count_correct(network, many, 2).tolist() == right
 
 
 def test_uses_no_global_random_state(pointnet, few_clouds):
