@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pcbench.cli.output import AsJson, PluginFolders, pairs, words
-from pcbench.cli.results import cell_title, finish
+from pcbench.cli.outcomes import cell_title, finish
 from pcbench.cli.work import work_through
 from pcbench.errors import DataError
 

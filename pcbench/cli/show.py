@@ -277,7 +277,7 @@ def _chosen(clouds: PointClouds, wanted: Sequence[str] | None) -> torch.Tensor:
 
 
 def _title(record: DistillationRecord, entry: SnapshotEntry) -> str:
-    from pcbench.cli.results import method_label
+    from pcbench.cli.outcomes import method_label
     from pcbench.records import ppc_label
 
     inputs = record.inputs
