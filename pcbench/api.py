@@ -181,7 +181,10 @@ class Splits:
 
 
 class Dataset(ABC):
-    """A named data set. `load` raises DataError, with how to get it, where this machine does not have it."""
+    """A named data set. `load` raises DataError, with how to get it, where this machine does not have it.
+
+    redistributable: whether its owner lets clouds that are made from it be passed on.
+    """
 
     name: ClassVar[str]
     variant: ClassVar[str]
@@ -189,6 +192,7 @@ class Dataset(ABC):
     classes: ClassVar[int]
     train_size: ClassVar[int]
     test_size: ClassVar[int]
+    redistributable: ClassVar[bool] = False
 
     @abstractmethod
     def present(self) -> bool:

@@ -133,6 +133,7 @@ def _dataset(dataset: Dataset) -> dict[str, Any]:
         "training_clouds": dataset.train_size,
         "test_clouds": dataset.test_size,
         "up_axis": dataset.up_axis,
+        "redistributable": dataset.redistributable,
         "present": present,
         "how_to_get": None if present else dataset.how_to_get(),
     }

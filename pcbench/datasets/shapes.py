@@ -317,6 +317,7 @@ class Generated(Dataset):
     classes = 10
     train_size = 1000
     test_size = 500
+    redistributable = True
 
     def present(self) -> bool:
         return True
