@@ -7,13 +7,14 @@ students; else the students are. Everything is float64 and in the unit of the sc
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats as distributions
+from scipy.special import stdtr, stdtrit
+from scipy.stats import rankdata
 
 from pcbench.files import digest
 
@@ -61,8 +62,8 @@ class Ranks:
     """The rank of a method, 1 the best, ties averaged: the median draw and the ends of the interval."""
 
     median: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 def t_interval(scores: Sequence[float], level: float = LEVEL, covers: Noise = "evaluation") -> Interval:
@@ -79,9 +80,9 @@ def t_interval(scores: Sequence[float], level: float = LEVEL, covers: Noise = "e
 def hierarchical_interval(groups: Sequence[Sequence[float]], level: float = LEVEL) -> Interval:
     """The interval over distillations, from the scores of each one's students.
 
-    Model: score = μ + distillation + student, both random and normal, students within distillations. The k
-    means of distillations give mean ± t(k − 1) · s / √k: exact where all have as many students. Where they have
-    not, the means differ in variance; s² / k still estimates the variance of their mean without bias, and
+    Model: score = μ + distillation + student, both random and normal, students within distillations. The
+    k means of distillations give mean ± t(k − 1) · s / √k: exact where all have as many students. If not,
+    the means differ in variance; s² / k still estimates the variance of their mean without bias, and
     intervals of 95 % cover at least that (Ibragimov, Müller 2010). One distillation shows evaluation noise
     only, and `covers` says so.
     """
@@ -184,69 +185,106 @@ def rank_intervals(
     """The ranks of the methods by their mean over the cells, from a bootstrap stratified by cell.
 
     cells: scores by method, for each cell. A method without scores in a cell is left out. The answer does not
-    depend on the order of methods or cells. Memory: some ten times draws × methods × 8 bytes.
+    depend on the order of methods or cells; every cell has its own stream, from `seed` and the cell's repr.
+    Where a cell has one unit of a method there is no spread to draw from, and no interval. Memory: some ten
+    times draws × methods × 8 bytes.
     """
-    methods, _, drawn = _bootstrap(cells, seed, draws)
+    methods, units_of = _complete(cells)
     if not methods:
         return {}
-    ranks = distributions.rankdata(-drawn, axis=1)
+    drawn = np.zeros((draws, len(methods)))
+    for cell, values in units_of.items():
+        for n, columns in _sizes(values).items():
+            weights = _weights(n, draws, [seed, n, int(digest(repr(cell)), 16)])
+            drawn[:, columns] += weights @ np.array([values[i] for i in columns]).T
+    ranks = rankdata(-_rounded(drawn), axis=1)
     ends = [0.5, (1 - level) / 2, (1 + level) / 2]
     found = np.quantile(ranks, ends, axis=0, method="inverted_cdf")
-    return {name: Ranks(*map(float, found[:, i])) for i, name in enumerate(methods)}
+    spread = min(len(each) for values in units_of.values() for each in values) > 1
+    return {
+        name: Ranks(float(median), float(low) if spread else None, float(high) if spread else None)
+        for name, median, low, high in zip(methods, *found, strict=True)
+    }
 
 
-def tiers(
-    cells: Mapping[K, Mapping[str, Scores]], seed: int = 0, draws: int = 10_000, level: float = LEVEL
-) -> dict[str, int]:
-    """Tiers, 1 the best: in the order of means, the first method that is told from its tier's head begins
-    the next tier.
+def tiers(cells: Mapping[K, Mapping[str, Scores]], level: float = LEVEL) -> dict[str, int]:
+    """Tiers, 1 the best: in the order of the means over the cells, the first method that is told from the
+    best of its tier begins the next one.
 
-    Told: the two-sided p of the bootstrap's differences, adjusted by Holm over all methods below the head, is
-    at most 1 − level. The draws, and who is left out, are those of `rank_intervals`.
+    Told: Student's t of the difference of means, paired within cells, Satterthwaite's degrees of freedom, and
+    Holm over all pairs of methods: of boards whose methods are all alike, no more than 1 − level get a second
+    tier. A method with a single unit in a cell is told from none. Who is left out is as in `rank_intervals`.
     """
-    methods, means, drawn = _bootstrap(cells, seed, draws)
-    order = sorted(range(len(methods)), key=lambda i: (-means[i], methods[i]))
+    methods, units_of = _complete(cells)
+    means, p = _all_pairs(len(methods), units_of.values())
     found: dict[str, int] = {}
-    tier = 0
-    while order:
-        head, *below = order
-        tier += 1
-        upset = (drawn[:, below] >= drawn[:, [head]]).sum(axis=0)
-        p = holm(np.minimum(2 * (1 + upset) / (1 + draws), 1))
-        told = [i for i, value in enumerate(p) if value <= 1 - level]
-        size = 1 + (told[0] if told else len(below))
-        found |= {methods[i]: tier for i in order[:size]}
-        order = order[size:]
+    tier, best = 0, -1
+    for i in sorted(range(len(methods)), key=lambda i: (-means[i], methods[i])):
+        if best < 0 or p[best, i] <= 1 - level:
+            tier, best = tier + 1, i
+        found[methods[i]] = tier
     return found
 
 
-def _bootstrap(
-    cells: Mapping[K, Mapping[str, Scores]], seed: int, draws: int
-) -> tuple[list[str], Floats, Floats]:
-    """The complete methods by name, their means over the cells (M,), and those of every draw (draws, M).
+def _all_pairs(m: int, cells: Iterable[Sequence[Sequence[float]]]) -> tuple[Floats, Floats]:
+    """The sums over cells of the means (m,), and Holm's p of all differences between them (m, m).
 
-    Of n units, n − 1 are drawn with replacement: the variance of a drawn mean is then s² / n (Rao, Wu 1988).
-    All methods of a cell that have as many units share the draws, since their seeds are paired.
+    Variances of differences add up over cells: v = Σ v_c with v² / Σ (v_c² / f_c) degrees of freedom. Methods
+    with other numbers of units in a cell are not paired there, and each adds its own variance.
     """
+    sums, variance, squares = np.zeros(m), np.zeros((m, m)), np.zeros((m, m))
+    single = np.full(m, False)
+    for values in cells:
+        sums += [np.mean(each) for each in values]
+        sizes = np.array([len(each) for each in values])
+        single |= sizes == 1
+        covariance = np.zeros((m, m))
+        for n, columns in _sizes(values).items():
+            if n > 1:
+                covariance[np.ix_(columns, columns)] = np.cov([values[i] for i in columns]) / n
+        own, freedom = covariance.diagonal(), np.maximum(sizes - 1, 1)
+        here = np.maximum(np.add.outer(own, own) - 2 * covariance, 0)
+        unpaired = np.add.outer(own**2 / freedom, own**2 / freedom)
+        variance += here
+        squares += np.where(np.equal.outer(sizes, sizes), here**2 / freedom, unpaired)
+    sums = _rounded(sums)
+    pairs = np.triu_indices(m, 1)
+    p = _two_sided(np.subtract.outer(sums, sums)[pairs], variance[pairs], squares[pairs])
+    p[(single[:, None] | single)[pairs]] = 1
+    adjusted = np.ones((m, m))
+    adjusted[pairs] = adjusted.T[pairs] = holm(p)
+    return sums, adjusted
+
+
+def _complete(cells: Mapping[K, Mapping[str, Scores]]) -> tuple[list[str], dict[K, list[list[float]]]]:
+    """The methods that have scores in all cells, by name, and in every cell the units of each."""
     methods = sorted(
         name
         for name in {name for scores in cells.values() for name in scores}
         if all(len(scores.get(name, ())) for scores in cells.values())
     )
-    means, drawn = np.zeros(len(methods)), np.zeros((draws, len(methods)))
-    for cell in sorted(cells, key=repr) if methods else ():
-        values = [units(cells[cell][name]) for name in methods]
-        for n in sorted({len(each) for each in values}):
-            columns = [i for i, each in enumerate(values) if len(each) == n]
-            block = np.array([values[i] for i in columns]).T  # (n, columns)
-            means[columns] += block.mean(axis=0)
-            drawn[:, columns] += _weights(n, draws, [seed, n, int(digest(repr(cell)), 16)]) @ block
-    scale = max(float(np.abs(means).max(initial=0)), np.finfo(np.float64).tiny)
-    return methods, np.round(means / scale, TIE), np.round(drawn / scale, TIE)
+    return methods, {cell: [units(cells[cell][name]) for name in methods] for cell in sorted(cells, key=repr)}
+
+
+def _sizes(values: Sequence[Sequence[float]]) -> dict[int, list[int]]:
+    """The places of those that have n units, by n: their seeds are the same, and so they are paired."""
+    return {
+        n: [i for i, each in enumerate(values) if len(each) == n]
+        for n in sorted({len(each) for each in values})
+    }
+
+
+def _rounded(values: Floats) -> Floats:
+    """Without the last digits, which sums in another order change: equal means must be seen as equal."""
+    largest = float(np.abs(values).max(initial=0)) or 1.0
+    return np.asarray(np.round(values / largest, TIE) * largest, dtype=np.float64)
 
 
 def _weights(n: int, draws: int, seed: list[int]) -> Floats:
-    """The weights of n units in every draw, (draws, n)."""
+    """The weights of n units in every draw, (draws, n).
+
+    n − 1 are drawn with replacement: the variance of a drawn mean is then s² / n (Rao, Wu 1988).
+    """
     if n == 1:
         return np.ones((draws, 1))
     counts = np.random.default_rng(seed).multinomial(n - 1, np.full(n, 1 / n), size=draws)
@@ -283,14 +321,21 @@ def _differences(anchor: Scores, other: Scores, name: str) -> list[list[float]]:
 def _quantile(level: float, freedom: float) -> float:
     if not 0 < level < 1:
         raise ValueError(f"the level of an interval lies between 0 and 1, not {level}")
-    return float(distributions.t.ppf((1 + level) / 2, freedom))
+    return float(stdtrit(freedom, (1 + level) / 2))
 
 
 def _student(values: Floats) -> float:
-    mean, error = values.mean(), values.std(ddof=1) / len(values) ** 0.5
-    if error == 0:
-        return float(mean == 0)
-    return float(2 * distributions.t.sf(abs(mean) / error, len(values) - 1))
+    variance = values.var(ddof=1, keepdims=True) / len(values)
+    return float(_two_sided(values.mean(keepdims=True), variance, variance**2 / (len(values) - 1))[0])
+
+
+def _two_sided(difference: Floats, variance: Floats, squares: Floats) -> Floats:
+    """Student's two-sided p with Satterthwaite's degrees of freedom, variance² / squares; all (n,)."""
+    exact = variance == 0
+    freedom = variance**2 / np.where(exact, 1, squares)
+    t = np.abs(difference) / np.sqrt(np.where(exact, 1, variance))
+    p = np.where(exact, difference == 0, 2 * stdtr(np.where(exact, 1, freedom), -t))
+    return np.asarray(p, dtype=np.float64)
 
 
 def _signed_sums(values: Floats) -> Floats:
