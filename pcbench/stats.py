@@ -96,35 +96,46 @@ def units(scores: Scores) -> list[float]:
     return [float(value) for value in chosen]
 
 
-def welch_interval(ours: Interval, theirs: Interval, level: float = LEVEL) -> Interval | None:
-    """ours − theirs for independent samples of unequal variances (Welch 1947); None where one has no spread.
+def mean_interval(parts: Sequence[Interval], level: float = LEVEL) -> Interval:
+    """The mean of independent means, each weighted alike, with Satterthwaite's degrees of freedom.
 
-    std: that of the difference of one unit each.
+    std: of the mean of one unit of each part; n: of the smallest. No spread where a part has none.
     """
-    return combined_interval([(1.0, ours), (-1.0, theirs)], level)
+    k, n = len(parts), min(part.n for part in parts)
+    mean, stds = sum(part.mean for part in parts) / k, [part.std for part in parts if part.std is not None]
+    if len(stds) < k:
+        return Interval(mean, None, None, None, n, _covered(parts))
+    terms = [(std**2 / part.n / k**2, part.n - 1) for std, part in zip(stds, parts, strict=True)]
+    low, high = _bounds(mean, terms, level)
+    return Interval(mean, low, high, sum(std**2 for std in stds) ** 0.5 / k, n, _covered(parts))
 
 
-def combined_interval(parts: Sequence[tuple[float, Interval]], level: float = LEVEL) -> Interval | None:
-    """The weighted sum of independent means, with Satterthwaite's degrees of freedom; None without all stds.
+def printed_difference(
+    ours: Sequence[Interval], printed: float, std: float | None, students: int, level: float = LEVEL
+) -> Interval:
+    """The mean of ours minus a printed mean of so many students of one distillation, with a joint interval.
 
-    n: of the smallest part. std: of the weighted sum of one unit each.
+    ours: one interval for each cell that the printed figure is the mean of. Where ours are of several
+    distillations, the printed one is taken for one more of them (a prediction interval). Where not, it is
+    Welch's interval from our students' std and the printed one, or, where none is printed, the prediction
+    interval for so many students that spread as ours do.
     """
-    mean = sum(weight * part.mean for weight, part in parts)
-    variances, freedoms, spread = [], [], 0.0
-    for weight, part in parts:
-        if part.std is None:
-            return None
-        variances.append((weight * part.std) ** 2 / part.n)
-        freedoms.append(part.n - 1)
-        spread += (weight * part.std) ** 2
-    variance = sum(variances)
-    covers: Noise = "distillation" if all(p.covers == "distillation" for _, p in parts) else "evaluation"
-    n = min(part.n for _, part in parts)
-    if variance == 0:
-        return Interval(mean, mean, mean, 0.0, n, covers)
-    freedom = variance**2 / sum(v**2 / f for v, f in zip(variances, freedoms, strict=True))
-    half = _quantile(level, freedom) * variance**0.5
-    return Interval(mean, mean - half, mean + half, spread**0.5, n, covers)
+    k, own = len(ours), mean_interval(ours, level)
+    mean = own.mean - printed
+    if own.std is None:
+        return Interval(mean, None, None, None, own.n, own.covers)
+    terms = []
+    evaluation = all(part.covers == "evaluation" for part in ours)
+    for part in ours:
+        variance, theirs = (part.std or 0.0) ** 2 / k**2, 0.0
+        if part.covers == "distillation":
+            theirs = variance
+        elif std is None or not evaluation:
+            theirs = variance / students
+        terms.append((variance / part.n + theirs, part.n - 1))
+    if std is not None and evaluation:
+        terms.append((std**2 / students, students - 1))
+    return Interval(mean, *_bounds(mean, terms, level), own.std, own.n, own.covers)
 
 
 def compare(anchor: Scores, others: Mapping[str, Scores], level: float = LEVEL) -> dict[str, Comparison]:
@@ -316,6 +327,19 @@ def _differences(anchor: Scores, other: Scores, name: str) -> list[list[float]]:
     if [len(group) for group in first] != [len(group) for group in second]:
         raise ValueError(f"{name}: its scores and the anchor's are not pairs")
     return [(_checked(b) - _checked(a)).tolist() for a, b in zip(first, second, strict=True)]
+
+
+def _covered(parts: Iterable[Interval]) -> Noise:
+    return "distillation" if all(part.covers == "distillation" for part in parts) else "evaluation"
+
+
+def _bounds(mean: float, terms: Sequence[tuple[float, int]], level: float) -> tuple[float, float]:
+    """The interval of a sum of independent estimates; terms: their variances and degrees of freedom."""
+    variance = sum(each for each, _ in terms)
+    if variance == 0:
+        return mean, mean
+    half = _quantile(level, variance**2 / sum(each**2 / f for each, f in terms)) * variance**0.5
+    return mean - half, mean + half
 
 
 def _quantile(level: float, freedom: float) -> float:

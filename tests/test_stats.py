@@ -152,11 +152,17 @@ def test_students_of_several_distillations_are_not_taken_for_independent():
     assert hits["plain"] < 0.6 * tries
 
 
-# Two samples
+# Against a printed mean, and means of means
+
+
+def printed(values: Sequence[float]) -> tuple[float, float, int]:
+    """Mean, std and number, as a paper prints them."""
+    own = stats.t_interval(values)
+    return own.mean, own.std, own.n
 
 
 def test_welchs_interval_of_students_sleep_data():
-    found = stats.welch_interval(stats.t_interval(SLEEP_1), stats.t_interval(SLEEP_2))
+    found = stats.printed_difference([stats.t_interval(SLEEP_1)], *printed(SLEEP_2))
     assert found.mean == pytest.approx(-1.58)
     assert (found.low, found.high) == (
         pytest.approx(-3.3654832, abs=1e-7),
@@ -166,36 +172,80 @@ def test_welchs_interval_of_students_sleep_data():
 
 @settings(max_examples=50)
 @given(sample, sample)
-def test_welchs_interval_is_scipys(first, second):
+def test_the_interval_of_two_printed_deviations_is_welchs(first, second):
     assume(len({*first}) > 1 and len({*second}) > 1)
-    found = stats.welch_interval(stats.t_interval(first), stats.t_interval(second))
+    found = stats.printed_difference([stats.t_interval(first)], *printed(second))
     expected = oracle.ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-9, abs=1e-9)
-    assert found.n == min(len(first), len(second))
 
 
-def test_beside_a_constant_welchs_interval_is_students():
+def test_constants_have_intervals_without_width():
     own = stats.t_interval(SLEEP_1)
-    found = stats.welch_interval(own, stats.t_interval([1, 1, 1]))
+    found = stats.printed_difference([own], 1.0, 0.0, 3)
     assert (found.low, found.high) == (pytest.approx(own.low - 1), pytest.approx(own.high - 1))
-    constant = stats.welch_interval(stats.t_interval([3, 3]), stats.t_interval([1, 1, 1]))
+    constant = stats.printed_difference([stats.t_interval([3, 3])], 1.0, 0.0, 3)
     assert (constant.low, constant.mean, constant.high) == (2, 2, 2)
 
 
-def test_a_mean_without_spread_gives_no_joint_interval():
-    assert stats.welch_interval(stats.t_interval([1]), stats.t_interval([1, 2])) is None
+def test_without_a_printed_deviation_ten_more_students_are_predicted():
+    """mean ± t(n − 1) · s · √(1/n + 1/m), as for the mean of m further observations."""
+    own = stats.t_interval(SLEEP_1)
+    found = stats.printed_difference([own], 2.0, None, 10)
+    half = oracle.t.ppf(0.975, 9) * own.std * math.sqrt(1 / 10 + 1 / 10)
+    assert (found.low, found.high) == (pytest.approx(own.mean - 2 - half), pytest.approx(own.mean - 2 + half))
 
 
-def test_a_combination_covers_as_it_should_and_belongs_to_the_weaker_part():
+@pytest.mark.parametrize("std", [None, 0.01])
+def test_beside_several_distillations_the_printed_one_is_one_more(std):
+    """mean ± t(k − 1) · s · √(1 + 1/k), whatever the spread of its students."""
+    own = stats.hierarchical_interval([[1, 2], [3, 4], [5, 6], [7, 9]])
+    found = stats.printed_difference([own], 4.0, std, 10)
+    half = oracle.t.ppf(0.975, 3) * own.std * math.sqrt(1 + 1 / 4)
+    assert (found.low, found.high) == (pytest.approx(own.mean - 4 - half), pytest.approx(own.mean - 4 + half))
+    assert found.covers == "distillation"
+
+
+@pytest.mark.parametrize("kind", ["printed", "predicted", "distillations", "three cells"])
+def test_equal_truths_agree_in_95_of_100(kind):
     rng, tries, hits = np.random.default_rng(4), 2000, 0
     for _ in range(tries):
-        parts = [(1 / 3, stats.t_interval(list(rng.normal(m, s, 10)))) for m, s in ((1, 1), (2, 4), (6, 2))]
-        found = stats.combined_interval(parts)
-        hits += found.low < 3 < found.high
-    assert 0.94 * tries < hits < 0.97 * tries
-    weak, strong = stats.hierarchical_interval([[1, 2]]), stats.hierarchical_interval([[1, 2], [2, 3]])
-    assert stats.welch_interval(weak, strong).covers == "evaluation"
-    assert stats.welch_interval(strong, strong).covers == "distillation"
+        if kind == "distillations":
+            shifts = rng.normal(0, 2, 6)
+            groups = [list(rng.normal(a, 1, 10)) for a in shifts]
+            parts, theirs = [stats.hierarchical_interval(groups[:5])], groups[5]
+        elif kind == "three cells":
+            truths = ((1, 1), (2, 4), (6, 2))
+            parts = [stats.t_interval(list(rng.normal(m, s, 10))) for m, s in truths]
+            theirs = list(np.mean([rng.normal(m, s, 10) for m, s in truths], axis=0))
+        else:
+            parts, theirs = [stats.t_interval(list(rng.normal(5, 2, 10)))], list(rng.normal(5, 2, 10))
+        mean, std, n = printed(theirs)
+        found = stats.printed_difference(parts, mean, std if kind == "printed" else None, n)
+        hits += found.low <= 0 <= found.high
+    # Satterthwaite's degrees of freedom are approximate where variances differ
+    slack = 0.005 if kind in ("printed", "three cells") else 0
+    low, high = oracle.binom.interval(1 - 1e-6, tries, 0.95)
+    assert low - slack * tries <= hits <= high + slack * tries
+
+
+def test_the_mean_of_cells_and_its_interval():
+    parts = [stats.t_interval(SLEEP_1), stats.t_interval(SLEEP_2), stats.t_interval([1, 2, 4])]
+    found = stats.mean_interval(parts)
+    assert found.mean == pytest.approx(np.mean([part.mean for part in parts]))
+    variances = [part.std**2 / part.n / 9 for part in parts]
+    freedom = sum(variances) ** 2 / sum(v**2 / (p.n - 1) for v, p in zip(variances, parts, strict=True))
+    half = oracle.t.ppf(0.975, freedom) * math.sqrt(sum(variances))
+    assert (found.high - found.mean, found.mean - found.low) == (pytest.approx(half), pytest.approx(half))
+    assert (found.n, found.covers) == (3, "evaluation")
+    alone = stats.mean_interval(parts[:1])
+    assert (alone.low, alone.high) == (pytest.approx(parts[0].low), pytest.approx(parts[0].high))
+
+
+def test_one_unit_anywhere_leaves_no_interval():
+    parts = [stats.t_interval(SLEEP_1), stats.t_interval([1])]
+    assert stats.mean_interval(parts) == Interval(pytest.approx(0.875), None, None, None, 1)
+    found = stats.printed_difference(parts, 1.0, 0.1, 10)
+    assert (found.mean, found.low, found.high) == (pytest.approx(-0.125), None, None)
 
 
 # Paired comparison with an anchor

@@ -1,0 +1,115 @@
+"""Papers against here: which rows belong to a figure, and by which rule they agree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pcbench import stats
+from pcbench.report.paper import Measured, Ours, beside
+from pcbench.reported import Reported
+
+STUDENTS = [80.0, 81.0, 79.5, 82.0, 80.5]
+
+
+def figure(**changes: Any) -> Reported:
+    standing: dict[str, Any] = {
+        "source": "Nobody 1900", "table": 1, "label": "Ours", "method": "sadm", "variation": {},
+        "data": ("modelnet10",), "ppc": (3,), "backbone": "pointnet", "metric": "oa", "printed": "80.0 ± 1.0",
+        "value": 80.0, "std": 1.0, "students": 10,
+    }  # fmt: skip
+    return Reported(**(standing | changes))
+
+
+def row(**changes: Any) -> Measured:
+    standing: dict[str, Any] = {
+        "method": "sadm", "params": {"init": "random", "rotate": True}, "variation": [],
+        "network": "pointnet:paper", "student": "pointnet:paper", "cells": {("modelnet10", 3): Ours([STUDENTS], 0.5)},
+    }  # fmt: skip
+    return Measured(**(standing | changes))
+
+
+def test_a_figure_stands_beside_the_row_of_its_cell():
+    (found,) = beside([figure()], [row(method="dm"), row()])
+    assert found.measured == row()
+    assert found.ours == stats.t_interval(STUDENTS)
+    assert found.difference == stats.printed_difference([found.ours], 80.0, 1.0, 10)
+    assert (found.inside, found.rule) == (True, "students")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"method": "dm"},
+        {"network": "dgcnn:paper"},
+        {"student": "pointnet:canonical"},
+        {"student": "dgcnn:paper"},
+        {"variation": ["lr"]},
+        {"cells": {("modelnet10", 1): Ours([STUDENTS], 1), ("modelnet40", 3): Ours([STUDENTS], 1)}},
+    ],
+)
+def test_rows_of_another_kind_are_not_compared(other):
+    assert beside([figure()], [row(**other)]) == []
+
+
+def test_a_named_parameter_must_have_the_papers_value_default_or_not():
+    default, own = figure(variation={"init": "random"}), figure(variation={"rotate": False})
+    assert len(beside([default], [row()])) == 1
+    assert beside([own], [row()]) == []
+    without = row(params={"init": "random", "rotate": False}, variation=["rotate"])
+    assert len(beside([own], [without])) == 1
+    assert beside([default, figure()], [without]) == []
+    assert beside([figure(variation={"unheard": 1})], [row()]) == []
+
+
+def test_other_students_stand_beside_their_own_column():
+    of_dgcnn = figure(backbone="dgcnn")
+    assert [each.measured.student for each in beside([of_dgcnn], [row(), row(student="dgcnn:paper")])] == [
+        "dgcnn:paper"
+    ]
+
+
+def test_a_mean_over_cells_needs_all_of_them():
+    mean = figure(ppc=(1, 3), data=("modelnet10", "shapenet"), std=None)
+    names = [(data, ppc) for data in ("modelnet10", "shapenet") for ppc in (1, 3)]
+    cells = {name: Ours([[s + i for s in STUDENTS]], 1) for i, name in enumerate(names)}
+    (found,) = beside([mean], [row(cells=cells)])
+    assert found.ours.mean == pytest.approx(80.6 + 1.5)
+    assert (found.difference.mean, found.rule) == (pytest.approx(2.1), "students, none reported")
+    for name in names:
+        assert beside([mean], [row(cells={key: cells[key] for key in names if key != name})]) == []
+
+
+def test_inside_and_outside():
+    near, far = figure(value=81.5), figure(value=85.0)
+    assert [each.inside for each in beside([near, far], [row()])] == [True, False]
+
+
+def test_several_distillations_make_the_rule():
+    several = row(cells={("modelnet10", 3): Ours([[80, 81], [84, 83], [79, 80]], 1)})
+    (found,) = beside([figure(value=84.0)], [several])
+    assert (found.rule, found.inside, found.difference.covers) == ("distillations", True, "distillation")
+
+
+def test_one_student_alone_decides_nothing():
+    (found,) = beside([figure()], [row(cells={("modelnet10", 3): Ours([[80.0]], 1)})])
+    assert (found.ours.mean, found.difference.mean, found.inside, found.rule) == (80, 0, None, "")
+
+
+def test_hours_are_shown_and_not_compared():
+    (found,) = beside([figure(metric="hours", value=0.08, std=None, students=None)], [row()])
+    assert (found.ours.mean, found.difference, found.inside, found.rule) == (0.5, None, None, "")
+
+
+def test_versions_of_a_method_each_get_a_line_in_the_order_of_the_figures():
+    first, second = (
+        row(),
+        row(cells={("modelnet10", 3): Ours([[70.0, 71.0]], 1), ("modelnet10", 1): Ours([[40.0, 41.0]], 1)}),
+    )
+    found = beside([figure(ppc=(1,)), figure()], [first, second])
+    assert [(each.reported.ppc, each.measured) for each in found] == [
+        ((1,), second),
+        ((3,), first),
+        ((3,), second),
+    ]
