@@ -315,7 +315,8 @@ def test_a_table_is_read_as_it_is_written(good):
     first, second, third = table.figures
     assert first == Reported(
         source="Nobody 1900", table=7, label="Ours", method="sadm", variation={"rotate": False},
-        data=("shapes10",), ppc=(1,), backbone="pointnet", metric="oa", printed="84.4 ± 1.2", value=84.4, std=1.2, students=10,
+        data=("shapes10",), ppc=(1,), backbone="pointnet", metric="oa", printed="84.4 ± 1.2",
+        value=84.4, std=1.2, students=10,
     )  # fmt: skip
     assert (second.method, second.value, second.std, second.note) == ("dm", 5.0, None, "")
     assert (third.data, third.value, third.note) == (("a", "b"), 12.25, "odd")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pcbench.cli.output import AsJson, PluginFolders, pairs, words
 from pcbench.cli.outcomes import cell_title, finish, print_plan
+from pcbench.cli.output import AsJson, PluginFolders, pairs, words
 from pcbench.cli.work import work_through
 from pcbench.errors import UsageError
 

@@ -25,7 +25,8 @@ def figure(**changes: Any) -> Reported:
 def row(**changes: Any) -> Measured:
     standing: dict[str, Any] = {
         "method": "sadm", "params": {"init": "random", "rotate": True}, "variation": [],
-        "network": "pointnet:paper", "student": "pointnet:paper", "cells": {("modelnet10", 3): Ours([STUDENTS], 0.5)},
+        "network": "pointnet:paper", "student": "pointnet:paper",
+        "cells": {("modelnet10", 3): Ours([STUDENTS], 0.5)},
     }  # fmt: skip
     return Measured(**(standing | changes))
 
