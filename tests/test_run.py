@@ -10,7 +10,7 @@ import torch
 from pcbench import run, students
 from pcbench.plan import Request, cells
 from pcbench.records import Run, read_runs
-from pcbench.report.tables import board
+from pcbench.report.cells import board, results
 
 SMALL = {"points": "16", "iterations": "2", "recipe.epochs": "2", "recipe.batch": "16", "whole.epochs": "1"}
 
@@ -75,11 +75,10 @@ def test_the_whole_split_is_a_row_of_its_own_and_is_not_stored_again(tmp_path, t
     assert trainings == [1000, 10]
     runs, problems = read_runs(tmp_path)
     assert not problems
-    (table,) = board(runs).tables
-    assert [column.ppc for column in table.columns] == [1, 0]
-    assert [(row.method, row.mean is None) for row in table.rows] == [("random", False), ("whole", True)]
-    assert not any(row.incomplete for row in table.rows)
-    assert not table.several
+    (section,) = board([result for each in runs for result in results(each)]).sections
+    assert [place.ppc for place in section.places] == [1, 0]
+    rows = [(row.entry.method, row.mean(section.places[:1]) is None) for row in section.there(section.places)]
+    assert rows == [("random", False), ("whole", True)]
 
 
 def test_only_a_finished_distillation_drops_the_evaluations_of_other_clouds(tmp_path):

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-import types
-import typing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pcbench.cli.output import AsJson, PluginFolders, console, show
+from pcbench.describe import docstring, limits_text, parameters, value_text
 from pcbench.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
-
-    from pcbench.api import Backbone, Dataset, Method
+    from pcbench.api import Backbone, Dataset
     from pcbench.plugins import Plugin
 
 CLASS_COUNTS = (10, 15, 40, 55)
-LIMITS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "multiple_of": "multiple of", "pattern": "matching"}
 
 
 def info(
@@ -50,7 +45,7 @@ def described(name: str, folders: list[Path]) -> dict[str, dict[str, Any]]:
     )
     found: dict[str, dict[str, Any]] = {}
     if name in methods.names():
-        found["method"] = _heading(methods.get(name)) | _method(methods.load(name))
+        found["method"] = _heading(methods.get(name)) | {"parameters": parameters(methods.load(name))}
     if name in backbones.names():
         found["backbone"] = _heading(backbones.get(name)) | _backbone(backbones.load(name))
         beside = backbones.get(name).path.parent
@@ -71,44 +66,7 @@ def described(name: str, folders: list[Path]) -> dict[str, dict[str, Any]]:
 
 
 def _heading(plugin: Plugin[Any]) -> dict[str, Any]:
-    docstring = inspect.getdoc(plugin.load()) or ""
-    return {"name": plugin.name, "docstring": docstring, "origin": plugin.origin}
-
-
-def _method(method: type[Method]) -> dict[str, Any]:
-    return {
-        "parameters": [_parameter(name, field) for name, field in method.Params.model_fields.items()],
-    }
-
-
-def _parameter(name: str, field: FieldInfo) -> dict[str, Any]:
-    from pydantic_core import to_jsonable_python
-
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    limits = {key: getattr(each, key) for each in field.metadata for key in LIMITS if hasattr(each, key)}
-    return {
-        "name": name,
-        "default": to_jsonable_python(field.get_default(call_default_factory=True, validated_data={})),
-        "type": type_text(field.annotation),
-        "unit": extra.get("unit", ""),
-        "limits": limits,
-        "source": extra.get("source", ""),
-        "description": field.description or "",
-    }
-
-
-def type_text(annotation: Any) -> str:
-    """A type for people: `float`, `float | None`, `mmd | mean` for a choice of words."""
-    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is typing.Literal:
-        return " | ".join(str(part) for part in parts)
-    if origin in (typing.Union, types.UnionType):
-        return " | ".join(type_text(part) for part in parts)
-    if annotation is type(None):
-        return "none"
-    if isinstance(annotation, type) and not parts:
-        return annotation.__name__
-    return str(annotation).replace("typing.", "")
+    return {"name": plugin.name, "docstring": docstring(plugin), "origin": plugin.origin}
 
 
 def _backbone(backbone: type[Backbone]) -> dict[str, Any]:
@@ -148,7 +106,7 @@ def _print_entry(kind: str, entry: dict[str, Any]) -> None:
     fields.add_row(_label(kind), entry["name"])
     for key, value in entry.items():
         if key != "name" and not isinstance(value, list) and value is not None:
-            fields.add_row(_label(key), _text(value))
+            fields.add_row(_label(key), value_text(value))
     console().print(fields)
     for key, rows in entry.items():
         if not isinstance(rows, list):
@@ -159,22 +117,10 @@ def _print_entry(kind: str, entry: dict[str, Any]) -> None:
             width = max((len(row["name"]) for row in rows), default=0) if column == "name" else 6
             table.add_column(_label(column), no_wrap=column == "name", min_width=width, overflow="fold")
         for row in rows:
-            table.add_row(*(_limits(v) if k == "limits" else _text(v) for k, v in row.items()))
+            table.add_row(*(limits_text(v) if k == "limits" else value_text(v) for k, v in row.items()))
         if rows:
             show(table)
 
 
 def _label(key: str) -> str:
     return "data set" if key == "dataset" else key.replace("_", " ")
-
-
-def _limits(limits: dict[str, Any]) -> str:
-    return ", ".join(f"{LIMITS[key]} {value}" for key, value in limits.items())
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict):
-        return ", ".join(f"{key}={_text(each)}" for key, each in value.items()) or "none"
-    return "none" if value is None else str(value)

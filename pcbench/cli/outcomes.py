@@ -81,7 +81,7 @@ def print_plan(
     from rich.table import Table
     from rich.text import Text
 
-    from pcbench.report.render import duration
+    from pcbench.report.text import duration
 
     table = Table(box=None, pad_edge=False)
     for name in ("method", "data set", "PPC", "protocol", "network", "state", "estimate"):
@@ -159,8 +159,7 @@ def print_accuracies(outcomes: Sequence[Outcome], out: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from pcbench.report.render import duration, score
-    from pcbench.report.tables import Score
+    from pcbench.report.text import duration
     from pcbench.variants import PLAIN
 
     table = Table(
@@ -189,8 +188,8 @@ def print_accuracies(outcomes: Sequence[Outcome], out: Path) -> None:
                     *([record.inputs.variant.label] if changed else []),
                     inputs.ppc or "whole",
                     scores.iteration,
-                    score(Score.of(scores.oa)),
-                    score(Score.of(scores.macc)),
+                    _accuracy(scores.oa),
+                    _accuracy(scores.macc),
                     len(scores.oa),
                     duration(entry.seconds),
                 )
@@ -198,3 +197,12 @@ def print_accuracies(outcomes: Sequence[Outcome], out: Path) -> None:
     if table.row_count:
         show(table)
     typer.echo(f"Records: {out}. Next: pcbench leaderboard build --results {out}")
+
+
+def _accuracy(shares: Sequence[float]) -> str:
+    """`54.3 ± 1.2` percent."""
+    from pcbench.report.text import spread
+    from pcbench.stats import t_interval
+
+    interval = t_interval([100 * share for share in shares])
+    return spread(interval.mean, interval.std)

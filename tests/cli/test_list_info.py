@@ -14,8 +14,9 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from pcbench.cli.info import info, type_text
+from pcbench.cli.info import info
 from pcbench.cli.list import list_
+from pcbench.describe import type_text
 from pcbench.errors import UsageError
 
 PLUGIN = '''

@@ -1,0 +1,414 @@
+"""Records to cells: what may be compared, in sections of one protocol, student, test and division."""
+
+from __future__ import annotations
+
+import functools
+import math
+import statistics
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pcbench.files import digest
+from pcbench.protocol import PROTOCOLS
+from pcbench.records import DistillationRecord, EvaluationRecord, Run, division
+from pcbench.report.text import plain, shown
+from pcbench.stats import Interval, hierarchical_interval
+from pcbench.variants import PLAIN
+
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+PAGE_DIGITS = 10
+"""So many digits of a distillation's key name its page."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all results of a section have in common.
+
+    test: how the test clouds were changed, empty where they were not. family: equal where only the student
+    and the test differ. order: division and protocol, and test; standard and plain ones come first.
+    """
+
+    digest: str
+    family: str
+    protocol: str
+    base: str
+    summary: str
+    student: str
+    student_source: str
+    test: str
+    division: str
+    order: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method with all that its distillation depends on, but data set, PPC and repetition.
+
+    variation: the parameters that differ from the defaults. network: what it was distilled with.
+    """
+
+    digest: str
+    method: str
+    variation: tuple[tuple[str, str], ...]
+    network: str
+    source: str
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A data set and PPC, 0 for the whole split; data: of all its inputs, so that two of one name never meet.
+
+    training: the same for the training clouds alone, which all tests of a robustness table share.
+    """
+
+    name: str
+    data: str
+    training: str
+    ppc: int
+    standard: bool
+
+    @property
+    def order(self) -> tuple[str, str, float]:
+        """By name, then by PPC, the whole split last."""
+        return self.name, self.data, self.ppc or math.inf
+
+
+@dataclass(frozen=True)
+class Result:
+    """One evaluation of one distillation, as far as tables need it; scores are percentages.
+
+    curve: OA per snapshot and student. correct: right answers per class, over all students; totals: test
+    clouds per class. confusion: counts, true class by row, or None. page: the name of the run's page.
+    verdict: of who has evaluated it anew, or empty.
+    """
+
+    page: str
+    setting: Setting
+    entry: Entry
+    place: Place
+    repetition: int
+    students: tuple[int, ...]
+    iterations: tuple[int, ...]
+    curve: tuple[tuple[float, ...], ...]
+    macc: tuple[float, ...]
+    class_names: tuple[str, ...]
+    correct: tuple[int, ...]
+    totals: tuple[int, ...]
+    confusion: tuple[tuple[int, ...], ...] | None
+    seconds: float
+    memory: tuple[int, int | None]
+    hardware: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of a cell in percent, by distillation and student: {repetition: {student: score}}."""
+
+    groups: Mapping[int, Mapping[int, float]]
+
+    @functools.cached_property
+    def interval(self) -> Interval:
+        """Mean, standard deviation over all scores and the 95 % interval of the mean."""
+        return hierarchical_interval([list(group.values()) for group in self.groups.values()])
+
+    @property
+    def mean(self) -> float:
+        return self.interval.mean
+
+    @functools.cached_property
+    def seeds(self) -> dict[tuple[int, int], float]:
+        """Every score by its distillation's and its student's repetition, in that order."""
+        return {(r, s): score for r, group in self.groups.items() for s, score in group.items()}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An entry in one place: all evaluations of all its distillations, a student of a distillation once."""
+
+    results: tuple[Result, ...]
+
+    @functools.cached_property
+    def oa(self) -> Scores:
+        return self._scores(lambda result: result.curve[-1])
+
+    @functools.cached_property
+    def macc(self) -> Scores:
+        return self._scores(lambda result: result.macc)
+
+    def _scores(self, of: Callable[[Result], Sequence[float]]) -> Scores:
+        groups: dict[int, dict[int, float]] = {}
+        for result in self.results:
+            group = groups.setdefault(result.repetition, {})
+            for student, score in zip(result.students, of(result), strict=True):
+                group.setdefault(student, score)
+        return Scores({r: dict(sorted(group.items())) for r, group in sorted(groups.items())})
+
+    @property
+    def counts(self) -> str:
+        """`1 × 10`: distillations times evaluations of each."""
+        each = [len(group) for group in self.oa.groups.values()]
+        most = "" if min(each) == max(each) else f"–{max(each)}"
+        return f"{len(each)} × {min(each)}{most}"
+
+    @property
+    def pages(self) -> tuple[str, ...]:
+        """The pages of its runs, each once, by repetition."""
+        return tuple(dict.fromkeys(result.page for result in self.results))
+
+    @property
+    def badge(self) -> str:
+        """`refuted` if anybody found other scores, `verified` if all were found again, else `reproduced`."""
+        verdicts = {result.verdict for result in self.results}
+        return (
+            "refuted" if "refuted" in verdicts else "verified" if verdicts == {"verified"} else "reproduced"
+        )
+
+    def seconds(self, hardware: str) -> float | None:
+        """The mean clock of its distillations on one hardware, None where there was none."""
+        by_run = {r.page: r.seconds for r in self.results if r.hardware == hardware}
+        return statistics.fmean(by_run.values()) if by_run else None
+
+    def memory(self, hardware: str) -> int | None:
+        """The largest peak memory of its distillations there, of the device or else of the host, in bytes."""
+        peaks = [r.memory[1] or r.memory[0] for r in self.results if r.hardware == hardware]
+        return max(peaks, default=None)
+
+
+@dataclass(frozen=True)
+class Row:
+    """An entry's cells by place."""
+
+    entry: Entry
+    cells: Mapping[Place, Cell]
+
+    def complete(self, places: Sequence[Place]) -> bool:
+        """Whether no cell is missing; nothing is put in the place of one that is."""
+        return all(place in self.cells for place in places)
+
+    def mean(self, places: Sequence[Place]) -> float | None:
+        """The mean OA over places, None if a cell is missing."""
+        if not places or not self.complete(places):
+            return None
+        return statistics.fmean(self.cells[place].oa.mean for place in places)
+
+
+@dataclass(frozen=True)
+class Section:
+    """The results of one setting: rows and places may be compared with one another."""
+
+    setting: Setting
+    places: tuple[Place, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def order(self) -> tuple[Any, ...]:
+        """Division, protocol, and then the plain test and the students with most cells first."""
+        setting = self.setting
+        cells = sum(len(row.cells) for row in self.rows)
+        rest = setting.student, setting.student_source, setting.digest
+        return setting.order[:2], setting.protocol, setting.order[2:], -cells, *rest
+
+    @property
+    def data(self) -> dict[tuple[str, str], tuple[Place, ...]]:
+        """The places of each data set."""
+        found: dict[tuple[str, str], list[Place]] = {}
+        for place in self.places:
+            found.setdefault((place.name, place.data), []).append(place)
+        return {key: tuple(places) for key, places in found.items()}
+
+    @property
+    def hardware(self) -> list[str]:
+        """All hardware that was distilled on, sorted."""
+        return sorted({r.hardware for row in self.rows for cell in row.cells.values() for r in cell.results})
+
+    def there(self, places: Sequence[Place]) -> list[Row]:
+        """The rows with a cell in one of the places: best mean first; incomplete ones, then `whole`, last.
+
+        An incomplete row has no mean, and is sorted by its name.
+        """
+        compared = [place for place in places if place.ppc]
+        rows = [row for row in self.rows if any(place in row.cells for place in places)]
+
+        def order(row: Row) -> tuple[Any, ...]:
+            mean = row.mean(compared)
+            of_whole = not any(place in row.cells for place in compared)
+            return of_whole, mean is None, -(mean or 0.0), row.entry.method, row.entry.digest
+
+        return sorted(rows, key=order)
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run without a score, and why."""
+
+    page: str
+    method: str
+    data: str
+    ppc: int
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Board:
+    """All that the leaderboard shows. versions: for a hash, what tells it apart where a label does not."""
+
+    sections: tuple[Section, ...]
+    unfinished: tuple[Unfinished, ...]
+    versions: Mapping[str, str]
+
+    @property
+    def plain(self) -> list[Section]:
+        """The sections whose test clouds were not changed."""
+        return [section for section in self.sections if not section.setting.test]
+
+
+def results(run: Run) -> list[Result]:
+    """What tables need of a run, one an evaluation; none of a run without a score."""
+    made = run.distillation
+    if made.status != "ok":
+        return []
+    entry = _entry(made)
+    return [_result(made, entry, scored, run) for scored in run.evaluations]
+
+
+def unfinished(run: Run) -> Unfinished | None:
+    """Why a run has no score, None where it has one."""
+    made = run.distillation
+    if made.status == "ok" and run.evaluations:
+        return None
+    reason = plain(made.reason) or "distilled, not evaluated"
+    method, data = plain(made.inputs.method), plain(made.inputs.data.name)
+    return Unfinished(page_name(made.key), method, data, made.inputs.ppc, made.status, reason)
+
+
+def page_name(key: str) -> str:
+    """The name of a run's page."""
+    return key[:PAGE_DIGITS]
+
+
+def board(found: Iterable[Result], without: Iterable[Unfinished] = ()) -> Board:
+    """The sections of all results, standard protocols and the closed division first."""
+    by_setting = grouped(found, lambda result: result.setting.digest)
+    sections = [_section(group) for group in by_setting.values()]
+    sections.sort(key=lambda section: section.order)
+    labels: list[tuple[Hashable, str]] = []
+    for section in sections:
+        labels.append(((section.setting.student,), section.setting.student_source))
+        for place in section.places:
+            labels.append(((section.setting.digest, place.name), place.data))
+        for row in section.rows:
+            entry = row.entry
+            labels.append(
+                ((section.setting.digest, entry.method, entry.variation, entry.network), entry.digest)
+            )
+    rest = sorted(without, key=lambda u: (u.method, u.data, u.ppc, u.status, u.reason, u.page))
+    return Board(tuple(sections), tuple(rest), _versions(labels))
+
+
+def grouped(values: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """The values by key, in their order."""
+    groups: dict[K, list[T]] = {}
+    for value in values:
+        groups.setdefault(key(value), []).append(value)
+    return groups
+
+
+def _section(found: Sequence[Result]) -> Section:
+    rows = []
+    for members in grouped(found, lambda result: result.entry.digest).values():
+        cells = {
+            place: Cell(tuple(sorted(group, key=lambda r: (r.repetition, r.page))))
+            for place, group in grouped(members, lambda result: result.place).items()
+        }
+        rows.append(Row(members[0].entry, cells))
+    rows.sort(key=lambda row: (row.entry.method, row.entry.variation, row.entry.digest))
+    places = sorted({result.place for result in found}, key=lambda place: place.order)
+    return Section(found[0].setting, tuple(places), tuple(rows))
+
+
+def _entry(made: DistillationRecord) -> Entry:
+    inputs = made.inputs
+    return Entry(
+        digest=digest(inputs.model_dump(mode="json", exclude={"data", "ppc", "repetition"})),
+        method=plain(inputs.method),
+        variation=tuple((plain(key), shown(inputs.variation[key])) for key in sorted(inputs.variation)),
+        network=plain(inputs.network.label),
+        source=inputs.source,
+        params=inputs.params,
+    )
+
+
+def _setting(scored: EvaluationRecord, where: str) -> Setting:
+    """The axis that a test turns about is the data set's, and no part of the setting."""
+    protocol, student, variant = scored.inputs.protocol, scored.inputs.network, scored.inputs.variant
+    family = digest([protocol.model_dump(mode="json", exclude={"whole"}), where])
+    whole = protocol.whole.model_dump(mode="json")
+    test = variant.model_dump(mode="json", exclude={"axis"})
+    known = [*PROTOCOLS, "custom"]
+    return Setting(
+        digest=digest([family, whole, student.model_dump(mode="json"), test]),
+        family=family,
+        protocol=plain(protocol.label),
+        base=protocol.name,
+        summary=plain(protocol.summary),
+        student=plain(student.label),
+        student_source=student.source,
+        test="" if variant == PLAIN else variant.label,
+        division=where,
+        order=(where == "open", known.index(protocol.name), *variant.order),
+    )
+
+
+def _place(made: DistillationRecord, scored: EvaluationRecord, standard: bool) -> Place:
+    train, test, variant = made.inputs.data, scored.inputs.data, scored.inputs.variant
+    same = train == test or (variant.points is not None and train.name == test.name)
+    training = digest(train.model_dump(mode="json"))
+    axis = [variant.axis] if variant.axis else []
+    return Place(
+        name=plain(train.name if same else f"{train.name} → {test.name}"),
+        data=digest([training, test.model_dump(mode="json"), *axis]),
+        training=training,
+        ppc=made.inputs.ppc,
+        standard=standard,
+    )
+
+
+def _result(made: DistillationRecord, entry: Entry, scored: EvaluationRecord, run: Run) -> Result:
+    standard = made.inputs.data.standard and scored.inputs.data.standard
+    last, checked = scored.headline, run.verification(scored)
+    return Result(
+        page=page_name(made.key),
+        setting=_setting(scored, division(run, scored)),
+        entry=entry,
+        place=_place(made, scored, standard),
+        repetition=made.inputs.repetition,
+        students=tuple(scored.inputs.repetitions),
+        iterations=tuple(scores.iteration for scores in scored.snapshots),
+        curve=tuple(tuple(100 * oa for oa in scores.oa) for scores in scored.snapshots),
+        macc=tuple(100 * macc for macc in last.macc),
+        class_names=tuple(plain(name) for name in scored.inputs.data.class_names),
+        correct=tuple(map(sum, zip(*last.correct, strict=True))),
+        totals=tuple(scored.totals),
+        confusion=tuple(map(tuple, scored.confusion)) if scored.confusion else None,
+        seconds=made.seconds,
+        memory=(made.memory.host_bytes, made.memory.device_bytes),
+        hardware=plain(made.provenance.hardware.label),
+        verdict=checked.verdict if checked else "",
+    )
+
+
+def _versions(pairs: Iterable[tuple[Hashable, str]]) -> dict[str, str]:
+    """For every hash, its first eight digits where its label is not its own, and nothing where it is."""
+    hashes: dict[Hashable, set[str]] = {}
+    for label, value in pairs:
+        hashes.setdefault(label, set()).add(value)
+    found: dict[str, str] = {}
+    for values in hashes.values():
+        for value in values:
+            found[value] = value[:8] if len(values) > 1 else found.get(value, "")
+    return found

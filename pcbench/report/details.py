@@ -1,0 +1,125 @@
+"""Parts that pages of methods and of runs share: learning curves, accuracy by class, confusion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pcbench.report.cells import Cell
+from pcbench.report.svg import COLOURS, Data, Plot, Point, curves
+from pcbench.report.tables import MISSING, Heading, Line, Method, Table, Value
+from pcbench.report.text import number, spread
+from pcbench.report.values import bounds
+from pcbench.stats import Interval, hierarchical_interval
+
+SHADES = 10
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Counts of true class by predicted class."""
+
+    name: str
+    caption: str
+    class_names: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+    def shade(self, row: int, column: int) -> int:
+        """0 to SHADES − 1, by the share of a count in its row."""
+        total = sum(self.counts[row])
+        return min(SHADES - 1, SHADES * self.counts[row][column] // total) if total else 0
+
+
+def curve(cell: Cell) -> list[tuple[int, Interval]]:
+    """Mean OA and its interval at every snapshot, over distillations with the first one's snapshots."""
+    iterations = cell.results[0].iterations
+    runs: dict[int, Sequence[Sequence[float]]] = {}
+    for result in cell.results:
+        if result.iterations == iterations:
+            runs.setdefault(result.repetition, result.curve)
+    return [
+        (iteration, hierarchical_interval([scores[place] for scores in runs.values()]))
+        for place, iteration in enumerate(iterations)
+    ]
+
+
+def learning_curves(name: str, title: str, cells: Mapping[str, Cell]) -> tuple[list[Plot], list[Table]]:
+    """The plot of all cells that have several snapshots, and its numbers as a table; else neither."""
+    found = {label: curve(cell) for label, cell in cells.items() if len(cell.results[0].iterations) > 1}
+    if not found:
+        return [], []
+    data = [
+        Data(
+            label,
+            tuple(
+                Point(i, v.mean, v.low, v.high, title=f"{label}, iteration {i}: {spread(v.mean, v.std)} %")
+                for i, v in points
+            ),
+            style % COLOURS,
+        )
+        for style, (label, points) in enumerate(found.items())
+    ]
+    plot = curves(
+        f"{name}-plot", f"Accuracy over the iterations: {title}", "Areas are 95 % intervals of the mean.",
+        "iteration", "overall accuracy in %", data,
+    )  # fmt: skip
+    iterations = sorted({i for points in found.values() for i, _ in points})
+    lines = tuple(
+        Line(Method(label, ""), tuple(_at(dict(points).get(i)) for i in iterations))
+        for label, points in found.items()
+    )
+    headings = tuple(Heading(f"i{i}", str(i)) for i in iterations)
+    return [plot], [Table(name, f"Overall accuracy by iteration: {title}", headings, lines, first="")]
+
+
+def by_class(name: str, title: str, cells: Mapping[str, Cell]) -> list[Table]:
+    """Accuracy of every class over all students, of the cells that have the classes of the last one."""
+    if not cells:
+        return []
+    *_, last = cells.values()
+    names, totals = last.results[0].class_names, last.results[0].totals
+    alike = {label: _shares(cell) for label, cell in cells.items() if cell.results[0].class_names == names}
+    headings = [
+        Heading("clouds", "Test clouds"),
+        *(Heading(f"c{n}", label) for n, label in enumerate(alike, 1)),
+    ]
+    lines = []
+    for place, class_name in enumerate(names):
+        values = [Value(str(totals[place]), float(totals[place]))]
+        for shares in alike.values():
+            share = shares[place]
+            values.append(MISSING if share is None else Value(number(share), share, look="meter"))
+        lines.append(Line(Method(class_name, ""), tuple(values)))
+    caption = f"Accuracy by class in percent, over all students: {title}"
+    return [Table(name, caption, tuple(headings), tuple(lines), first="Class")]
+
+
+def confusion(name: str, title: str, cell: Cell) -> Confusion | None:
+    """The confusion counts of all students of a cell, where its records have them."""
+    found = [result.confusion for result in cell.results]
+    if any(each is None for each in found):
+        return None
+    counts = tuple(
+        tuple(map(sum, zip(*rows, strict=True)))
+        for rows in zip(*(each for each in found if each), strict=True)
+    )
+    return Confusion(
+        name, f"Confusion, rows true, columns predicted: {title}", cell.results[0].class_names, counts
+    )
+
+
+def _shares(cell: Cell) -> list[float | None]:
+    """Of every class the percentage of right answers, over all students; None without a test cloud."""
+    right = [sum(each) for each in zip(*(result.correct for result in cell.results), strict=True)]
+    asked = [0] * len(right)
+    for result in cell.results:
+        for place, total in enumerate(result.totals):
+            asked[place] += total * len(result.students)
+    return [100 * r / a if a else None for r, a in zip(right, asked, strict=True)]
+
+
+def _at(interval: Interval | None) -> Value:
+    if interval is None:
+        return MISSING
+    shown = spread(interval.mean, interval.std)
+    return Value(shown, interval.mean, note=", ".join(bounds(interval)), std=interval.std)

@@ -1,0 +1,151 @@
+"""The page of a method: what it says about itself, and all that was measured with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pcbench.describe import docstring, limits_text, parameters, value_text
+from pcbench.errors import UsageError
+from pcbench.plugins import Registry
+from pcbench.records import ppc_label
+from pcbench.report.cells import Board, Place, Row, Section
+from pcbench.report.details import Confusion, by_class, confusion, learning_curves
+from pcbench.report.tables import Block, Heading, Line, Table, Value
+from pcbench.report.text import plain, plain_lines, spread
+from pcbench.report.values import data_title, default_row, head, method_page, scored, setting_title, timed
+
+MAX_CITATION = 10_000
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One documented parameter, as text."""
+
+    name: str
+    default: str
+    kind: str
+    unit: str
+    limits: str
+    source: str
+    description: str
+
+
+@dataclass(frozen=True)
+class About:
+    """What the registry knows of a method. problem: why it knows nothing, in a sentence. citation: BibTeX."""
+
+    name: str
+    page: str
+    paragraphs: tuple[str, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    citation: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class MethodPage:
+    """A method's page: about, results, and its confusion matrices."""
+
+    about: About
+    blocks: tuple[Block, ...]
+    confusions: tuple[Confusion, ...]
+
+
+def about(name: str, registry: Registry[Any]) -> About:
+    """What is known of a method by its name; one that is not installed, or broken, still has a page."""
+    page = method_page(name)
+    if name not in registry.names():
+        return About(name, page, problem="This method is not installed where the site was built.")
+    try:
+        plugin = registry.get(name)
+        loaded = plugin.load()
+    except UsageError:
+        return About(name, page, problem="This method could not be loaded where the site was built.")
+    text = docstring(plugin)
+    paragraphs = tuple(plain(part) for part in text.split("\n\n") if part.strip())
+    known = tuple(
+        Parameter(
+            p["name"], value_text(p["default"]), p["type"], p["unit"], limits_text(p["limits"]), p["source"],
+            p["description"],
+        )
+        for p in parameters(loaded)
+    )  # fmt: skip
+    return About(name, page, paragraphs, known, _citation(plugin.path, name))
+
+
+def _citation(path: Path, name: str) -> str:
+    """The BibTeX of a method: the file NAME.bib beside the method's own; empty where there is none."""
+    file = path.with_name(f"{name}.bib")
+    if not file.is_file() or file.stat().st_size > MAX_CITATION:
+        return ""
+    return plain_lines(file.read_text(encoding="utf-8", errors="replace")).strip()
+
+
+def page(known: About, board: Board) -> MethodPage:
+    """All results of the method; curves, classes and confusion of its defaults, one block a data set."""
+    blocks: list[Block] = []
+    matrices: list[Confusion] = []
+    for number, section in enumerate(board.sections, 1):
+        rows = [row for row in section.rows if row.entry.method == known.name]
+        if not rows:
+            continue
+        blocks.append(_results(board, section, rows, f"r{number}"))
+        if not section.setting.test:
+            for part, found in _closer(board, section, rows, f"d{number}"):
+                blocks.append(part)
+                matrices += found
+    return MethodPage(known, tuple(blocks), tuple(matrices))
+
+
+def _results(board: Board, section: Section, rows: list[Row], name: str) -> Block:
+    hardware = section.hardware
+    lines = []
+    for row in rows:
+        for place in sorted(row.cells, key=lambda place: place.order):
+            cell = row.cells[place]
+            title = data_title(board, place.name, place.data, place.standard)
+            values = (
+                Value(title, title),
+                Value(ppc_label(place.ppc), float(place.ppc)),
+                scored(cell),
+                Value(spread(cell.macc.mean, cell.macc.interval.std), cell.macc.mean),
+                *(timed(cell, each) for each in hardware),
+            )
+            lines.append(Line(head(row.entry, board, section.setting.student), values))
+    headings = (
+        Heading("data", "Data set", "text"),
+        Heading("ppc", "PPC"),
+        Heading("oa", "OA"),
+        Heading("macc", "mAcc"),
+        *(
+            Heading(f"time{n}", f"Time on {each}", note="seconds in exports")
+            for n, each in enumerate(hardware, 1)
+        ),
+    )
+    title = setting_title(section, board)
+    return Block(
+        name, f"Results: {title}", tables=(Table(name, f"Results: {title}", headings, tuple(lines)),)
+    )
+
+
+def _closer(
+    board: Board, section: Section, rows: list[Row], name: str
+) -> Iterator[tuple[Block, list[Confusion]]]:
+    for number, ((data, version), places) in enumerate(section.data.items(), 1):
+        row = default_row(rows, rows[0].entry.method, places) or rows[0]
+        there: Mapping[Place, Any] = {place: row.cells[place] for place in places if place in row.cells}
+        if not there:
+            continue
+        cells = {ppc_label(place.ppc): cell for place, cell in there.items()}
+        title = f"{data_title(board, data, version, True)}, {setting_title(section, board)}"
+        plots, tables = learning_curves(f"{name}-{number}-curve", title, cells)
+        classes = by_class(f"{name}-{number}-class", title, cells)
+        found = [
+            confusion(f"{name}-{number}-m{place.ppc}", f"{ppc_label(place.ppc)}, {title}", cell)
+            for place, cell in there.items()
+        ]
+        block = Block(f"{name}-{number}", f"Closer: {title}", tables=(*tables, *classes), plots=tuple(plots))
+        yield block, [each for each in found if each is not None]

@@ -1,0 +1,188 @@
+"""Blocks to HTML and Markdown, through templates in which every value is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from pcbench.plugins import builtin
+from pcbench.report.details import SHADES
+from pcbench.report.methods import About, MethodPage
+from pcbench.report.runs import RunPage
+from pcbench.report.tables import Block, Part, paginated
+from pcbench.report.text import escape_markdown, web_address
+from pcbench.report.values import method_page
+
+TITLES: Mapping[str, str] = {
+    "index": "Overview",
+    "cross-architecture": "Cross-architecture",
+    "initialisation": "Initialisation",
+    "ablations": "Ablations",
+    "timing": "Timing",
+    "robustness": "Robustness",
+    "paper": "Paper against here",
+    "methods/index": "Methods",
+    "runs/index": "Runs",
+}
+"""The pages that every other page links to, in this order."""
+
+INTRODUCTIONS: Mapping[str, str] = {
+    "index": (
+        "Accuracy in percent on the whole test split, of the last snapshot, never of the best: mean ± "
+        "standard deviation (ddof 1) over the students, or over the distillations where there are several, "
+        "and the 95 % interval of the mean, then distillations × students of each. Only results of one "
+        "protocol, one student and one division share a table. Rank: the median of a bootstrap with its 95 "
+        "% interval; methods of one tier cannot be told apart. Gain: 0 is random selection, 1 the whole "
+        "training split. Differences are paired by seed, p is adjusted by Holm. Bold: the best mean of its "
+        "column. –: not measured, nothing is imputed; incomplete rows stand last, without rank."
+    ),
+    "cross-architecture": (
+        "Clouds distilled with one network, students of others: rows of methods, columns of students."
+    ),
+    "initialisation": (
+        "What the synthetic clouds start from: one row a method and PPC, one column an initialisation. pcc "
+        "is dc that starts from herding."
+    ),
+    "ablations": (
+        "Every method that was run with several settings, and each setting's paired difference from the "
+        "defaults."
+    ),
+    "timing": (
+        "Accuracy against the time of one distillation, evaluation excluded. Times are compared within one "
+        "hardware class only."
+    ),
+    "robustness": (
+        "The same students on changed test clouds: turned about the up axis (up) or anyhow (so3), corrupted "
+        "at severities 1 to 5, or with another number of points. Training is unchanged."
+    ),
+    "paper": (
+        "What the papers report beside what was measured here. A difference is called consistent where its "
+        "joint 95 % interval holds zero; papers give a standard deviation over ten students at most."
+    ),
+    "runs/index": ("Every record that this site was made of."),
+}
+
+EMPTY: Mapping[str, str] = {
+    "cross-architecture": (
+        "No distillation has students of two networks yet: pcbench evaluate RUN --backbone dgcnn"
+    ),
+    "initialisation": ("No method has been run from two initialisations yet: pcbench run --suite table3"),
+    "ablations": ("No method has been run with two settings yet: pcbench run --suite table6"),
+    "timing": ("No distillation has been timed yet: pcbench run"),
+    "robustness": ("No test other than the plain one yet: pcbench evaluate RUN --test so3,jitter:3"),
+    "paper": ("None of the papers' figures has a counterpart here yet: pcbench run --suite table1"),
+}
+
+
+@dataclass(frozen=True)
+class Renderer:
+    """Makes pages. base_url: where the site will stand, or empty. cited: BibTeX by method."""
+
+    base_url: str = ""
+    cited: Mapping[str, str] = field(default_factory=dict)
+
+    def _render(self, template: str, page: str, title: str, **values: Any) -> str:
+        root = "../" * page.count("/")
+        return (
+            _html()
+            .get_template(template)
+            .render(page=page, title=title, root=root, nav=TITLES, base_url=self.base_url, **values)
+        )
+
+    def tables(self, name: str, blocks: Iterable[Block]) -> Iterator[tuple[str, str]]:
+        """The pages of a kind, with their paths."""
+        parts = paginated(name, blocks)
+        for part in parts:
+            yield (
+                f"{part.page}.html",
+                self._render(
+                    "blocks.html.j2",
+                    part.page,
+                    TITLES[name],
+                    name=name,
+                    introduction=INTRODUCTIONS[name],
+                    empty=EMPTY.get(name, ""),
+                    blocks=part.blocks,
+                    parts=parts,
+                    contents=_contents(parts),
+                    citations=self._citations(part),
+                ),
+            )
+
+    def method(self, page: MethodPage) -> Iterator[tuple[str, str]]:
+        """A method's page, or several where its results need them."""
+        parts = paginated(page.about.page, page.blocks)
+        for number, part in enumerate(parts):
+            text = self._render(
+                "method.html.j2",
+                part.page,
+                page.about.name,
+                about=page.about,
+                blocks=part.blocks,
+                parts=parts,
+                confusions=page.confusions if number == 0 else (),
+                first=number == 0,
+                shades=SHADES,
+            )
+            yield f"{part.page}.html", text
+
+    def methods(self, known: Sequence[About]) -> tuple[str, str]:
+        """The list of all methods."""
+        page = "methods/index"
+        return f"{page}.html", self._render("methods.html.j2", page, TITLES[page], known=known)
+
+    def run(self, run: RunPage, viewer: bool) -> tuple[str, str]:
+        """A run's page; viewer: its clouds may be shown."""
+        text = self._render("run.html.j2", run.page, run.title, run=run, viewer=viewer)
+        return f"{run.page}.html", text
+
+    def markdown(self, blocks: Sequence[Block]) -> str:
+        """The overview for READMEs and pull requests."""
+        return (
+            _markdown()
+            .get_template("leaderboard.md.j2")
+            .render(blocks=blocks, introduction=INTRODUCTIONS["index"], base_url=self.base_url)
+        )
+
+    def _citations(self, part: Part) -> dict[str, str]:
+        """The BibTeX entries of the methods on a page, by method."""
+        names = sorted(
+            {line.head.name for block in part.blocks for table in block.tables for line in table.lines}
+        )
+        return {name: self.cited[name] for name in names if self.cited.get(name)}
+
+
+def _contents(parts: Sequence[Part]) -> list[tuple[str, list[tuple[str, Block]]]]:
+    """The groups of blocks in their order, with the page of each block."""
+    groups: dict[str, list[tuple[str, Block]]] = {}
+    for part in parts:
+        for block in part.blocks:
+            groups.setdefault(block.group, []).append((part.page, block))
+    return list(groups.items())
+
+
+@cache
+def _html() -> Environment:
+    return _environment(autoescape=True)
+
+
+@cache
+def _markdown() -> Environment:
+    return _environment(autoescape=False, finalize=escape_markdown)
+
+
+def _environment(**options: Any) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(builtin("leaderboard/templates")),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        **options,
+    )
+    environment.filters.update(web_address=web_address, method_page=method_page)
+    return environment

@@ -1,0 +1,221 @@
+"""The page of a run: how it was made, with what, and every score."""
+
+from __future__ import annotations
+
+import shlex
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pcbench.describe import value_text
+from pcbench.records import (
+    EvaluationRecord,
+    Run,
+    VerificationRecord,
+    evaluation_path,
+    ppc_label,
+    verification_path,
+)
+from pcbench.report.cells import Cell, page_name, results
+from pcbench.report.details import Confusion, by_class, confusion, learning_curves
+from pcbench.report.tables import Block, Heading, Line, Method, Table, Value
+from pcbench.report.text import duration, number, plain, plain_lines, shown, signed, size
+from pcbench.report.values import method_page, run_page
+
+Pairs = tuple[tuple[str, str], ...]
+LOG = "log.txt"
+MAX_LOG_BYTES = 64 << 10
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One snapshot of the clouds: iteration, clock, hash."""
+
+    iteration: int
+    time: str
+    clouds: str
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One evaluation: its title, settings, provenance and scores."""
+
+    title: str
+    settings: Pairs
+    provenance: Pairs
+    command: str
+    block: Block
+    confusion: Confusion | None
+
+
+@dataclass(frozen=True)
+class RunPage:
+    """Everything that the page of a run shows. downloads: the records' addresses and names."""
+
+    page: str
+    key: str
+    title: str
+    method: str
+    method_page: str
+    status: str
+    reason: str
+    inputs: Pairs
+    params: Pairs
+    command: str
+    provenance: Pairs
+    snapshots: tuple[Snapshot, ...]
+    evaluations: tuple[Evaluated, ...]
+    downloads: tuple[tuple[str, str], ...]
+    log: str
+
+
+def page(run: Run) -> RunPage:
+    """The page of a run."""
+    made = run.distillation
+    inputs, name = made.inputs, page_name(made.key)
+    data = inputs.data
+    words = [inputs.method, *(f"{key}={shown(value)}" for key, value in sorted(inputs.variation.items()))]
+    title = plain(
+        f"{' '.join(words)} on {data.name}, {ppc_label(inputs.ppc)}, repetition {inputs.repetition}"
+    )
+    cells = results(run)
+    return RunPage(
+        page=run_page(name),
+        key=made.key,
+        title=title,
+        method=plain(inputs.method),
+        method_page=method_page(plain(inputs.method)),
+        status=made.status,
+        reason=plain(made.reason),
+        inputs=(
+            ("Data set", f"{plain(data.name)} ({plain(data.variant)})" + ("" if data.standard else " †")),
+            ("Data hash", data.hash),
+            ("Points", f"{data.points}, sampling: {plain(data.sampling)}"),
+            ("PPC", str(inputs.ppc or "whole")),
+            ("Distilled with", f"{plain(inputs.network.label)}, source {inputs.network.source[:12]}"),
+            ("Iterations", str(inputs.iterations)),
+            ("Repetition", str(inputs.repetition)),
+            ("Method's source", inputs.source),
+            ("Time", duration(made.seconds)),
+            ("Peak memory", memory(made.memory.host_bytes, made.memory.device_bytes)),
+            ("Key", made.key),
+        ),
+        params=tuple((plain(key), shown(value)) for key, value in sorted(inputs.params.items())),
+        command=plain(shlex.join(made.provenance.command)),
+        provenance=provenance(made.provenance.model_dump(mode="json", exclude={"command"})),
+        snapshots=tuple(Snapshot(e.iteration, duration(e.seconds), e.clouds) for e in made.snapshots),
+        evaluations=tuple(
+            _evaluated(scored, run.verification(scored), Cell((cell,)), f"e{n}")
+            for n, (scored, cell) in enumerate(zip(run.evaluations, cells, strict=False), 1)
+        ),
+        downloads=tuple((f"data/{name}/{file}", file) for file in record_files(run)),
+        log=_log(run),
+    )
+
+
+def record_files(run: Run) -> dict[str, Any]:
+    """The records of a run by the names that they have beside its page, as JSON values."""
+    files: dict[str, Any] = {"distillation.json": run.distillation.model_dump(mode="json")}
+    for scored in run.evaluations:
+        files[evaluation_path(run.folder, scored.inputs).name] = scored.model_dump(mode="json")
+    for checked in run.verifications:
+        files[verification_path(run.folder, checked.evaluation).name] = checked.model_dump(mode="json")
+    return files
+
+
+def memory(host: int, device: int | None) -> str:
+    """`590 MiB, on the device 2.0 GiB`."""
+    return size(host) + ("" if device is None else f", on the device {size(device)}")
+
+
+def provenance(values: Mapping[str, Any]) -> Pairs:
+    """All of it, one pair a value."""
+    found: list[tuple[str, str]] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found += [(f"{plain(key)}: {plain(name)}", shown(each)) for name, each in value.items()]
+        else:
+            found.append((plain(key.replace("_", " ")), "unknown" if value is None else shown(value)))
+    return tuple(found)
+
+
+def _evaluated(
+    scored: EvaluationRecord, checked: VerificationRecord | None, cell: Cell, name: str
+) -> Evaluated:
+    inputs = scored.inputs
+    title = f"Protocol {plain(inputs.protocol.label)}, student {plain(inputs.network.label)}"
+    title += "" if not cell.results[0].setting.test else f", test {cell.results[0].setting.test}"
+    plots, tables = learning_curves(f"{name}-curve", title, {"all students": cell})
+    classes = by_class(f"{name}-class", title, {"accuracy": cell})
+    raw = _raw(scored, f"{name}-raw", title)
+    block = Block(name, title, text=_checked(checked), tables=(raw, *tables, *classes), plots=tuple(plots))
+    protocol = inputs.protocol.model_dump(mode="json", exclude={"summary", "changes", "recipe", "whole"})
+    recipe = inputs.protocol.recipe.model_dump(mode="json")
+    settings = (
+        *((key.replace("_", " "), value_text(value)) for key, value in protocol.items()),
+        *((f"training: {key.replace('_', ' ')}", plain(value_text(value))) for key, value in recipe.items()),
+        (
+            "tested on",
+            f"{plain(inputs.data.name)}, {sum(scored.totals)} clouds of {inputs.data.points} points",
+        ),
+        ("time of training", duration(scored.train_seconds)),
+        ("time of testing", duration(scored.test_seconds)),
+        ("peak memory", memory(scored.memory.host_bytes, scored.memory.device_bytes)),
+        ("code", scored.code),
+        ("key", scored.key),
+    )
+    return Evaluated(
+        title,
+        settings,
+        provenance(scored.provenance.model_dump(mode="json", exclude={"command"})),
+        plain(shlex.join(scored.provenance.command)),
+        block,
+        confusion(f"{name}-m", title, cell),
+    )
+
+
+def _checked(checked: VerificationRecord | None) -> str:
+    """Who evaluated it anew found what, in a sentence."""
+    if checked is None:
+        return ""
+    found = f"{signed(checked.difference)} points ({signed(checked.low)} to {signed(checked.high)})"
+    clouds = "distilled anew" if checked.redistilled else "the same clouds"
+    return (
+        f"{checked.verdict.capitalize()}: {len(checked.repetitions)} students on {clouds} scored {found} "
+        f"against these, with ± {number(checked.margin)} counting as equal."
+    )
+
+
+def _raw(scored: EvaluationRecord, name: str, title: str) -> Table:
+    """Every student's OA at every snapshot and its mAcc at the last, and their means."""
+    last = scored.headline
+    columns: list[tuple[Heading, Sequence[float]]] = [
+        (Heading(f"oa{scores.iteration}", f"OA at {scores.iteration}"), scores.oa)
+        for scores in scored.snapshots
+    ]
+    columns.append((Heading("macc", f"mAcc at {last.iteration}"), last.macc))
+    lines = [
+        Line(Method(f"student {repetition}", ""), tuple(_percent(values[place]) for _, values in columns))
+        for place, repetition in enumerate(scored.inputs.repetitions)
+    ]
+    means = tuple(_percent(statistics.fmean(values)) for _, values in columns)
+    lines.append(Line(Method("mean", ""), means, last=True))
+    headings = tuple(heading for heading, _ in columns)
+    return Table(
+        name, f"Accuracy of every student in percent: {title}", headings, tuple(lines), first="Student"
+    )
+
+
+def _percent(share: float) -> Value:
+    return Value(number(100 * share, 2), 100 * share)
+
+
+def _log(run: Run) -> str:
+    """The end of the run's log, where one stands beside its records."""
+    path = run.folder / LOG
+    if path.is_symlink() or not path.is_file():
+        return ""
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - MAX_LOG_BYTES))
+        return plain_lines(stream.read(MAX_LOG_BYTES).decode("utf-8", "replace"))

@@ -1,0 +1,181 @@
+"""Plots as places on a page: axes, ticks, points and lines in pixels; a template draws them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+WIDTH, HEIGHT = 640, 360
+LEFT, RIGHT, TOP, BOTTOM = 56, 16, 14, 46
+COLOURS = 8
+"""So many colours tell series apart, by the classes series-1 to series-8; a ninth begins again."""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A mark on an axis: where, in pixels, and its words."""
+
+    at: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point: centre, the ends of its interval in y (equal where there is none), a label, and a title."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+    label: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Series:
+    """Marks of one colour; path: a line through them, band: their intervals as one area, or empty."""
+
+    style: int
+    label: str
+    marks: tuple[Mark, ...]
+    path: str = ""
+    band: str = ""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A finished plot. name: its own on the page."""
+
+    name: str
+    title: str
+    description: str
+    x_label: str
+    y_label: str
+    x_ticks: tuple[Tick, ...] = ()
+    y_ticks: tuple[Tick, ...] = ()
+    series: tuple[Series, ...] = ()
+
+    @property
+    def marks(self) -> int:
+        return sum(len(each.marks) for each in self.series)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return WIDTH, HEIGHT
+
+    @property
+    def frame(self) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of the field."""
+        return LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point in the units of the data; low and high: the ends of its interval, None where it has none."""
+
+    x: float
+    y: float
+    low: float | None = None
+    high: float | None = None
+    label: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Data:
+    """One series to be drawn. style: its colour; equal ones belong together on all plots of a page."""
+
+    label: str
+    points: tuple[Point, ...]
+    style: int = 0
+
+
+def scatter(
+    name: str, title: str, description: str, x_label: str, y_label: str, data: Sequence[Data]
+) -> Plot:
+    """Points with their intervals over a logarithmic x; x must be positive."""
+    return _plot(name, title, description, x_label, y_label, data, log=True, lines=False)
+
+
+def curves(name: str, title: str, description: str, x_label: str, y_label: str, data: Sequence[Data]) -> Plot:
+    """Lines with their intervals over a linear x."""
+    return _plot(name, title, description, x_label, y_label, data, log=False, lines=True)
+
+
+def _plot(
+    name: str, title: str, description: str, x_label: str, y_label: str, data: Sequence[Data], log: bool,
+    lines: bool,
+) -> Plot:  # fmt: skip
+    points = [point for each in data for point in each.points]
+    ys = [end for p in points for end in (p.y, p.low, p.high) if end is not None]
+    xs = [p.x for p in points]
+    x_places = log_ticks(min(xs), max(xs)) if log else linear_ticks(min(xs), max(xs))
+    y_places = linear_ticks(max(0.0, min(ys)), min(100.0, max(ys)) if max(ys) <= 100 else max(ys))
+    along = _scale(x_places[0], x_places[-1], LEFT, WIDTH - RIGHT, log)
+    up = _scale(y_places[0], y_places[-1], HEIGHT - BOTTOM, TOP, False)
+    series = []
+    for each in data:
+        marks = []
+        for p in sorted(each.points, key=lambda p: (p.x, p.y, p.label)):
+            low, high = (p.y if end is None else end for end in (p.low, p.high))
+            top, bottom = y_places[-1], y_places[0]
+            clipped = max(min(low, top), bottom), max(min(high, top), bottom)
+            marks.append(Mark(along(p.x), up(p.y), up(clipped[0]), up(clipped[1]), p.label, p.title))
+        series.append(Series(each.style, each.label, tuple(marks), *(_paths(marks) if lines else ("", ""))))
+    return Plot(
+        name=name,
+        title=title,
+        description=description,
+        x_label=x_label,
+        y_label=y_label,
+        x_ticks=tuple(Tick(along(at), _short(at)) for at in x_places),
+        y_ticks=tuple(Tick(up(at), _short(at)) for at in y_places),
+        series=tuple(series),
+    )
+
+
+def _paths(marks: Sequence[Mark]) -> tuple[str, str]:
+    """A line through the marks, and the area between the ends of their intervals."""
+    line = "M" + " L".join(f"{m.x:g} {m.y:g}" for m in marks)
+    if len(marks) < 2 or all(m.low == m.high for m in marks):
+        return line, ""
+    there = [f"{m.x:g} {m.high:g}" for m in marks]
+    back = [f"{m.x:g} {m.low:g}" for m in reversed(marks)]
+    return line, "M" + " L".join(there + back) + " Z"
+
+
+def linear_ticks(low: float, high: float, count: int = 6) -> list[float]:
+    """Round places from at or below `low` to at or above `high`, about `count` of them, evenly spaced."""
+    if not high > low:
+        low, high = low - max(1.0, abs(low) / 10), high + max(1.0, abs(high) / 10)
+    rough = (high - low) / (count - 1)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough * (1 - 1e-9))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(place * step, 10) for place in range(first, last + 1)]
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Powers of ten around positive numbers, with 2 and 5 between them where there are few."""
+    first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
+    last = max(last, first + 1)
+    factors = (1, 2, 5) if last - first <= 2 else (1,)
+    places = [f * 10.0**power for power in range(first, last) for f in factors]
+    return [*places, 10.0**last]
+
+
+def _scale(low: float, high: float, start: int, end: int, log: bool) -> Callable[[float], float]:
+    transform: Callable[[float], float] = math.log10 if log else float
+    a, b = transform(low), transform(high)
+    return lambda value: _px(start + (transform(value) - a) / (b - a) * (end - start))
+
+
+def _px(value: float) -> float:
+    """A tenth of a pixel is enough, and the same on all machines."""
+    return round(value, 1)
+
+
+def _short(value: float) -> str:
+    return format(value, ".6g").replace("-", "−")

@@ -1,0 +1,89 @@
+"""Accuracy against distillation time: one plot and table a section, data set and hardware class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pcbench.records import ppc_label
+from pcbench.report.cells import Board, Cell, Place, Row, Section
+from pcbench.report.svg import COLOURS, Data, Point, scatter
+from pcbench.report.tables import MISSING, Block, Heading, Line, Table, Value
+from pcbench.report.text import duration, size, spread
+from pcbench.report.values import data_title, head, place_heading, ppc_key, scored, setting_title, timed
+
+SHORTEST = 0.01
+"""Seconds: what is faster is drawn here, for the axis is logarithmic."""
+
+
+def blocks(board: Board) -> list[Block]:
+    """Times are compared only within one hardware class, so that each has blocks of its own."""
+    found = []
+    for number, section in enumerate(board.plain, 1):
+        for data_number, ((name, data), all_places) in enumerate(section.data.items(), 1):
+            places = [place for place in all_places if place.ppc]
+            title = data_title(board, name, data, all(place.standard for place in places))
+            for hardware_number, hardware in enumerate(section.hardware, 1):
+                there = section.there(places)
+                rows = [row for row in there if any(_on(row, place, hardware) for place in places)]
+                if rows:
+                    block = f"t{number}-{data_number}-{hardware_number}"
+                    about = f"{title}, {hardware}"
+                    found.append(_block(board, section, rows, places, hardware, block, about))
+    return found
+
+
+def _block(
+    board: Board, section: Section, rows: Sequence[Row], places: Sequence[Place], hardware: str, name: str,
+    title: str,
+) -> Block:  # fmt: skip
+    student, group = section.setting.student, setting_title(section, board)
+    heads = [head(row.entry, board, student, place=number) for number, row in enumerate(rows, 1)]
+    series = []
+    for style, place in enumerate(places):
+        points = [
+            _point(cell, hardware, str(about.number), f"{about.text}, {ppc_label(place.ppc)}")
+            for row, about in zip(rows, heads, strict=True)
+            if (cell := _on(row, place, hardware))
+        ]
+        series += [Data(ppc_label(place.ppc), tuple(points), style % COLOURS)] if points else []
+    headings: list[Heading] = []
+    for place in places:
+        label, key = ppc_label(place.ppc), ppc_key(place)
+        headings.append(place_heading(place))
+        headings.append(Heading(f"seconds-{key}", f"Time, {label}", note="seconds in exports"))
+        headings.append(Heading(f"memory-{key}", f"Peak memory, {label}", note="bytes in exports"))
+    lines = [
+        Line(
+            about, tuple(value for place in places for value in _values(_on(row, place, hardware), hardware))
+        )
+        for row, about in zip(rows, heads, strict=True)
+    ]
+    plot = scatter(
+        f"{name}-plot",
+        f"Accuracy against distillation time on {title}",
+        "Each number is a line of the table below; bars are 95 % intervals.",
+        "distillation time in seconds, logarithmic",
+        "overall accuracy in %",
+        series,
+    )
+    table = Table(name, f"Time and memory on {title}: {group}", tuple(headings), tuple(lines))
+    return Block(name, title, tables=(table,), plots=(plot,), group=group)
+
+
+def _on(row: Row, place: Place, hardware: str) -> Cell | None:
+    """The cell of a place, where it was distilled on that hardware."""
+    cell = row.cells.get(place)
+    return cell if cell and cell.seconds(hardware) is not None else None
+
+
+def _point(cell: Cell, hardware: str, label: str, words: str) -> Point:
+    interval, seconds = cell.oa.interval, cell.seconds(hardware) or 0.0
+    said = f"{words}: {spread(interval.mean, interval.std)} % in {duration(seconds)}"
+    return Point(max(seconds, SHORTEST), interval.mean, interval.low, interval.high, label, said)
+
+
+def _values(cell: Cell | None, hardware: str) -> list[Value]:
+    """Accuracy, time and peak memory."""
+    memory = cell.memory(hardware) if cell else None
+    shown = MISSING if memory is None else Value(size(memory), float(memory))
+    return [scored(cell), timed(cell, hardware), shown]

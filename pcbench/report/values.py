@@ -1,0 +1,154 @@
+"""Cells as values of tables: scores, differences from an anchor, times; one way to write each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+from pcbench.records import ppc_label
+from pcbench.report.cells import Board, Cell, Entry, Place, Row, Scores, Section
+from pcbench.report.tables import MISSING, Heading, Link, Method, Value
+from pcbench.report.text import DECIMALS, MINUS, duration, file_stem, number, signed, spread
+from pcbench.stats import Comparison, Interval, compare
+
+LEADER = "leader"
+ANCHOR = "random"
+"""The method that others are compared with, beside the leader, where it was run with its defaults."""
+
+
+def method_page(name: str) -> str:
+    """The page of a method."""
+    return f"methods/{file_stem(name)}"
+
+
+def run_page(name: str) -> str:
+    """The page of a run."""
+    return f"runs/{name}"
+
+
+def head(
+    entry: Entry, board: Board, student: str, remarks: Sequence[str] = (), place: int | None = None
+) -> Method:
+    """The head of an entry's line; what it was distilled with is said where the student is another."""
+    version = board.versions.get(entry.digest, "")
+    said = [f"distilled with {entry.network}"] if entry.network != student else []
+    said += [f"version {version}"] if version else []
+    return Method(entry.method, method_page(entry.method), entry.variation, (*said, *remarks), place)
+
+
+def remarks(row: Row, places: Sequence[Place]) -> tuple[str, ...]:
+    """`incomplete`, where a row lacks some of the places but not all."""
+    there = [place in row.cells for place in places]
+    return ("incomplete",) if any(there) and not all(there) else ()
+
+
+def scored(cell: Cell | None, scores: Scores | None = None, best: bool = False) -> Value:
+    """`54.3 ± 1.2` with its interval and counts, and links to the runs. scores: OA unless given."""
+    if cell is None:
+        return MISSING
+    interval = (scores or cell.oa).interval
+    first, *others = cell.pages
+    return Value(
+        text=spread(interval.mean, interval.std),
+        value=interval.mean,
+        note=", ".join([*bounds(interval), cell.counts]),
+        link=Link(run_page(first)),
+        more=tuple(Link(run_page(page), str(n)) for n, page in enumerate(others, 2)),
+        badge="" if cell.badge == "reproduced" else cell.badge,
+        best=best,
+        std=interval.std,
+    )
+
+
+def bounds(interval: Interval) -> list[str]:
+    """`53.1 to 55.5`, or nothing where one score has no spread."""
+    if interval.low is None or interval.high is None:
+        return []
+    return [f"{number(interval.low)} to {number(interval.high)}"]
+
+
+def signed_bounds(interval: Interval) -> list[str]:
+    """`+3.1 to +5.5`."""
+    if interval.low is None or interval.high is None:
+        return []
+    return [f"{signed(interval.low)} to {signed(interval.high)}"]
+
+
+def differences(anchor: Cell | None, others: Mapping[str, Cell]) -> dict[str, Comparison]:
+    """Every cell against the anchor's, paired by the seeds of distillation and student.
+
+    Only where it has all seeds that the anchor has. p is adjusted for those that were compared.
+    """
+    if anchor is None:
+        return {}
+    seeds = anchor.oa.groups
+    paired = {
+        name: [[groups[r][s] for s in students] for r, students in seeds.items()]
+        for name, groups in ((name, cell.oa.groups) for name, cell in others.items())
+        if all(r in groups and set(students) <= set(groups[r]) for r, students in seeds.items())
+    }
+    return compare([list(students.values()) for students in seeds.values()], paired)
+
+
+def difference(found: Comparison | None) -> Value:
+    """`+5.1` with its interval and Holm's p."""
+    if found is None:
+        return MISSING
+    p = "p < 0.001" if found.p_holm < 0.001 else f"p {found.p_holm:.3f}"
+    mean, std = found.difference.mean, found.difference.std
+    text = signed(mean)
+    look: Literal["", "up", "down"] = (
+        "up" if text.startswith("+") else "down" if text.startswith(MINUS) else ""
+    )
+    told = look if found.p_holm < 0.05 else ""
+    return Value(text, mean, note=", ".join([*signed_bounds(found.difference), p]), std=std, look=told)
+
+
+def timed(cell: Cell | None, hardware: str) -> Value:
+    """The mean time of a distillation on that hardware."""
+    seconds = cell.seconds(hardware) if cell else None
+    return MISSING if seconds is None else Value(duration(seconds), seconds)
+
+
+def place_heading(place: Place, prefix: str = "", brief: bool = True) -> Heading:
+    """The head of a place's column: its PPC."""
+    return Heading(f"{prefix}{ppc_key(place)}", ppc_label(place.ppc), brief=brief)
+
+
+def ppc_key(place: Place) -> str:
+    """`ppc3`, or `whole`."""
+    return f"ppc{place.ppc}" if place.ppc else "whole"
+
+
+def data_title(board: Board, name: str, data: str, standard: bool) -> str:
+    """A data set's name, with its version where there are two, and † where it is not that of its card."""
+    version = board.versions.get(data, "")
+    return name + (f" ({version})" if version else "") + ("" if standard else " †")
+
+
+def setting_title(section: Section, board: Board) -> str:
+    """`Protocol lite, student pointnet:paper`, with test, source and open division where they matter."""
+    setting = section.setting
+    words = [f"Protocol {setting.protocol}", f"student {setting.student}"]
+    words += [f"test {setting.test}"] if setting.test else []
+    version = board.versions.get(setting.student_source, "")
+    words += [f"source {version}"] if version else []
+    words += ["open division"] if setting.division == "open" else []
+    return ", ".join(words)
+
+
+def default_row(rows: Iterable[Row], method: str, places: Sequence[Place]) -> Row | None:
+    """The row of a method with its defaults, the one with most cells; None where it was not run so."""
+    found = [row for row in rows if row.entry.method == method and not row.entry.variation]
+    return max(found, key=lambda row: (sum(p in row.cells for p in places), row.entry.digest), default=None)
+
+
+def top(cells: Iterable[Cell | None], macc: bool = False) -> float | None:
+    """The best mean of a column as it is printed; None where there is nothing to be better than."""
+    means = [(cell.macc if macc else cell.oa).mean for cell in cells if cell is not None]
+    return max(round(mean, DECIMALS) for mean in means) if len(means) > 1 else None
+
+
+def is_top(scores: Scores, best: float | None) -> bool:
+    """Whether scores are printed like the best of their column."""
+    return best is not None and round(scores.mean, DECIMALS) == best
