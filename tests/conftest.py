@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,13 +22,35 @@ settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
 
 
+CHROMIUM = shutil.which("chromium")
+GET_CHROMIUM = "apt-get install --no-install-recommends chromium"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-browser",
+        action="store_true",
+        help="no Chromium is an error, not a reason to leave tests out",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--require-browser") and not CHROMIUM:
+        raise pytest.UsageError(f"--require-browser, and there is no chromium: {GET_CHROMIUM}")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests marked `gpu` are left out, and counted as such, where there is no CUDA device."""
-    if torch.cuda.is_available():
-        return
-    without = [item for item in items if item.get_closest_marker("gpu")]
-    items[:] = [item for item in items if not item.get_closest_marker("gpu")]
+    """Tests marked `gpu` or `browser` are left out, and counted as such, where there is none."""
+    absent = {"gpu": not torch.cuda.is_available(), "browser": not CHROMIUM}
+    without = [item for item in items if any(absent.get(mark.name) for mark in item.iter_markers())]
+    left_out = set(without)
+    items[:] = [item for item in items if item not in left_out]
     config.hook.pytest_deselected(items=without)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not CHROMIUM:
+        terminalreporter.write_line(f"no chromium: the tests in a browser were left out ({GET_CHROMIUM})")
 
 
 @pytest.fixture(scope="session", autouse=True)

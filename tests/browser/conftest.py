@@ -37,7 +37,7 @@ ARGUMENTS = [
 def chromium() -> Iterator[Browser]:
     path = shutil.which("chromium")
     if path is None:
-        pytest.fail("these tests need Debian's Chromium: apt-get install --no-install-recommends chromium")
+        pytest.fail("no chromium: apt-get install --no-install-recommends chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser
@@ -77,34 +77,35 @@ class Visit:
             self.wrong.append(words)
 
 
-@pytest.fixture(params=["file", "http"])
-def address_of(request: pytest.FixtureRequest) -> Iterator[Callable[[Path], str]]:
-    """The address of a folder, opened from the disk and served on loopback: every test runs both ways."""
-    if request.param == "file":
-        yield lambda folder: folder.resolve().as_uri() + "/"
-        return
+@pytest.fixture
+def serve() -> Iterator[Callable[[Path], str]]:
+    """Serve a folder on loopback; returns its address."""
     servers: list[ThreadingHTTPServer] = []
 
-    def serve(folder: Path) -> str:
+    def start(folder: Path) -> str:
         server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Silent, directory=str(folder)))
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         servers.append(server)
         return f"http://127.0.0.1:{server.server_port}/"
 
-    yield serve
+    yield start
     for server in servers:
         server.shutdown()
         server.server_close()
 
 
 @pytest.fixture
-def visit(chromium: Browser, address_of: Callable[[Path], str]) -> Iterator[Callable[..., Visit]]:
-    """Open a site in a window of its own; afterwards nothing wrong may have happened in it."""
+def visit(chromium: Browser, serve: Callable[[Path], str]) -> Iterator[Callable[..., Visit]]:
+    """Open a site in a window of its own; afterwards nothing wrong may have happened in it.
+
+    over: "file", as from a folder on the disk, or "http", as from a server.
+    """
     visits: list[Visit] = []
 
-    def start(folder: Path, **options: Any) -> Visit:
+    def start(folder: Path, over: str = "file", **options: Any) -> Visit:
         window = {"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce"}
-        visits.append(Visit(chromium.new_context(**(window | options)), address_of(folder)))
+        address = serve(folder) if over == "http" else folder.resolve().as_uri() + "/"
+        visits.append(Visit(chromium.new_context(**(window | options)), address))
         visits[-1].watch()
         return visits[-1]
 

@@ -122,8 +122,9 @@ def test_the_reader_chooses_what_is_compared_with(visit, pages):
     assert "gain-random" not in heads(page)
 
 
-def test_an_address_brings_the_whole_view_back(visit, pages):
-    seen = visit(pages)
+@pytest.mark.parametrize("over", ["file", "http"])
+def test_an_address_brings_the_whole_view_back(visit, pages, over):
+    seen = visit(pages, over)
     page = seen.open("index.html")
     head(page, "mn10-3").get_by_role("button").click()
     tools(page).get_by_label("Filter").fill("a")
@@ -184,8 +185,9 @@ def download(page: Page, kind: str) -> tuple[str, str]:
     return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes().decode()
 
 
-def test_csv_is_the_table_on_the_screen(visit, pages):
-    page = visit(pages).open("index.html#first.sort=-mn10-1&first.hide=time&first.hide=tier")
+@pytest.mark.parametrize("over", ["file", "http"])
+def test_csv_is_the_table_on_the_screen(visit, pages, over):
+    page = visit(pages, over).open("index.html#first.sort=-mn10-1&first.hide=time&first.hide=tier")
     name, text = download(page, "CSV")
     assert name == "first.csv"
     assert text.endswith("\r\n")

@@ -232,6 +232,12 @@ def test_a_file_that_is_not_what_it_says_is_refused_by_name(visit, pages, change
     assert page.locator("canvas").count() == 0
 
 
+def test_the_viewer_works_over_http_too(visit, pages):
+    page = visit(pages, "http").open(RUN)
+    expect(page.locator("canvas")).to_be_visible()
+    assert inked(picture(page)).mean() > 0.02
+
+
 def test_names_of_classes_are_text(visit, pages):
     name = "<img src=x onerror=alert(1)>"
     (pages / "clouds" / f"{KEY}.js").write_text(clouds_file(KEY, classes=[name, "table"]))
