@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from pcbench.api import Backbone, Method, MethodParams, PointClouds, Snapshot, Task, param
 from pcbench.ops.batches import RealBatches
@@ -94,7 +95,7 @@ class DC(Method):
             for step in range(1, outer + 1):
                 draw = (iteration - 1) * outer + step
                 real = batches.draw("bn_batch", draw, p.bn_batch).flatten(0, 1)
-                adapt_batch_norm(network, real, p.bn_momentum)
+                self.adapt(network, real)
                 real = batches.draw("real_batch", draw, p.real_batch)
                 synthetic = points.detach().unflatten(0, (-1, task.ppc))
                 _, gradient = match_gradients(network, real, synthetic, p.metric, p.epsilon)
@@ -104,6 +105,10 @@ class DC(Method):
                     self.train(network, snapshot(iteration).clouds, inner, order)
             if iteration in task.snapshots:
                 yield snapshot(iteration)
+
+    def adapt(self, network: Backbone, real: Tensor) -> None:
+        """Let real clouds (B, N, 3) set the network's batch norm, which is frozen afterwards."""
+        adapt_batch_norm(network, real, self.params.bn_momentum)
 
     def loops(self, ppc: int) -> tuple[int, int]:
         """Outer and inner loops: as asked for, else those of LOOPS."""

@@ -55,6 +55,10 @@ class DM(Method):
         """The loss of every class from features (K, n, F) and (K, m, F) -> (K,)."""
         return mean_distance(real, synthetic)
 
+    def adapt(self, network: Backbone, real: Tensor) -> None:
+        """Let real clouds (B, N, 3) set the network's batch norm, which is frozen afterwards."""
+        adapt_batch_norm(network, real, self.params.bn_momentum)
+
     def distill(self, task: Task) -> Iterator[Snapshot]:
         p = self.params
         start = initial_clouds(p.init, task.train, task.ppc, task.streams, task.trained_network)
@@ -70,7 +74,7 @@ class DM(Method):
         for iteration in task.steps():
             network = task.network(task.streams.stream("network", iteration=iteration)).requires_grad_(False)
             real = batches.draw("bn_batch", iteration, p.bn_batch).flatten(0, 1)
-            adapt_batch_norm(network, real, p.bn_momentum)
+            self.adapt(network, real)
             real = batches.draw("real_batch", iteration, p.real_batch)
             synthetic = points.detach().unflatten(0, (-1, task.ppc))
             _, gradient = match_classes(self.feature(network), self.losses, real, synthetic)

@@ -90,7 +90,7 @@ class SADM(Method):
         for iteration in task.steps():
             network = task.network(task.streams.stream("network", iteration=iteration)).requires_grad_(False)
             real = batches.draw("bn_batch", iteration, p.bn_batch).flatten(0, 1)
-            adapt_batch_norm(network, real, p.bn_momentum, network.point_features)
+            self.adapt(network, real)
             self.backward(network, batches.draw("real_batch", iteration, p.real_batch), points, angles)
             points_sgd.step()
             angles_sgd.step()
@@ -99,6 +99,10 @@ class SADM(Method):
                 angle.data = wrap(angle.data)
             if iteration in task.snapshots:
                 yield snapshot(iteration)
+
+    def adapt(self, network: Backbone, real: Tensor) -> None:
+        """Let real clouds (B, N, 3) set the network's batch norm, which is frozen afterwards."""
+        adapt_batch_norm(network, real, self.params.bn_momentum, network.point_features)
 
     def backward(self, network: Backbone, real: Tensor, points: Tensor, angles: Sequence[Tensor]) -> Tensor:
         """Set the gradients of points (K · m, N, 3) and of three angles (K · m,); the classes' losses, (K,).

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import pcbench
-from pcbench.cli import check, data, evaluate, info, leaderboard, new, run, show
+from pcbench.cli import bench, check, data, evaluate, info, leaderboard, new, run, show
 from pcbench.cli import list as listing
 from pcbench.errors import PcbenchError
 
@@ -30,6 +30,7 @@ app.command("list")(listing.list_)
 app.command("info")(info.info)
 app.command("check")(check.check)
 app.command("new")(new.new)
+app.command("bench")(bench.bench)
 app.add_typer(data.app, name="data")
 app.add_typer(leaderboard.app, name="leaderboard")
 

@@ -1,0 +1,1 @@
+"""Speed and memory of pcbench, side by side with plain loops; `pcbench bench` runs what is here."""
