@@ -1,4 +1,4 @@
-"""What `pcbench bench` compares: for every line, the plain loop and pcbench's way on the same clouds and networks."""
+"""The lines of `pcbench bench`: the plain loop and pcbench's way on the same clouds and networks."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def dc(setting: Setting) -> list[Case]:
         ),
         plain.dc_losses,
         lambda weights: 4 * 6 * classes * weights,
-        "6 gradients of every class's weights: of both sides written and read, what goes back written and read",
+        "6 gradients of every class's weights: those of both sides and what goes back, written and read",
         frozen=False,
     )
 

@@ -217,7 +217,7 @@ def report(
     memory: Mapping[Side, Mapping[str, int]],
     rates: tuple[float, float],
 ) -> dict[str, Any]:
-    """The figures of one line, ready for JSON. The floor: products or bytes at the machine's rates, the longer."""
+    """The figures of one line. The floor: its products or its bytes at the machine's rates, the longer."""
     matrix, copy = rates
     sides = {
         side: {

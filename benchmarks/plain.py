@@ -188,7 +188,7 @@ def herding(features: Tensor, labels: Tensor, classes: int, count: int) -> Tenso
 
 
 def kcenter(features: Tensor, labels: Tensor, classes: int, count: int) -> Tensor:
-    """Indices (K, count): first the cloud nearest to the class mean, then the one farthest from the chosen."""
+    """Indices (K, count): first the cloud nearest to the class mean, then the farthest from the chosen."""
     chosen = []
     for c in range(classes):
         own = (labels == c).nonzero().flatten().tolist()
