@@ -578,7 +578,7 @@ def test_the_draws_have_the_variance_of_a_mean():
 
 @pytest.mark.parametrize(("cells", "students", "methods"), [(1, 5, 12), (1, 10, 6), (4, 10, 12)])
 def test_methods_that_are_alike_are_seldom_put_in_two_tiers(cells, students, methods):
-    """At most 5 % of boards; tiers by the bootstrap alone split 85 % of those of five students."""
+    """At most 5 % of boards; the bootstrap alone splits most of those of five (benchmarks/stats.py)."""
     rng, tries = np.random.default_rng(12), 200
     wrong = 0
     for _ in range(tries):
