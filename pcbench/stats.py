@@ -49,12 +49,14 @@ class Interval:
 class Comparison:
     """A method against the anchor, paired. difference: method minus anchor, its interval for itself alone.
 
-    p: two-sided, of no difference. p_holm: adjusted for all methods that were compared with the anchor.
+    p: two-sided, of no difference, as the interval by Student's t. p_holm: adjusted for all methods that were
+    compared with the anchor. p_exact: that of the sign-flip test, not adjusted; never below 2 / 2 ** n.
     """
 
     difference: Interval
     p: float
     p_holm: float
+    p_exact: float
 
 
 @dataclass(frozen=True)
@@ -141,14 +143,16 @@ def printed_difference(
 def compare(anchor: Scores, others: Mapping[str, Scores], level: float = LEVEL) -> dict[str, Comparison]:
     """Every other method against the anchor, paired by position: the same seeds at the same places.
 
-    The interval is Student's of the differences; p is that of the exact sign-flip test (of Student's t above
-    30 pairs); Holm's adjustment is over the others. ValueError where a pair is not complete.
+    Interval and p are Student's of the differences; where these are all the same, p is that of the
+    sign-flip test, for t would be infinite. Holm's adjustment is over the others. ValueError where a pair is
+    not complete.
     """
     differences = {name: _differences(anchor, scores, name) for name, scores in others.items()}
-    p = {name: sign_flip(units(groups)) for name, groups in differences.items()}
+    exact = {name: sign_flip(units(groups)) for name, groups in differences.items()}
+    p = {name: _paired_p(units(groups), exact[name]) for name, groups in differences.items()}
     adjusted = dict(zip(p, holm([*p.values()]), strict=True))
     return {
-        name: Comparison(hierarchical_interval(groups, level), p[name], adjusted[name])
+        name: Comparison(hierarchical_interval(groups, level), p[name], adjusted[name], exact[name])
         for name, groups in differences.items()
     }
 
@@ -346,6 +350,11 @@ def _quantile(level: float, freedom: float) -> float:
     if not 0 < level < 1:
         raise ValueError(f"the level of an interval lies between 0 and 1, not {level}")
     return float(stdtrit(freedom, (1 + level) / 2))
+
+
+def _paired_p(differences: Sequence[float], exact: float) -> float:
+    values = _checked(differences)
+    return exact if np.ptp(values) <= 1e-9 * np.abs(values).max() else _student(values)
 
 
 def _student(values: Floats) -> float:

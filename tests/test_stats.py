@@ -317,15 +317,29 @@ def test_holms_adjustment_by_its_definition(p, random):
     assert stats.holm([p[i] for i in shuffled]) == [found[i] for i in shuffled]
 
 
+def test_the_paired_p_holds_its_level():
+    rng, tries = np.random.default_rng(14), 1500
+    found = [
+        stats.compare(list(rng.normal(0, 1, 5)), {"m": list(rng.normal(0, 3, 5))})["m"].p
+        for _ in range(tries)
+    ]
+    for level in (0.01, 0.05, 0.2):
+        assert between(sum(p <= level for p in found), tries, level)
+
+
 def test_every_method_is_compared_with_the_anchor_and_only_with_it():
     others = {"drug": SLEEP_2, "same": SLEEP_1, "worse": [value - 1 for value in SLEEP_1]}
     found = stats.compare(SLEEP_1, others)
     assert list(found) == ["drug", "same", "worse"]
     drug = found["drug"].difference
     assert (drug.mean, drug.low, drug.high) == pytest.approx((1.58, 0.7001142, 2.4598858), abs=1e-7)
-    assert found["drug"].p == pytest.approx(2 * 2 / 1024)  # nine gains and a nought, whose sign is nothing
+    assert found["drug"].p == pytest.approx(0.002833, abs=1e-6)
+    assert found["drug"].p_exact == pytest.approx(
+        2 * 2 / 1024
+    )  # nine gains and a nought, whose sign is nothing
     assert (found["same"].difference, found["same"].p) == (Interval(0, 0, 0, 0, 10), 1)
     assert found["worse"].difference.high == pytest.approx(-1)
+    assert found["worse"].p == found["worse"].p_exact == 2 / 1024  # no spread to measure by
     assert [each.p_holm for each in found.values()] == stats.holm([each.p for each in found.values()])
     assert stats.compare(SLEEP_1, {}) == {}
 
@@ -334,7 +348,13 @@ def test_several_distillations_are_compared_by_their_means():
     anchor, other = [[1, 2], [3, 5], [4, 4]], [[2, 4], [3, 8], [7, 8]]
     found = stats.compare(anchor, {"other": other})["other"]
     assert found.difference == stats.hierarchical_interval([[1, 2], [0, 3], [3, 4]])
-    assert (found.difference.covers, found.p) == ("distillation", 2 / 8)
+    assert (found.difference.covers, found.p_exact) == ("distillation", 2 / 8)
+    assert found.p == pytest.approx(oracle.ttest_1samp([1.5, 1.5, 3.5], 0).pvalue)
+
+
+def test_one_pair_proves_nothing():
+    found = stats.compare([1.0], {"other": [9.0]})["other"]
+    assert (found.p, found.p_exact, found.difference.low) == (1, 1, None)
 
 
 @pytest.mark.parametrize("other", [[1.0, 2.0], [[1.0, 2.0, 3.0], [1.0, 2.0]], [[1.0, 2.0, 3.0]] * 2])
