@@ -4,6 +4,7 @@
 
 (() => {
   const NOT_MEASURED = "–";
+  const WORTH_FILTERING = 6; // rows
   const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 
   // ---- Small things ------------------------------------------------------------------------------------------
@@ -218,7 +219,7 @@
         this.#showTools();
         this.page.changed();
       });
-      bar.append(make("label", {}, "Filter", this.field));
+      if (this.rows.length >= WORTH_FILTERING) bar.append(make("label", {}, "Filter", this.field));
       this.#anchorChoice(bar);
       bar.append(this.#columnChoice(), this.#exports());
       this.status = make("span", { attributes: { role: "status" } });

@@ -148,7 +148,7 @@ def _paths(marks: Sequence[Mark]) -> tuple[str, str]:
 
 def linear_ticks(low: float, high: float, count: int = 6) -> list[float]:
     """Round places from at or below `low` to at or above `high`, about `count` of them, evenly spaced."""
-    if not high > low:
+    if not high - low > 1e-9 * max(1.0, abs(high)):
         low, high = low - max(1.0, abs(low) / 10), high + max(1.0, abs(high) / 10)
     rough = (high - low) / (count - 1)
     power = 10.0 ** math.floor(math.log10(rough))

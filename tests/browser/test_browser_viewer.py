@@ -140,8 +140,8 @@ def test_a_finger_turns(visit, pages):
 
 def test_class_cloud_and_set_are_chosen_and_said(page):
     first = picture(page)
-    page.get_by_label("Class").select_option("table")
-    page.get_by_label("Cloud", exact=True).select_option("2 of 2")
+    page.get_by_role("combobox", name="Class").select_option("table")
+    page.get_by_role("combobox", name="Cloud").select_option("2 of 2")
     assert status(page).startswith("table, cloud 2 of 2: ")
     assert not np.array_equal(picture(page), first)
     button = page.get_by_role("button", name="Show distilled")
