@@ -169,8 +169,9 @@ def test_the_other_tables_report_the_cells_of_their_suites_and_no_others(figures
     assert reported_cells(figures, number) == suite_cells(number)
 
 
-def test_methods_parameters_and_backbones_are_pcbenchs(figures):
+def test_methods_parameters_backbones_and_data_sets_are_pcbenchs(figures):
     methods, backbones = plugins.methods(), plugins.backbones()
+    assert {data for figure in figures for data in figure.data} <= set(plugins.datasets().names())
     for backbone in {figure.backbone for figure in figures}:
         assert "paper" in backbones.load(backbone).presets
     for method in {figure.method for figure in figures}:

@@ -64,7 +64,7 @@ def test_the_tables_have_the_papers_size_and_protocol(name, size):
     suite = suites.read(suites.find(name))
     assert shape(suite) == size
     assert suite.protocol == "paper"
-    assert suite.datasets == ("modelnet10", "modelnet40", "shapenet", "scanobjectnn")
+    assert suite.datasets == ("modelnet10", "modelnet40", "shapenet55", "scanobjectnn")
     assert suite.backbone == "pointnet"
 
 

@@ -43,6 +43,10 @@ def test_wheel_in_an_empty_environment_lists_methods_and_runs(tmp_path):
     assert len(suites) == len(list((ROOT / "leaderboard" / "suites").glob("*.toml")))
     recipes = json.loads(call(pcbench, "list", "recipes", "--json", cwd=away, env=env))
     assert len(recipes) == len(list((ROOT / "leaderboard" / "recipes").glob("*.toml")))
+    count = "from pcbench import reported; print(len(reported.tables()))"
+    assert int(call(python, "-c", count, cwd=away, env=env)) == len(
+        list((ROOT / "leaderboard" / "reported").glob("*.toml"))
+    )
     call(pcbench, "new", "method", "mine", cwd=away, env=env)
     call(pcbench, "check", "mine.py", cwd=away, env=env)
 
