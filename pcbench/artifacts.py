@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import h5py
-
 from pcbench.api import Snapshot
-from pcbench.clouds import open_hdf5, read_clouds, write_clouds, write_hdf5
+from pcbench.clouds import check_plain, open_hdf5, own_group, read_clouds, write_clouds, write_hdf5
 from pcbench.errors import DataError
 from pcbench.records import SnapshotEntry
 
@@ -23,14 +21,18 @@ def save_snapshots(path: Path, snapshots: Sequence[Snapshot]) -> None:
 
 
 def load_snapshots(path: Path, entries: Sequence[SnapshotEntry]) -> list[Snapshot]:
-    """Read the snapshots that a record names; DataError where one is missing or not the record's."""
+    """Read the snapshots that a record names; DataError where one is missing or not the record's.
+
+    The file may be a stranger's: nothing outside it is opened, and no more is read than it has bytes.
+    """
     snapshots = []
     with open_hdf5(path) as file:
         for entry in entries:
-            group = file.get(f"{entry.iteration:06d}")
-            if not isinstance(group, h5py.Group):
+            group = own_group(file, f"{entry.iteration:06d}")
+            if group is None:
                 raise DataError(f"{path} lacks the snapshot of iteration {entry.iteration}")
-            clouds = read_clouds(group)
+            check_plain(group)
+            clouds = read_clouds(group, max_bytes=path.stat().st_size)
             if clouds.content_hash() != entry.clouds:
                 raise DataError(
                     f"{path}: the clouds of iteration {entry.iteration} are not those of the record"

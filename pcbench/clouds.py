@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +17,8 @@ from torch import Tensor
 
 from pcbench.errors import DataError
 from pcbench.files import atomic_path, canonical_json
+
+MAX_NAMES_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,8 +136,9 @@ def read_clouds(group: h5py.Group, max_bytes: int = 16 << 30) -> PointClouds:
         raise DataError(
             f"{where}: labels must be int64 ({points.shape[0]},), not {labels.dtype} {labels.shape}"
         )
-    if points.size * 4 > max_bytes:
-        raise DataError(f"{where}: points claim {points.size * 4} bytes, more than the {max_bytes} allowed")
+    claimed = 4 * math.prod(points.shape) + 8 * math.prod(labels.shape)
+    if claimed > max_bytes:
+        raise DataError(f"{where}: the clouds claim {claimed} bytes, more than the {max_bytes} allowed")
     names = _class_names(group)
     try:
         return PointClouds(torch.from_numpy(points[()]), torch.from_numpy(labels[()]), names)
@@ -144,7 +148,8 @@ def read_clouds(group: h5py.Group, max_bytes: int = 16 << 30) -> PointClouds:
 
 def _class_names(group: h5py.Group) -> tuple[str, ...]:
     names = None
-    if "class_names" in group.attrs and group.attrs.get_id("class_names").dtype.kind == "S":
+    stored = group.attrs.get_id("class_names") if "class_names" in group.attrs else None
+    if stored is not None and stored.dtype.kind == "S" and stored.get_storage_size() <= MAX_NAMES_BYTES:
         try:
             names = json.loads(bytes(group.attrs["class_names"]))
         except (TypeError, ValueError):
@@ -160,6 +165,24 @@ def own_array(group: h5py.Group, name: str) -> h5py.Dataset:
     if not isinstance(array, h5py.Dataset) or array.is_virtual or array.external:
         raise DataError(f"{group.file.filename}:{group.name} lacks the array {name!r}: fetch the file again")
     return array
+
+
+def own_group(file: h5py.File, name: str) -> h5py.Group | None:
+    """A group that stands in the file itself, not behind a link to another; None if there is none."""
+    group = file[name] if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
+    return group if isinstance(group, h5py.Group) else None
+
+
+def check_plain(group: h5py.Group) -> None:
+    """DataError unless both arrays of clouds lie in the file as they are: no filter, nothing left out.
+
+    A file that nobody vouches for can then not ask for more memory than it has bytes.
+    """
+    for name in ("points", "labels"):
+        array = own_array(group, name)
+        plain = array.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS
+        if not plain or array.id.get_storage_size() != math.prod(array.shape) * array.dtype.itemsize:
+            raise DataError(f"{group.file.filename}:{group.name}/{name}: is not stored as pcbench stores it")
 
 
 @contextmanager

@@ -92,8 +92,11 @@ class Plugin(Generic[T]):
 
         Local are the files beside it, or those of its own package if it is installed.
         """
-        files = [self.path, *self._neighbourhood.reached(self.path)]
-        return digest({os.path.relpath(file, self.path.parent): file_digest(file) for file in files})
+        return digest({os.path.relpath(f, self.path.parent): file_digest(f) for f in self.source_files()})
+
+    def source_files(self) -> list[Path]:
+        """Its file and those of the local modules that it imports."""
+        return [self.path, *self._neighbourhood.reached(self.path)]
 
     @property
     def _neighbourhood(self) -> Neighbourhood:

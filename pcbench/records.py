@@ -519,23 +519,24 @@ def write_record(path: Path, record: DistillationRecord | EvaluationRecord | Ver
 
 def read_distillation(path: Path) -> DistillationRecord:
     """Read and check a distillation record; DataError says what is wrong with it."""
-    return _read(path, DistillationRecord)
+    return read_record(path, DistillationRecord)
 
 
 def read_evaluation(path: Path) -> EvaluationRecord:
     """Read and check an evaluation record; DataError says what is wrong with it."""
-    return _read(path, EvaluationRecord)
+    return read_record(path, EvaluationRecord)
 
 
 def read_verification(path: Path) -> VerificationRecord:
     """Read and check a verification record; DataError says what is wrong with it."""
-    return _read(path, VerificationRecord)
+    return read_record(path, VerificationRecord)
 
 
-R = TypeVar("R", DistillationRecord, EvaluationRecord, VerificationRecord)
+R = TypeVar("R", bound=Model)
 
 
-def _read(path: Path, kind: type[R]) -> R:
+def read_record(path: Path, kind: type[R]) -> R:
+    """Read and check a JSON file of version SCHEMA_VERSION; RecordError says what is wrong with it."""
     try:
         if path.exists() and not path.is_file():
             raise RecordError("odd-file", f"{path}: is not a file")

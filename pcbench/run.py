@@ -42,7 +42,7 @@ def execute(cell: Cell, out: Path, device: torch.device, report: Report) -> Outc
     folder = run_folder(out, cell.inputs)
     (folder / TRACEBACK).unlink(missing_ok=True)
     finished = _finished_distillation(folder, cell)
-    run = Run(folder, finished or _distil(cell, folder, device, report), ())
+    run = Run(folder, finished or distil(cell, folder, device, report), ())
     status, reason = run.distillation.status, run.distillation.reason
     if status != "ok":
         return Outcome(run, cell.evaluation.network.label, problem=f"{status}: {reason}")
@@ -74,7 +74,8 @@ class _Reached:
     seconds: float = 0.0
 
 
-def _distil(cell: Cell, folder: Path, device: torch.device, report: Report) -> DistillationRecord:
+def distil(cell: Cell, folder: Path, device: torch.device, report: Report) -> DistillationRecord:
+    """Run the method of a cell; its record and clouds, however it ends, stand in `folder` then."""
     machine.warm_up(device)
     memory = machine.PeakMemory(device)
     reached = _Reached()

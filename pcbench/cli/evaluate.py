@@ -67,7 +67,7 @@ def evaluate(
     if seeds is not None:
         settings["students"] = str(seeds)
     planned = plan.evaluations(
-        [each for folder in run for each in _runs(folder)],
+        [each for folder in run for each in found_runs(folder)],
         words(backbone),
         protocols.named(protocol) if protocol else None,
         settings,
@@ -85,7 +85,7 @@ def evaluate(
     finish(outcomes, [], min(folders, key=str), as_json)
 
 
-def _runs(folder: Path) -> Sequence[Run]:
+def found_runs(folder: Path) -> Sequence[Run]:
     """The run in a folder, or the finished runs below it."""
     from pcbench.records import read_run, read_runs
 

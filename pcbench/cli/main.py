@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 import pcbench
-from pcbench.cli import bench, check, data, evaluate, info, leaderboard, new, run, show
+from pcbench.cli import (
+    bench, check, data, evaluate, info, leaderboard, new, results, run, show, submit, verify,
+)
 from pcbench.cli import list as listing
 from pcbench.errors import PcbenchError
 
@@ -24,6 +26,8 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("evaluate")(evaluate.evaluate)
+app.command("submit")(submit.submit)
+app.command("verify")(verify.verify)
 app.command("show")(show.show_run)
 app.command("export")(show.export)
 app.command("list")(listing.list_)
@@ -33,6 +37,7 @@ app.command("new")(new.new)
 app.command("bench")(bench.bench)
 app.add_typer(data.app, name="data")
 app.add_typer(leaderboard.app, name="leaderboard")
+app.add_typer(results.app, name="results")
 
 _debug = False
 

@@ -30,7 +30,7 @@ def work_through(cells: Sequence[tuple[str, Callable[[Report], Outcome]]]) -> li
     with progress_bars() as progress:
         for number, (name, work) in enumerate(cells, 1):
             title = f"[{number}/{len(cells)}] {name}"
-            bars = _Bars(progress, title)
+            bars = Bars(progress, title)
             try:
                 with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is no part of the result
                     outcome = work(bars)
@@ -43,7 +43,7 @@ def work_through(cells: Sequence[tuple[str, Callable[[Report], Outcome]]]) -> li
     return outcomes
 
 
-class _Bars:
+class Bars:
     """The progress bars of one cell, one a phase."""
 
     def __init__(self, progress: Progress, title: str) -> None:

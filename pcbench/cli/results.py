@@ -1,0 +1,69 @@
+"""`pcbench results`: what a maintainer does with records that others made."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pcbench.cli.output import AsJson, PluginFolders, words
+
+if TYPE_CHECKING:
+    from pcbench.submission import Problem
+
+app = typer.Typer(help="Check records that others made.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.callback()
+def _results() -> None:
+    pass
+
+
+@app.command()
+def validate(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A submission, or a folder of runs.")],
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            metavar="DIR|REF[:PATH]",
+            help="What is published: a folder, or one at a git commit, as origin/main:results.",
+        ),
+    ] = None,
+    corrected: Annotated[
+        list[str] | None,
+        typer.Option("--corrected", metavar="KEY", help="A published record that may change; repeatable."),
+    ] = None,
+    plugins: PluginFolders = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a submission, or published records, and name every problem: a line each, exit code 3.
+
+    Schema, hashes, sizes, seeds, protocols, scores against their counts; with --against also that no
+    published number changed or was submitted again. Nothing of a submission is executed.
+    """
+    from contextlib import ExitStack
+
+    from pcbench.validate import published_at
+    from pcbench.validate import validate as check
+
+    with ExitStack() as stack:
+        published = stack.enter_context(published_at(against, folder)) if against else None
+        problems = check(folder, published, words(corrected), tuple(plugins or ()))
+    _print(folder, problems, as_json)
+    if problems:
+        raise typer.Exit(3)
+
+
+def _print(folder: Path, problems: list[Problem], as_json: bool) -> None:
+    if as_json:
+        found = [asdict(each) for each in problems]
+        typer.echo(json.dumps({"folder": str(folder), "valid": not problems, "problems": found}, indent=1))
+        return
+    for each in problems:
+        typer.echo(str(each))
+    count = "no problem" if not problems else f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    typer.echo(f"{folder}: {count}")
