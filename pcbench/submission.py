@@ -22,10 +22,11 @@ from urllib.parse import urlsplit
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 from pydantic import AfterValidator, Field
 
-from pcbench import plugins
+from pcbench.api import Dataset
 from pcbench.artifacts import FILE
 from pcbench.errors import UsageError
 from pcbench.files import digest
+from pcbench.plugins import Registry
 from pcbench.records import Count, Model, Name, one_line
 
 MANIFEST = "manifest.json"
@@ -210,9 +211,8 @@ def clouds_of(folder: Path) -> Path:
     return folder / FILE
 
 
-def redistributable(dataset: str, plugin_folders: tuple[Path, ...] = ()) -> bool:
+def redistributable(dataset: str, registry: Registry[Dataset]) -> bool:
     """Whether clouds made from a data set may be passed on; not where it is unknown here."""
-    registry = plugins.datasets(plugin_folders)
     return dataset in registry.names() and registry.load(dataset).redistributable
 
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 import pcbench
 from pcbench import plugins
+from pcbench.api import Dataset
 from pcbench.artifacts import FILE
 from pcbench.errors import DataError, UsageError
 from pcbench.files import file_digest, write_json
@@ -71,7 +72,8 @@ def submit(
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        artifacts = [_add_run(run, temporary, address, plugin_folders) for run in runs]
+        datasets = plugins.datasets(plugin_folders)
+        artifacts = [_add_run(run, temporary, address, datasets) for run in runs]
         sources = _add_sources(runs, temporary, plugin_folders)
         manifest = _manifest(temporary, licence, [each for each in artifacts if each], sources)
         write_json(temporary / MANIFEST, manifest.model_dump(mode="json"))
@@ -87,9 +89,7 @@ def submit(
     return Submitted(out, manifest, tuple(elsewhere))
 
 
-def _add_run(
-    run: Run, folder: Path, address: str | None, plugin_folders: tuple[Path, ...]
-) -> Artifact | None:
+def _add_run(run: Run, folder: Path, address: str | None, datasets: Registry[Dataset]) -> Artifact | None:
     """Write the records of a run and, where they may be passed on, its clouds."""
     made = run.distillation
     if made.status != "ok" or not run.evaluations:
@@ -107,7 +107,7 @@ def _add_run(
     if not clouds.is_file():
         raise DataError(f"{clouds} is not there: distil again, or submit where the clouds are")
     size = clouds.stat().st_size
-    if address is None and redistributable(made.inputs.data.name, plugin_folders):
+    if address is None and redistributable(made.inputs.data.name, datasets):
         if size > MAX_FILE_BYTES:
             raise UsageError(
                 f"{clouds}: {size} bytes, more than the {MAX_FILE_BYTES} of one file: put the clouds on a "

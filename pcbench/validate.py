@@ -63,6 +63,8 @@ def validate(
     checked = _Checked(folder, sizes)
     if MANIFEST in sizes:
         checked.manifest()
+        if checked.listed is None:
+            return checked.problems
     runs = checked.runs(plugin_folders)
     if not runs and not checked.problems:
         raise UsageError(f"{folder} has no run in it: give a submission or a folder of runs")
@@ -174,7 +176,7 @@ class _Checked:
             if self.listed is None:
                 return  # published by hash
             return
-        if self.listed and not redistributable(run.distillation.inputs.data.name, sources.plugin_folders):
+        if self.listed and not redistributable(run.distillation.inputs.data.name, sources.datasets):
             told = f"clouds made from {run.distillation.inputs.data.name} may not be passed on"
             self.found("forbidden-artifact", path, told)
         artifact = named.get(run.folder.name)
@@ -217,7 +219,7 @@ class _Sources:
         self.checked = checked
         self.methods = plugins.methods()
         self.backbones = plugins.backbones()
-        self.plugin_folders = plugin_folders
+        self.datasets = plugins.datasets(plugin_folders)
         self.known: set[tuple[str, str, str]] = set()
         if checked.listed is not None:
             self._given(checked.listed)

@@ -84,7 +84,7 @@ def claims(folder: Path, artifacts: Path | None = None) -> list[Claim]:
 
 
 def submitted_methods(folder: Path) -> tuple[Path, ...]:
-    """The folders of a submission with the sources of methods: a stranger's code, to be read before it runs."""
+    """The folders of a submission with sources of methods: a stranger's code, to be read before it runs."""
     if not (folder / MANIFEST).exists():
         return ()
     listed = read_record(folder / MANIFEST, Manifest)

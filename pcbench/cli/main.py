@@ -10,7 +10,18 @@ import typer
 
 import pcbench
 from pcbench.cli import (
-    bench, check, data, evaluate, info, leaderboard, new, results, run, show, submit, verify,
+    bench,
+    check,
+    data,
+    evaluate,
+    info,
+    leaderboard,
+    new,
+    results,
+    run,
+    show,
+    submit,
+    verify,
 )
 from pcbench.cli import list as listing
 from pcbench.errors import PcbenchError

@@ -1,0 +1,223 @@
+"""Small submissions without a training: records that fit their clouds, and tools to tamper with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pcbench import plugins
+from pcbench.api import Snapshot
+from pcbench.artifacts import FILE, save_snapshots
+from pcbench.clouds import PointClouds
+from pcbench.files import digest, file_digest
+from pcbench.protocol import QUICK, Protocol, customised
+from pcbench.records import (
+    DataInputs,
+    DistillationInputs,
+    DistillationRecord,
+    EvaluationInputs,
+    EvaluationRecord,
+    Hardware,
+    Memory,
+    Network,
+    Provenance,
+    Run,
+    SnapshotEntry,
+    SnapshotScores,
+    accuracies,
+    evaluation_path,
+    read_run,
+    run_folder,
+    write_record,
+)
+from pcbench.seeds import Streams
+from pcbench.submission import MANIFEST, RUNS
+from pcbench.submit import submit
+
+TINY = customised(QUICK, {"students": 2, "points": 8, "iterations": 20, "snapshot_every": 20})
+TOTALS = [10, 20]
+RIGHT = [[5, 10], [7, 8]]
+CONFUSION = [[12, 8], [22, 18]]
+MEMORY = Memory(host_bytes=1, device_bytes=None)
+
+
+def provenance(command: str = "pcbench", hardware: str = "A CPU") -> Provenance:
+    return Provenance(
+        created="2026-01-01T00:00:00Z",
+        command=[command],
+        python="3.11",
+        platform="any",
+        packages={},
+        git_commit=None,
+        git_dirty=None,
+        hardware=Hardware(device="cpu", name=hardware, cpu_cores=2, threads=2, memory_bytes=1),
+    )
+
+
+@cache
+def source(kind: str, name: str) -> str:
+    registry = plugins.methods() if kind == "method" else plugins.backbones()
+    return registry.get(name).source_hash()
+
+
+def a_run(
+    out: Path,
+    *,
+    method: str = "random",
+    dataset: str = "shapes10",
+    ppc: int = 1,
+    repetition: int = 0,
+    variation: dict[str, Any] | None = None,
+    protocol: Protocol = TINY,
+    origin: str | None = None,
+    classes: tuple[str, ...] = ("chair", "table"),
+    command: str = "pcbench",
+    hardware: str = "A CPU",
+    network: str = "pointnet",
+) -> Run:
+    """A finished run below `out`: records and the clouds that they name. origin: hash of its method."""
+    generator = Streams({"test": "submission", "ppc": ppc, "repetition": repetition}).stream("points")
+    points = torch.randn(2 * ppc, protocol.points, 3, generator=generator)
+    clouds = PointClouds(points, torch.arange(2).repeat_interleave(ppc), classes)
+    snapshots = [Snapshot(iteration, clouds) for iteration in protocol.snapshots]
+    data = DataInputs(
+        name=dataset,
+        variant="generated",
+        hash="3" * 64,
+        points=protocol.points,
+        sampling="surface",
+        standard=True,
+        class_names=list(classes),
+    )
+    source_of = source("backbone", network) if network == "pointnet" else "2" * 64
+    net = Network(name=network, preset="paper", source=source_of)
+    inputs = DistillationInputs(
+        method=method,
+        params=variation or {},
+        variation=variation or {},
+        source=origin or source("method", "random"),
+        data=data,
+        ppc=ppc,
+        iterations=protocol.iterations,
+        snapshots=list(protocol.snapshots),
+        network=net,
+        whole=protocol.whole,
+        repetition=repetition,
+    )
+    entries = [
+        SnapshotEntry(iteration=s.iteration, seconds=1.0, clouds=s.clouds.content_hash()) for s in snapshots
+    ]
+    folder = run_folder(out, inputs)
+    save_snapshots(folder / FILE, snapshots)
+    made = DistillationRecord(
+        key=inputs.key,
+        status="ok",
+        inputs=inputs,
+        snapshots=entries,
+        seconds=1.0,
+        memory=MEMORY,
+        provenance=provenance(command, hardware),
+    )
+    write_record(folder / "distillation.json", made)
+    scored = EvaluationInputs(
+        clouds=[entry.clouds for entry in entries],
+        data=data,
+        network=net,
+        protocol=protocol,
+        repetitions=list(range(protocol.students)),
+    )
+    pairs = [accuracies(counts, TOTALS) for counts in RIGHT]
+    evaluation = EvaluationRecord(
+        key=scored.key,
+        distillation=made.key,
+        inputs=scored,
+        totals=TOTALS,
+        snapshots=[
+            SnapshotScores(
+                iteration=entry.iteration,
+                oa=[oa for oa, _ in pairs],
+                macc=[macc for _, macc in pairs],
+                correct=RIGHT,
+            )
+            for entry in entries
+        ],
+        confusion=CONFUSION,
+        trained=list(protocol.snapshots),
+        code="5" * 64,
+        train_seconds=1,
+        test_seconds=1,
+        memory=MEMORY,
+        provenance=provenance(command, hardware),
+    )
+    write_record(evaluation_path(folder, scored), evaluation)
+    run, problems = read_run(folder)
+    assert not problems
+    return run
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A submission on disk and the files of its first run."""
+
+    folder: Path
+
+    @property
+    def run(self) -> Path:
+        return min((self.folder / RUNS).iterdir())
+
+    @property
+    def distillation(self) -> Path:
+        return self.run / "distillation.json"
+
+    @property
+    def evaluation(self) -> Path:
+        return min(self.run.glob("evaluation-*.json"))
+
+    @property
+    def clouds(self) -> Path:
+        return self.run / FILE
+
+    def manifest(self) -> dict[str, Any]:
+        data: dict[str, Any] = json.loads((self.folder / MANIFEST).read_text())
+        return data
+
+    def edit(self, path: Path, change: Callable[[dict[str, Any]], object], rekeyed: bool = False) -> None:
+        """Change a JSON file in place; rekeyed: with the key, and the file name, that then fit."""
+        data = json.loads(path.read_text())
+        change(data)
+        if rekeyed:
+            data["key"] = digest(data["inputs"])
+        path.write_text(json.dumps(data))
+        if rekeyed and path.name.startswith("evaluation"):
+            path.rename(path.with_name(f"evaluation-{data['key'][:10]}.json"))
+
+    def reseal(self) -> None:
+        """Write the manifest's hashes anew, as somebody does who tampers with care."""
+        data = self.manifest()
+        paths = sorted(p for p in self.folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+        data["files"] = [
+            {
+                "path": str(path.relative_to(self.folder)),
+                "sha256": file_digest(path),
+                "bytes": path.stat().st_size,
+            }
+            for path in paths
+        ]
+        for artifact in data["artifacts"]:
+            clouds = self.folder / RUNS / artifact["run"] / FILE
+            if clouds.is_file():
+                artifact |= {"sha256": file_digest(clouds), "bytes": clouds.stat().st_size}
+        (self.folder / MANIFEST).write_text(json.dumps(data))
+
+
+def a_submission(tmp: Path, name: str = "submission", **run: Any) -> Submission:
+    """A true submission of one run."""
+    made = a_run(tmp / f"{name}-results", **run)
+    submit([made], tmp / name, "MIT")
+    return Submission(tmp / name)
