@@ -11,13 +11,14 @@ from typing import Any
 from pcbench import plugins
 from pcbench.errors import DataError
 from pcbench.records import Run, ppc_label, read_runs
-from pcbench.report import comparisons, methods, overview, runs, timing
+from pcbench.report import comparisons, methods, overview, reported, runs, timing
 from pcbench.report.cells import Board, Result, Unfinished, board, page_name, results, unfinished
 from pcbench.report.output import Folder
 from pcbench.report.pages import Renderer
 from pcbench.report.tables import Block, Heading, Line, Method, Table, Value, exported
 from pcbench.report.text import plain
 from pcbench.report.values import run_page
+from pcbench.report.viewer import Clouds, Shown
 
 Progress = Callable[[str, int, int], None]
 
@@ -86,16 +87,16 @@ def build(
         raise DataError(
             f"no finished run in {source}: do 'pcbench run' first, or name its folder with --results"
         )
-    target = Folder(out)
-    for path, content in files(kept, base_url, with_clouds, folders, report):
+    target, clouds = Folder(out), Clouds(plugins.datasets(folders), with_clouds)
+    for path, content in files(kept, clouds, base_url, folders, report):
         target.write(path, content)
-    return Built(len(target.written), tuple(target.finish()), tuple(problems + repeated))
+    return Built(len(target.written), tuple(target.finish()), (*problems, *repeated, *clouds.problems))
 
 
 def files(
     kept: Sequence[Run],
+    clouds: Clouds,
     base_url: str = "",
-    with_clouds: bool = False,  # noqa: ARG001
     folders: Sequence[Path] = (),
     report: Progress = lambda *_: None,
 ) -> Iterator[tuple[str, str | bytes]]:
@@ -103,16 +104,19 @@ def files(
     renderer, gathered = Renderer(base_url), Found()
     for number, run in enumerate(kept, 1):
         gathered.add(run)
-        yield from _run_files(renderer, run)
+        yield from _run_files(renderer, run, clouds.of(run))
         report("runs", number, len(kept))
     yield from _tables(gathered, base_url, folders, report)
     for path in sorted(plugins.builtin("leaderboard/static").iterdir()):
         yield f"static/{path.name}", path.read_bytes()
 
 
-def _run_files(renderer: Renderer, run: Run) -> Iterator[tuple[str, str | bytes]]:
+def _run_files(renderer: Renderer, run: Run, shown: Shown | None) -> Iterator[tuple[str, str | bytes]]:
     page = runs.page(run)
-    yield renderer.run(page, viewer=False)
+    yield renderer.run(page, viewer=shown is not None)
+    if shown is not None:
+        yield f"clouds/{page_name(page.key)}.js", shown.script
+        yield f"pictures/{page_name(page.key)}.png", shown.picture
     for file, record in runs.record_files(run).items():
         yield f"data/{page_name(page.key)}/{file}", as_json(record)
 
@@ -134,7 +138,7 @@ def _tables(
     for name, blocks in views.items():
         yield from renderer.tables(name, blocks)
     yield from renderer.tables("timing", timing.blocks(made))
-    yield from renderer.tables("paper", [])
+    yield from renderer.tables("paper", reported.blocks(made))
     yield from renderer.tables("runs/index", [_all_runs(gathered.listed)])
     yield renderer.methods(known)
     for number, each in enumerate(known, 1):

@@ -15,11 +15,13 @@ from typer.testing import CliRunner
 
 from pcbench.cli.leaderboard import app
 from pcbench.errors import DataError, UsageError
+from pcbench.plugins import datasets
 from pcbench.protocol import QUICK
 from pcbench.records import one_line, read_runs
 from pcbench.report import site
 from pcbench.report.output import MANIFEST
 from pcbench.report.text import duration, escape_markdown, letter, plain
+from pcbench.report.viewer import Clouds
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -73,7 +75,7 @@ class Page(HTMLParser):
 def files(folder: Path) -> dict[str, str]:
     runs, problems = read_runs(folder)
     assert not problems
-    made = site.files(site.distinct(runs)[0])
+    made = site.files(site.distinct(runs)[0], Clouds(datasets(), False))
     return {path: text if isinstance(text, str) else text.decode() for path, text in made}
 
 
