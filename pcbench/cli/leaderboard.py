@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pcbench.cli.output import PluginFolders, progress_bars
-from pcbench.errors import UsageError
+from pcbench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from pcbench.report.site import Built
+    from pcbench.report.viewer import Clouds
 
 app = typer.Typer(help="Turn records into a leaderboard.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -28,6 +30,7 @@ BaseUrl = Annotated[
     str,
     typer.Option("--base-url", metavar="URL", help="Where the site will stand, for links from elsewhere."),
 ]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the site goes.")]
 WithClouds = Annotated[
     bool,
     typer.Option("--with-clouds", help="Show clouds of data sets that must not be published, for local use."),
@@ -37,13 +40,17 @@ WithClouds = Annotated[
 @app.command()
 def build(
     results: Results = Path("results"),
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the site goes.")] = Path("site"),
+    out: Out = Path("site"),
     base_url: BaseUrl = "",
     with_clouds: WithClouds = False,
     folders: PluginFolders = None,
 ) -> None:
     """Make a site of all records of a folder: pages, leaderboard.md, data/leaderboard.json."""
-    made = _built(results, out, base_url, with_clouds, folders or [])
+    from pcbench.plugins import datasets
+    from pcbench.report.viewer import Clouds
+
+    clouds = Clouds(datasets(folders or ()), with_clouds)
+    made = _built(results, out, clouds, base_url, folders or [])
     for problem in made.problems:
         typer.echo(f"warning: left out {problem}", err=True)
     if with_clouds:
@@ -52,7 +59,7 @@ def build(
     typer.echo(f"wrote {made.files} files{removed}: open {out / 'index.html'}")
 
 
-def _built(results: Path, out: Path, base_url: str, with_clouds: bool, folders: list[Path]) -> Built:
+def _built(results: Path, out: Path, clouds: Clouds, base_url: str, folders: list[Path]) -> Built:
     from pcbench.report.site import build
     from pcbench.report.text import web_address
 
@@ -67,4 +74,64 @@ def _built(results: Path, out: Path, base_url: str, with_clouds: bool, folders: 
                 tasks[phase] = bars.add_task(phase, total=total)
             bars.update(tasks[phase], completed=done)
 
-        return build(results, out, address, with_clouds, folders, report)
+        return build(results, out, clouds, address, folders, report)
+
+
+@app.command()
+def serve(
+    results: Results = Path("results"),
+    out: Out = Path("site"),
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any free one.")] = 8000,
+    with_clouds: WithClouds = False,
+    folders: PluginFolders = None,
+) -> None:
+    """Build the site, show it on this machine alone, and again when records change; Ctrl-C ends it."""
+    from pcbench.plugins import builtin, datasets
+    from pcbench.report.serve import Server
+    from pcbench.report.site import build as rebuilt
+    from pcbench.report.viewer import Clouds
+
+    server = Server(out, port)
+    clouds = Clouds(datasets(folders or ()), with_clouds)
+    _built(results, out, clouds, "", folders or [])
+
+    def again() -> None:
+        rebuilt(results, out, clouds, folders=folders or [])
+
+    watched = (results, builtin("leaderboard/templates"), builtin("leaderboard/static"), *(folders or []))
+    server.watch(watched, again, lambda words: typer.echo(words, err=True))
+    typer.echo(f"{server.address} (Ctrl-C ends it)")
+    with contextlib.suppress(KeyboardInterrupt):
+        server.serve_forever()
+    server.server_close()
+
+
+@app.command()
+def check(
+    results: Annotated[Path, typer.Option("--results", metavar="DIR", help="The published records.")] = Path(
+        "leaderboard/results"
+    ),
+    table: Annotated[
+        Path, typer.Option("--table", metavar="FILE", help="The Markdown table that was made of them.")
+    ] = Path("leaderboard/leaderboard.md"),
+    site: Annotated[
+        Path | None, typer.Option("--site", metavar="DIR", help="A built site, whose pages are checked too.")
+    ] = None,
+    base_url: BaseUrl = "",
+) -> None:
+    """Say what is wrong with published records, their table, and the pages of a site; exit code 3."""
+    from pcbench.report import check as checks
+    from pcbench.report.text import plain
+
+    if not results.is_dir():
+        raise UsageError(f"{results} is no folder: name that of the records with --results")
+    problems = list(checks.records(results, table, base_url.rstrip("/")))
+    if site is not None:
+        with progress_bars() as bars:
+            task = bars.add_task("pages", total=None)
+            problems += checks.site(site, lambda done, total: bars.update(task, completed=done, total=total))
+    for problem in problems:
+        typer.echo(plain(problem))
+    if problems:
+        raise typer.Exit(DataError.exit_code)
+    typer.echo(f"{results}: nothing wrong")

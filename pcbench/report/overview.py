@@ -190,7 +190,8 @@ def _ranked(row: Row, ranks: Mapping[str, Ranks], tier: Mapping[str, int]) -> li
     status = Value("", badge, badge=badge)
     if found is None:
         return [MISSING, MISSING, status]
-    span = "" if found.low == found.high else f"{found.low:g}–{found.high:g}"
+    known = found.low is not None and found.high is not None and found.low != found.high
+    span = f"{found.low:g}–{found.high:g}" if known else ""
     in_tier = tier[row.entry.digest]
     return [
         Value(f"{found.median:g}", found.median, note=span),

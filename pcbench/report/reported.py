@@ -38,16 +38,15 @@ def blocks(board: Board) -> list[Block]:
     found = []
     for paper in tables():
         name = f"p{paper.number}"
-        title = f"Table {paper.number} of {paper.source}: {paper.title}"
         here = [
             (protocol, ours)
             for protocol, sections in by_protocol.items()
             if (ours := beside(paper.figures, _measured(sections)))
         ]
         for place, (protocol, ours) in enumerate(here, 1):
-            found.append(_block(paper, f"{name}-{place}", f"{title}, protocol {protocol}", protocol, ours))
+            found.append(_block(paper, f"{name}-{place}", f"Protocol {protocol}", protocol, ours))
         if not here:
-            found.append(_block(paper, name, title, "", []))
+            found.append(_block(paper, name, "Reported alone", "", []))
     return found
 
 
@@ -90,8 +89,9 @@ def _block(paper: PaperTable, name: str, title: str, protocol: str, ours: Sequen
         text = f"{len(ours)} figures have a counterpart; of {judged} differences {outside} lie outside."
         text += "" if protocol == "paper" else f" The protocol here is {protocol}, not the paper's."
     unit = "hours" if paper.metric == "hours" else "overall accuracy in percent"
-    table = Table(name, f"{title}; {unit}", HEADINGS, tuple(lines))
-    return Block(name, title, text, (table,), notes=paper.notes, group=f"Table {paper.number}: {paper.title}")
+    group = f"Table {paper.number} of {paper.source}: {paper.title}"
+    table = Table(name, f"{group}; {title.lower()}, {unit}", HEADINGS, tuple(lines))
+    return Block(name, title, text, (table,), notes=paper.notes, group=group)
 
 
 def _line(figure: Reported, ours: Beside | None) -> Line:

@@ -71,15 +71,15 @@ def distinct(found: Sequence[Run]) -> tuple[list[Run], list[str]]:
 def build(
     source: Path,
     out: Path,
+    clouds: Clouds,
     base_url: str = "",
-    with_clouds: bool = False,
     folders: Sequence[Path] = (),
     report: Progress = lambda *_: None,
 ) -> Built:
     """Write the site of all records below `source` into `out`: the same records give the same bytes.
 
-    with_clouds: also the clouds of data sets whose owners do not allow it, for local use. report: called with
-    the phase, what is done of it, and its whole. DataError where there is no finished run.
+    clouds: which of them are shown. report: called with the phase, what is done of it, and its whole.
+    DataError where there is no finished run.
     """
     found, problems = read_runs(source)
     kept, repeated = distinct(found)
@@ -87,7 +87,8 @@ def build(
         raise DataError(
             f"no finished run in {source}: do 'pcbench run' first, or name its folder with --results"
         )
-    target, clouds = Folder(out), Clouds(plugins.datasets(folders), with_clouds)
+    target = Folder(out)
+    clouds.problems.clear()
     for path, content in files(kept, clouds, base_url, folders, report):
         target.write(path, content)
     return Built(len(target.written), tuple(target.finish()), (*problems, *repeated, *clouds.problems))
@@ -109,6 +110,19 @@ def files(
     yield from _tables(gathered, base_url, folders, report)
     for path in sorted(plugins.builtin("leaderboard/static").iterdir()):
         yield f"static/{path.name}", path.read_bytes()
+
+
+def markdown_of(kept: Sequence[Run], base_url: str = "") -> str:
+    """leaderboard.md as `build` writes it for these runs."""
+    gathered = Found()
+    for run in kept:
+        gathered.add(run)
+    return _markdown(board(gathered.results, gathered.unfinished), base_url)
+
+
+def _markdown(made: Board, base_url: str) -> str:
+    blocks = [*overview.blocks(made), *comparisons.robustness(made), *_without_score(made)]
+    return Renderer(base_url).markdown(blocks)
 
 
 def _run_files(renderer: Renderer, run: Run, shown: Shown | None) -> Iterator[tuple[str, str | bytes]]:

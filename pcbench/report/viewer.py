@@ -18,12 +18,16 @@ from pcbench.api import Splits
 from pcbench.artifacts import FILE, load_snapshots
 from pcbench.clouds import PointClouds, as_stored
 from pcbench.errors import DataError, PcbenchError
+from pcbench.files import digest
 from pcbench.plugins import Registry
 from pcbench.records import DistillationInputs, Run, ppc_label
 from pcbench.report.cells import page_name
 from pcbench.report.text import plain
 
 STEPS = 32767
+KEPT = 200
+"""So many runs' clouds are kept for the next build of a site that is served."""
+
 MOST_TILES = 180
 """A picture shows so many clouds at most; the viewer has all."""
 
@@ -49,6 +53,7 @@ class Clouds:
     with_real: bool
     problems: list[str] = field(default_factory=list)
     _loaded: dict[tuple[str, int], Splits | None] = field(default_factory=dict)
+    _made: dict[str, Shown] = field(default_factory=dict)
 
     def of(self, run: Run) -> Shown | None:
         """The clouds of a run: as they began, distilled, the nearest training clouds; None if not shown."""
@@ -61,13 +66,20 @@ class Clouds:
         splits = self._splits(made.inputs)
         if splits is None and not self.with_real:
             return None
+        key = digest([made.key, *(entry.clouds for entry in made.snapshots)])
+        if key in self._made:
+            return self._made[key]
         try:
             ends = [made.snapshots[0], made.snapshots[-1]] if len(made.snapshots) > 1 else made.snapshots
             *initial, distilled = (each.clouds for each in load_snapshots(run.folder / FILE, ends))
-            return _shown(made.inputs, page_name(made.key), initial, distilled, splits, self._up(made.inputs))
+            name, up = page_name(made.key), self._up(made.inputs)
+            shown = _shown(made.inputs, name, initial, distilled, splits, up)
         except DataError as error:
             self.problems.append(f"the clouds of {run.folder}: {error}")
             return None
+        if len(self._made) < KEPT:
+            self._made[key] = shown
+        return shown
 
     def _redistributable(self, name: str) -> bool:
         return name in self.datasets.names() and bool(self.datasets.load(name).redistributable)

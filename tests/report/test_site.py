@@ -301,7 +301,7 @@ def test_build_writes_the_site(two_by_two: Path, tmp_path: Path) -> None:
 def test_a_build_removes_what_an_older_one_wrote_and_nothing_else(two_by_two: Path, tmp_path: Path) -> None:
     out = tmp_path / "site"
     a_run(two_by_two, method="gone")
-    site.build(two_by_two, out)
+    site.build(two_by_two, out, Clouds(datasets(), False))
     (old,) = [
         path for path in (out / "runs").glob("*.html") if Page(path.read_text()).title.startswith("gone")
     ]
@@ -313,7 +313,7 @@ def test_a_build_removes_what_an_older_one_wrote_and_nothing_else(two_by_two: Pa
             file.unlink()
         folder.rmdir()
     before = (out / "static" / "site.js").stat().st_mtime_ns
-    made = site.build(two_by_two, out)
+    made = site.build(two_by_two, out, Clouds(datasets(), False))
     assert not old.exists()
     assert f"runs/{old.name}" in made.removed
     assert not (out / "data" / old.stem).exists()
@@ -327,7 +327,7 @@ def test_a_folder_of_something_else_is_left_alone(two_by_two: Path, tmp_path: Pa
     out.mkdir()
     (out / "thesis.tex").write_text("")
     with pytest.raises(UsageError, match="holds files and no site"):
-        site.build(two_by_two, out)
+        site.build(two_by_two, out, Clouds(datasets(), False))
     assert [path.name for path in out.iterdir()] == ["thesis.tex"]
 
 
@@ -339,7 +339,7 @@ def test_a_manifest_cannot_name_files_outside(two_by_two: Path, tmp_path: Path, 
     digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     (out / MANIFEST).write_text(json.dumps({"files": {name: digest}}))
     with pytest.raises(DataError, match="is damaged"):
-        site.build(two_by_two, out)
+        site.build(two_by_two, out, Clouds(datasets(), False))
     assert (tmp_path / "thesis.tex").exists()
 
 

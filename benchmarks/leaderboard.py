@@ -1,0 +1,96 @@
+"""Builds a leaderboard of many made-up records: seconds, peak memory and page weight, one JSON object.
+
+python benchmarks/leaderboard.py --records 10000
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import random
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "report"))
+
+from report_records import a_run
+
+from pcbench.plugins import datasets
+from pcbench.protocol import LITE, PAPER, QUICK, STANDARD
+from pcbench.report.site import build
+from pcbench.report.viewer import Clouds
+
+METHODS = (
+    "random",
+    "herding",
+    "kcenter",
+    "dm",
+    "dc",
+    "pcc",
+    "sadm",
+    "m3d",
+    "datadam",
+    "mtt",
+    "mine",
+    "yours",
+)
+
+
+def make(out: Path, count: int) -> None:
+    """`count` distillations with one evaluation each: protocols, data sets, PPCs, variations, repetitions."""
+    rng = random.Random(0)
+    axes = itertools.product(
+        range(-(-count // (3 * 4 * 3 * len(METHODS) * 4))),
+        (PAPER, LITE, QUICK),
+        ("modelnet10", "modelnet40", "shapenet", "scanobjectnn"),
+        (1, 3, 10),
+        METHODS,
+        ({}, {"init": "herding"}, {"init": "noise"}, {"lr": 1.0}),
+    )
+    for repetition, protocol, data, ppc, method, variation in itertools.islice(axes, count):
+        middle = rng.uniform(0.2, 0.9)
+        right = [
+            (
+                round(10 * min(1, middle + rng.uniform(0, 0.1))),
+                round(20 * min(1, middle + rng.uniform(0, 0.1))),
+            )
+            for _ in range(protocol.students)
+        ]
+        a_run(
+            out, method=method, variation=variation, data={"name": data}, ppc=ppc, repetition=repetition,
+            protocol=protocol, right=right, seconds=rng.uniform(1, 1000),
+        )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--records", type=int, default=10_000)
+    parser.add_argument("--folder", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        if not (folder / "results").is_dir():
+            make(folder / "results", options.records)
+        start = time.perf_counter()
+        made = build(folder / "results", folder / "site", Clouds(datasets(), False))
+        seconds = time.perf_counter() - start
+        pages = {path: path.stat().st_size for path in (folder / "site").rglob("*") if path.is_file()}
+        html = [size for path, size in pages.items() if path.suffix == ".html"]
+        found = {
+            "records": options.records,
+            "seconds": round(seconds, 1),
+            "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+            "files": made.files,
+            "site_mib": round(sum(pages.values()) / 2**20, 1),
+            "first_page_kb": round((folder / "site" / "index.html").stat().st_size / 1000),
+            "largest_page_kb": round(max(html) / 1000),
+        }
+        print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
