@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "repor
 from report_records import a_run
 
 from pcbench.plugins import datasets
-from pcbench.protocol import LITE, PAPER, QUICK, STANDARD
+from pcbench.protocol import LITE, PAPER, QUICK
 from pcbench.report.site import build
 from pcbench.report.viewer import Clouds
 

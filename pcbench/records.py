@@ -15,7 +15,7 @@ import json
 import re
 import statistics
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -603,15 +603,22 @@ def read_runs(out: Path) -> tuple[list[Run], list[str]]:
     """All runs below `out`, sorted by key, and a line for every file that could not be used."""
     runs: list[Run] = []
     problems: list[str] = []
-    for path in sorted(out.glob("*/distillation.json")):
+    for folder in run_folders(out):
         try:
-            run, left_out = read_run(path.parent)
+            run, left_out = read_run(folder)
         except DataError as error:
             problems.append(str(error))
             continue
         runs.append(run)
         problems += left_out
-    return sorted(runs, key=lambda run: run.distillation.key), problems + _orphans(out, runs)
+    return sorted(runs, key=lambda run: run.distillation.key), problems + orphans(
+        out, {r.folder for r in runs}
+    )
+
+
+def run_folders(out: Path) -> list[Path]:
+    """The folders below `out` that hold a distillation, sorted."""
+    return [path.parent for path in sorted(out.glob("*/distillation.json"))]
 
 
 def _matching(path: Path, distillation: DistillationRecord) -> EvaluationRecord:
@@ -652,8 +659,8 @@ def _confirming(path: Path, evaluations: Iterable[EvaluationRecord]) -> Verifica
     return record
 
 
-def _orphans(out: Path, runs: Iterable[Run]) -> list[str]:
-    known = {run.folder for run in runs}
+def orphans(out: Path, known: Collection[Path]) -> list[str]:
+    """A line for every evaluation below `out` in a folder that is not one of the known runs'."""
     return [
         f"{path}: has no readable distillation.json beside it"
         for path in sorted(out.glob("*/evaluation-*.json"))

@@ -9,8 +9,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from pcbench.errors import DataError
-from pcbench.records import read_runs
-from pcbench.report.site import distinct, markdown_of
+from pcbench.report.gather import gather
+from pcbench.report.site import markdown_of
 
 VOID = frozenset({"area", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"})
 SVG_LEAVES = frozenset({"circle", "line", "path", "rect"})
@@ -92,17 +92,14 @@ class Page(HTMLParser):
 
 def records(source: Path, table: Path, base_url: str = "") -> Iterator[str]:
     """Of the records below `source`, and of the Markdown table that was made of them, what is wrong."""
-    found, problems = read_runs(source)
-    kept, repeated = distinct(found)
-    yield from (*problems, *repeated)
-    if not kept and not table.exists():
+    gathered = gather(source)
+    yield from gathered.told()
+    if not gathered.runs and not table.exists():
         return
+    remedy = REMEDY.format(source=source, table=table)
     if not table.is_file():
-        yield f"{table}: is missing, but {source} holds records: {REMEDY.format(source=source, table=table)}"
-    elif not any(run.distillation.status == "ok" and run.evaluations for run in kept):
-        yield f"{table}: shows results, but {source} holds no finished run"
-    elif table.read_text(encoding="utf-8", errors="replace") != markdown_of(kept, base_url):
-        remedy = REMEDY.format(source=source, table=table)
+        yield f"{table}: is missing, but {source} holds records: {remedy}"
+    elif table.read_text(encoding="utf-8", errors="replace") != markdown_of(gathered, base_url):
         yield f"{table}: is not the table of the records in {source}: {remedy}"
 
 

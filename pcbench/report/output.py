@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import Self
 
 from pcbench.errors import DataError, UsageError
 from pcbench.files import write_quickly, write_text
@@ -22,7 +24,16 @@ class Folder:
         self.root = root
         self.before = self._read()
         self.written: dict[str, str] = {}
+        self.groups: dict[str, list[str]] = {}
         write_text(root / MANIFEST, self._manifest(self.before))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Of a build that did not end well, remember everything that may stand there."""
+        if kind is not None:
+            write_text(self.root / MANIFEST, self._manifest(self.before | self.written))
 
     def write(self, path: str, content: str | bytes) -> None:
         """Put a file there, unless it is there already."""
@@ -35,6 +46,14 @@ class Folder:
         if not (self.before.get(name) == digest and file.is_file() and file.read_bytes() == data):
             write_quickly(file, data)
         self.written[name] = digest
+
+    def put(self, group: str, files: Sequence[tuple[str, str | bytes]]) -> None:
+        """Write the files of a group in the place of those that it had before."""
+        for name in self.groups.get(group, ()):
+            self.before[name] = self.written.pop(name)
+        for path, content in files:
+            self.write(path, content)
+        self.groups[group] = [path for path, _ in files]
 
     def finish(self) -> list[str]:
         """Remove what an older build wrote and this one did not, if nobody changed it; the names removed."""

@@ -219,3 +219,24 @@ def _log(run: Run) -> str:
     with path.open("rb") as stream:
         stream.seek(max(0, path.stat().st_size - MAX_LOG_BYTES))
         return plain_lines(stream.read(MAX_LOG_BYTES).decode("utf-8", "replace"))
+
+
+def listed(run: Run) -> Line:
+    """A run's line in the list of all runs."""
+    made = run.distillation
+    inputs = made.inputs
+    protocols = sorted({plain(scored.inputs.protocol.label) for scored in run.evaluations})
+    changed = ", ".join(
+        f"{plain(key)}={plain(str(value))}" for key, value in sorted(inputs.variation.items())
+    )
+    texts = (plain(inputs.method), changed, plain(inputs.data.name))
+    rest = (str(inputs.repetition), made.status, ", ".join(protocols), str(len(run.evaluations)))
+    name = page_name(made.key)
+    return Line(
+        Method(name, run_page(name)),
+        (
+            *(Value(text, text) for text in texts),
+            Value(ppc_label(inputs.ppc), float(inputs.ppc)),
+            *(Value(text, text) for text in rest),
+        ),
+    )

@@ -90,8 +90,7 @@ class _Handler(SimpleHTTPRequestHandler):
             return None
         path = self.path.partition("?")[0]
         if path.startswith(PREFIX):
-            version = f"pcbenchLive({self.server.version});
-".encode()
+            version = f"pcbenchLive({self.server.version});\n".encode()
             script = version if path == f"{PREFIX}version.js" else LIVE.read_bytes()
             return self._sent(script, "text/javascript; charset=utf-8")
         target = Path(self.translate_path(path))

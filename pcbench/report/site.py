@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pcbench import plugins
 from pcbench.errors import DataError
-from pcbench.records import Run, ppc_label, read_runs
-from pcbench.report import comparisons, methods, overview, reported, runs, timing
-from pcbench.report.cells import Board, Result, Unfinished, board, page_name, results, unfinished
+from pcbench.records import ppc_label, run_folders
+from pcbench.report import comparisons, methods, overview, reported, timing
+from pcbench.report.cells import Board, Scores, board
+from pcbench.report.gather import Gathered, Progress, write_runs
 from pcbench.report.output import Folder
 from pcbench.report.pages import Renderer
 from pcbench.report.tables import Block, Heading, Line, Method, Table, Value, exported
-from pcbench.report.text import plain
+from pcbench.report.text import as_json
 from pcbench.report.values import run_page
-from pcbench.report.viewer import Clouds, Shown
+from pcbench.report.viewer import Clouds
 
-Progress = Callable[[str, int, int], None]
+NOTHING = "no finished run in {source}: do 'pcbench run' first, or name its folder with --results"
 
 
 @dataclass(frozen=True)
@@ -30,42 +30,6 @@ class Built:
     files: int
     removed: tuple[str, ...]
     problems: tuple[str, ...]
-
-
-@dataclass
-class Found:
-    """What has been read so far, without the records themselves."""
-
-    results: list[Result] = field(default_factory=list)
-    unfinished: list[Unfinished] = field(default_factory=list)
-    listed: list[Line] = field(default_factory=list)
-
-    def add(self, run: Run) -> None:
-        self.results += results(run)
-        without = unfinished(run)
-        self.unfinished += [without] if without else []
-        self.listed.append(_listed(run))
-
-
-def distinct(found: Sequence[Run]) -> tuple[list[Run], list[str]]:
-    """The runs without repeated distillations, by key, and a line for each one left out.
-
-    The most complete of those with one key stays; of two whose pages would have one name, the first by key.
-    """
-    kept: dict[str, Run] = {}
-    problems: list[str] = []
-    for run in sorted(
-        found, key=lambda r: (r.distillation.status != "ok", -len(r.evaluations), str(r.folder))
-    ):
-        first = kept.setdefault(run.distillation.key, run)
-        if first is not run:
-            problems.append(f"{run.folder}: the same distillation as in {first.folder}, counted once")
-    pages: dict[str, Run] = {}
-    for key in sorted(kept):
-        first = pages.setdefault(page_name(key), kept[key])
-        if first is not kept[key]:
-            problems.append(f"{kept[key].folder}: its key begins like that of {first.folder}, left out")
-    return list(pages.values()), sorted(problems)
 
 
 def build(
@@ -81,64 +45,42 @@ def build(
     clouds: which of them are shown. report: called with the phase, what is done of it, and its whole.
     DataError where there is no finished run.
     """
-    found, problems = read_runs(source)
-    kept, repeated = distinct(found)
-    if not any(run.distillation.status == "ok" and run.evaluations for run in kept):
-        raise DataError(
-            f"no finished run in {source}: do 'pcbench run' first, or name its folder with --results"
-        )
-    target = Folder(out)
+    if not run_folders(source):
+        raise DataError(NOTHING.format(source=source))
     clouds.problems.clear()
-    for path, content in files(kept, clouds, base_url, folders, report):
-        target.write(path, content)
-    return Built(len(target.written), tuple(target.finish()), (*problems, *repeated, *clouds.problems))
+    with Folder(out) as target:
+        gathered = write_runs(
+            source, target, clouds, base_url, lambda done, total: report("runs", done, total)
+        )
+        made = board_of(gathered)
+        if not made.sections:
+            raise DataError(NOTHING.format(source=source))
+        for path, content in _tables(gathered, made, base_url, folders, report):
+            target.write(path, content)
+        for file in sorted(plugins.builtin("leaderboard/static").iterdir()):
+            target.write(f"static/{file.name}", file.read_bytes())
+        removed = target.finish()
+    return Built(len(target.written), tuple(removed), (*gathered.told(), *clouds.problems))
 
 
-def files(
-    kept: Sequence[Run],
-    clouds: Clouds,
-    base_url: str = "",
-    folders: Sequence[Path] = (),
-    report: Progress = lambda *_: None,
-) -> Iterator[tuple[str, str | bytes]]:
-    """Every file of the site with its path."""
-    renderer, gathered = Renderer(base_url), Found()
-    for number, run in enumerate(kept, 1):
-        gathered.add(run)
-        yield from _run_files(renderer, run, clouds.of(run))
-        report("runs", number, len(kept))
-    yield from _tables(gathered, base_url, folders, report)
-    for path in sorted(plugins.builtin("leaderboard/static").iterdir()):
-        yield f"static/{path.name}", path.read_bytes()
+def board_of(gathered: Gathered) -> Board:
+    """The board of all runs that were read."""
+    slims = gathered.runs
+    without = [slim.without for slim in slims if slim.without]
+    return board([result for slim in slims for result in slim.results], without)
 
 
-def markdown_of(kept: Sequence[Run], base_url: str = "") -> str:
-    """leaderboard.md as `build` writes it for these runs."""
-    gathered = Found()
-    for run in kept:
-        gathered.add(run)
-    return _markdown(board(gathered.results, gathered.unfinished), base_url)
-
-
-def _markdown(made: Board, base_url: str) -> str:
-    blocks = [*overview.blocks(made), *comparisons.robustness(made), *_without_score(made)]
-    return Renderer(base_url).markdown(blocks)
-
-
-def _run_files(renderer: Renderer, run: Run, shown: Shown | None) -> Iterator[tuple[str, str | bytes]]:
-    page = runs.page(run)
-    yield renderer.run(page, viewer=shown is not None)
-    if shown is not None:
-        yield f"clouds/{page_name(page.key)}.js", shown.script
-        yield f"pictures/{page_name(page.key)}.png", shown.picture
-    for file, record in runs.record_files(run).items():
-        yield f"data/{page_name(page.key)}/{file}", as_json(record)
+def markdown_of(gathered: Gathered, base_url: str = "") -> str:
+    """leaderboard.md as `build` writes it."""
+    made = board_of(gathered)
+    return Renderer(base_url).markdown(
+        [*overview.blocks(made), *comparisons.robustness(made), *_without_score(made)]
+    )
 
 
 def _tables(
-    gathered: Found, base_url: str, folders: Sequence[Path], report: Progress
-) -> Iterator[tuple[str, str | bytes]]:
-    made = board(gathered.results, gathered.unfinished)
+    gathered: Gathered, made: Board, base_url: str, folders: Sequence[Path], report: Progress
+) -> Iterator[tuple[str, str]]:
     registry = plugins.methods(folders)
     names = sorted(
         {row.entry.method for section in made.sections for row in section.rows} | set(registry.names())
@@ -153,17 +95,12 @@ def _tables(
         yield from renderer.tables(name, blocks)
     yield from renderer.tables("timing", timing.blocks(made))
     yield from renderer.tables("paper", reported.blocks(made))
-    yield from renderer.tables("runs/index", [_all_runs(gathered.listed)])
+    yield from renderer.tables("runs/index", [_all_runs([slim.line for slim in gathered.runs])])
     yield renderer.methods(known)
     for number, each in enumerate(known, 1):
         yield from renderer.method(methods.page(each, made))
         report("methods", number, len(known))
     yield "data/leaderboard.json", as_json(exported_board(made))
-
-
-def as_json(value: Any) -> str:
-    """JSON for programs: keys sorted, one line, no NaN."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def exported_board(made: Board) -> dict[str, Any]:
@@ -206,7 +143,7 @@ def exported_board(made: Board) -> dict[str, Any]:
     }
 
 
-def _statistics(scores: Any) -> dict[str, Any]:
+def _statistics(scores: Scores) -> dict[str, Any]:
     interval = scores.interval
     ends = {"mean": interval.mean, "std": interval.std, "low": interval.low, "high": interval.high}
     return {
@@ -241,26 +178,6 @@ def _without_score(made: Board) -> list[Block]:
     )
     table = Table("unfinished-runs", "What was started and has no score, with its reason", headings, lines)
     return [Block("unfinished", "Runs without a score", tables=(table,))]
-
-
-def _listed(run: Run) -> Line:
-    made = run.distillation
-    inputs = made.inputs
-    protocols = sorted({plain(scored.inputs.protocol.label) for scored in run.evaluations})
-    changed = ", ".join(
-        f"{plain(key)}={plain(str(value))}" for key, value in sorted(inputs.variation.items())
-    )
-    texts = (plain(inputs.method), changed, plain(inputs.data.name))
-    rest = (str(inputs.repetition), made.status, ", ".join(protocols), str(len(run.evaluations)))
-    name = page_name(made.key)
-    return Line(
-        Method(name, run_page(name)),
-        (
-            *(Value(text, text) for text in texts),
-            Value(ppc_label(inputs.ppc), float(inputs.ppc)),
-            *(Value(text, text) for text in rest),
-        ),
-    )
 
 
 def _all_runs(listed: Sequence[Line]) -> Block:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import string
 import unicodedata
@@ -37,6 +38,11 @@ def plain_lines(text: str) -> str:
 def shown(value: Any) -> str:
     """A value of a record for people: text as it is, all else as JSON, in one line."""
     return plain(value if isinstance(value, str) else canonical_json(value))
+
+
+def as_json(value: Any) -> str:
+    """JSON for programs: keys sorted, one line, no NaN."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def number(value: float, decimals: int = DECIMALS) -> str:

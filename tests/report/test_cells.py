@@ -12,7 +12,7 @@ from report_records import a_run
 from pcbench.protocol import PAPER, QUICK, customised
 from pcbench.records import read_runs
 from pcbench.report.cells import Board, Cell, Section, board, results, unfinished
-from pcbench.report.site import distinct
+from pcbench.report.gather import gather
 from pcbench.report.text import plain
 
 
@@ -196,9 +196,9 @@ def test_a_copied_folder_counts_once(tmp_path: Path) -> None:
     copy.mkdir()
     for file in folder.iterdir():
         (copy / file.name).write_bytes(file.read_bytes())
-    runs, problems = distinct(read_runs(tmp_path / "one")[0])
-    assert [run.folder for run in runs] == [folder]
-    assert problems == [f"{copy}: the same distillation as in {folder}, counted once"]
+    found = gather(tmp_path / "one")
+    assert [slim.folder for slim in found.runs] == [folder]
+    assert found.told() == [f"{copy}: the same distillation as in {folder}, counted once"]
 
 
 @pytest.mark.parametrize(

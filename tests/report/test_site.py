@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from pcbench.cli.leaderboard import app
 from pcbench.errors import DataError, UsageError
 from pcbench.plugins import datasets
 from pcbench.protocol import QUICK
-from pcbench.records import one_line, read_runs
+from pcbench.records import one_line
 from pcbench.report import site
 from pcbench.report.output import MANIFEST
 from pcbench.report.text import duration, escape_markdown, letter, plain
@@ -72,11 +73,20 @@ class Page(HTMLParser):
             self.title += data
 
 
+def built(folder: Path, out: Path) -> site.Built:
+    return site.build(folder, out, Clouds(datasets(), False))
+
+
 def files(folder: Path) -> dict[str, str]:
-    runs, problems = read_runs(folder)
-    assert not problems
-    made = site.files(site.distinct(runs)[0], Clouds(datasets(), False))
-    return {path: text if isinstance(text, str) else text.decode() for path, text in made}
+    """Every file of the site by its path."""
+    with tempfile.TemporaryDirectory() as root:
+        out = Path(root) / "site"
+        assert not built(folder, out).problems
+        return {
+            str(path.relative_to(out)): path.read_text(encoding="utf-8")
+            for path in sorted(out.rglob("*"))
+            if path.is_file() and path.name != MANIFEST
+        }
 
 
 def rows(page: str, table: str) -> list[list[str]]:
@@ -301,7 +311,7 @@ def test_build_writes_the_site(two_by_two: Path, tmp_path: Path) -> None:
 def test_a_build_removes_what_an_older_one_wrote_and_nothing_else(two_by_two: Path, tmp_path: Path) -> None:
     out = tmp_path / "site"
     a_run(two_by_two, method="gone")
-    site.build(two_by_two, out, Clouds(datasets(), False))
+    built(two_by_two, out)
     (old,) = [
         path for path in (out / "runs").glob("*.html") if Page(path.read_text()).title.startswith("gone")
     ]
@@ -313,7 +323,7 @@ def test_a_build_removes_what_an_older_one_wrote_and_nothing_else(two_by_two: Pa
             file.unlink()
         folder.rmdir()
     before = (out / "static" / "site.js").stat().st_mtime_ns
-    made = site.build(two_by_two, out, Clouds(datasets(), False))
+    made = built(two_by_two, out)
     assert not old.exists()
     assert f"runs/{old.name}" in made.removed
     assert not (out / "data" / old.stem).exists()
@@ -327,7 +337,7 @@ def test_a_folder_of_something_else_is_left_alone(two_by_two: Path, tmp_path: Pa
     out.mkdir()
     (out / "thesis.tex").write_text("")
     with pytest.raises(UsageError, match="holds files and no site"):
-        site.build(two_by_two, out, Clouds(datasets(), False))
+        built(two_by_two, out)
     assert [path.name for path in out.iterdir()] == ["thesis.tex"]
 
 
@@ -339,7 +349,7 @@ def test_a_manifest_cannot_name_files_outside(two_by_two: Path, tmp_path: Path, 
     digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     (out / MANIFEST).write_text(json.dumps({"files": {name: digest}}))
     with pytest.raises(DataError, match="is damaged"):
-        site.build(two_by_two, out, Clouds(datasets(), False))
+        built(two_by_two, out)
     assert (tmp_path / "thesis.tex").exists()
 
 

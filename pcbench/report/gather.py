@@ -1,0 +1,170 @@
+"""Reads run after run, in several processes where there are many, and keeps only what tables need of each."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from pcbench.artifacts import FILE
+from pcbench.errors import DataError
+from pcbench.records import Run, orphans, read_run, run_folders
+from pcbench.report import runs
+from pcbench.report.cells import Result, Unfinished, page_name, results, unfinished
+from pcbench.report.output import Folder
+from pcbench.report.pages import Renderer
+from pcbench.report.tables import Line
+from pcbench.report.text import as_json
+from pcbench.report.viewer import Clouds, Shown
+
+SEVERAL = 400
+"""From so many runs on, processes share the work; fewer take less time than the processes need to begin."""
+
+Progress = Callable[[str, int, int], None]
+Written = tuple[str, str | bytes]
+
+
+@dataclass(frozen=True)
+class Slim:
+    """A run as far as tables need it. rank: of two of one distillation, the smaller one counts."""
+
+    folder: Path
+    key: str
+    rank: tuple[bool, int, str]
+    results: tuple[Result, ...]
+    without: Unfinished | None
+    line: Line
+
+    @classmethod
+    def of(cls, run: Run) -> Slim:
+        made = run.distillation
+        rank = made.status != "ok", -len(run.evaluations), str(run.folder)
+        return cls(run.folder, made.key, rank, tuple(results(run)), unfinished(run), runs.listed(run))
+
+
+@dataclass
+class Gathered:
+    """What has been read. kept: by the name of the run's page. others: what did not count beside it."""
+
+    kept: dict[str, Slim] = field(default_factory=dict)
+    others: list[tuple[str, Slim]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def takes(self, slim: Slim) -> bool:
+        """Keep a run, unless a better one of its page is kept: of one key by rank, else the first by key."""
+        page = page_name(slim.key)
+        rival = self.kept.get(page)
+        if rival is not None and (rival.key, rival.rank) < (slim.key, slim.rank):
+            self.others.append((page, slim))
+            return False
+        self.others += [(page, rival)] if rival is not None else []
+        self.kept[page] = slim
+        return True
+
+    @property
+    def runs(self) -> list[Slim]:
+        """Those that count, by key."""
+        return sorted(self.kept.values(), key=lambda slim: slim.key)
+
+    def told(self) -> list[str]:
+        """A line for every file and run that was left out."""
+        repeated = []
+        for page, other in self.others:
+            first = self.kept[page]
+            same = f"the same distillation as in {first.folder}, counted once"
+            unlike = f"its key begins like that of {first.folder}, left out"
+            repeated.append(f"{other.folder}: {same if other.key == first.key else unlike}")
+        return [*self.problems, *sorted(repeated)]
+
+
+def gather(source: Path) -> Gathered:
+    """All runs below a folder, without making a page."""
+    return _gather(source, (_slim(folder) for folder in run_folders(source)), lambda *_: None)
+
+
+def write_runs(
+    source: Path, target: Folder, clouds: Clouds, base_url: str, report: Callable[[int, int], None]
+) -> Gathered:
+    """All runs below a folder; page, records and clouds of each that counts are written at once."""
+    folders = run_folders(source)
+    with_clouds = [folder for folder in folders if (folder / FILE).is_file()]
+    without = sorted(set(folders) - set(with_clouds))
+
+    def read() -> Iterator[_Read]:
+        shown = (_read(folder, base_url, clouds) for folder in with_clouds)
+        for number, found in enumerate(itertools.chain(_shared(without, base_url), shown), 1):
+            yield found
+            report(number, len(folders))
+
+    return _gather(source, read(), target.put)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What reading one folder gave. slim: None where it holds no readable run."""
+
+    slim: Slim | None
+    problems: tuple[str, ...]
+    files: tuple[Written, ...] = ()
+
+
+def _gather(source: Path, read: Iterator[_Read], put: Callable[[str, Sequence[Written]], None]) -> Gathered:
+    gathered = Gathered()
+    known = set()
+    problems: dict[str, tuple[str, ...]] = {}
+    for found in read:
+        if found.slim is None:
+            problems[found.problems[0]] = found.problems
+            continue
+        known.add(found.slim.folder)
+        problems[str(found.slim.folder)] = found.problems
+        if gathered.takes(found.slim):
+            put(page_name(found.slim.key), found.files)
+    gathered.problems += [line for key in sorted(problems) for line in problems[key]] + orphans(source, known)
+    return gathered
+
+
+def _shared(folders: Sequence[Path], base_url: str) -> Iterator[_Read]:
+    """Runs without clouds, read and rendered by all cores where that is worth it; in the order given."""
+    work = partial(_read, base_url=base_url, clouds=None)
+    if len(folders) < SEVERAL:
+        yield from map(work, folders)
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(cores, spawn, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+        yield from pool.map(work, folders, chunksize=16)
+
+
+def _slim(folder: Path) -> _Read:
+    try:
+        run, problems = read_run(folder)
+    except DataError as error:
+        return _Read(None, (str(error),))
+    return _Read(Slim.of(run), tuple(problems))
+
+
+def _read(folder: Path, base_url: str, clouds: Clouds | None) -> _Read:
+    try:
+        run, problems = read_run(folder)
+    except DataError as error:
+        return _Read(None, (str(error),))
+    files = tuple(run_files(Renderer(base_url), run, clouds.of(run) if clouds else None))
+    return _Read(Slim.of(run), tuple(problems), files)
+
+
+def run_files(renderer: Renderer, run: Run, shown: Shown | None) -> Iterator[Written]:
+    """A run's page, its records, and its clouds where they are shown."""
+    page, name = runs.page(run), page_name(run.distillation.key)
+    yield renderer.run(page, viewer=shown is not None)
+    if shown is not None:
+        yield f"clouds/{name}.js", shown.script
+        yield f"pictures/{name}.png", shown.picture
+    for file, record in runs.record_files(run).items():
+        yield f"data/{name}/{file}", as_json(record)
