@@ -12,7 +12,14 @@ from torch import Tensor, nn
 from pcbench.api import Backbone
 from pcbench.ops.layers import Dense, Dropout, Layer, Linear, LinearNorm, affine, max_over_points, mlp
 from pcbench.ops.neighbours import farthest_point_sample, gather_points, nearest
-from pcbench.ops.relations import dense_of_sums, difference_deviation, max_over_neighbours, plus_linear_norm
+from pcbench.ops.relations import (
+    dense_of_sums,
+    difference_deviation,
+    max_over_neighbours,
+    normalised,
+    plus_linear_norm,
+)
+from pcbench.ops.rows import Affine, AffineResidual, in_evaluation, largest_in_parts
 
 CENTRES = (512, 256, 128, 64)
 NEIGHBOURS = 24
@@ -83,11 +90,16 @@ class Stage(nn.Module):
         linear, norm = self.enter._parts()
         of_group, of_centre = linear.weight.chunk(2, -1)
         a, c = self.group.linear(of_group, x, centres, index)
-        y = dense_of_sums(norm, a, c + affine(centres, of_centre, None, linear.stacked), index)
-        *units, last = self.local
-        for unit in units:
-            y = unit(y)
-        y = torch.relu(max_over_neighbours(last(y, relu=False)))
+        c = c + affine(centres, of_centre, None, linear.stacked)
+        if in_evaluation(self):
+            rows = [AffineResidual(Affine.of(unit.inner), Affine.of(unit.outer)) for unit in self.local]
+            y = largest_in_parts(*normalised(norm, a, c, index), index, rows, linear.stacked)
+        else:
+            y = dense_of_sums(norm, a, c, index)
+            *units, last = self.local
+            for unit in units:
+                y = unit(y)
+            y = torch.relu(max_over_neighbours(last(y, relu=False)))
         *units, last = self.central
         for unit in units:
             y = unit(y)

@@ -13,6 +13,7 @@ from pcbench.ops.convolution import dense_by_moments
 from pcbench.ops.groups import NeighbourDense
 from pcbench.ops.layers import Dense, Dropout, Linear, LinearNorm, mlp
 from pcbench.ops.neighbours import ball_query, farthest_point_sample, gather_points
+from pcbench.ops.rows import Affine, in_evaluation, largest_in_parts
 
 Scale: TypeAlias = tuple[float, int, tuple[int, ...]]
 """Radius of the balls (the cloud's is 1), the most neighbours in one, widths of the shared MLP."""
@@ -32,6 +33,10 @@ class BallNet(nn.Module):
 
     def forward(self, xyz: Tensor, features: Tensor | None, centres: Tensor, index: Tensor) -> Tensor:
         """(B, N, 3), (B, N, C) or none, (B, M, 3), indices of neighbours (B, M, k) -> (B, M, D)."""
+        if in_evaluation(self):
+            units = [Affine.of(unit) for unit in (*self.middle, self.last)]
+            terms = self.first.terms(xyz, features, centres)
+            return largest_in_parts(*terms, index, units, self.first._parts()[0].stacked)
         if features is None:  # three numbers a neighbour are cheaper to gather than a layer's width
             seen = dense_by_moments(self.first, gather_points(xyz, index) - centres.unsqueeze(-2))
         else:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from pcbench.ops.layers import BatchNorm, Dense, Linear, columns, from_columns
-from pcbench.ops.neighbours import gather_points
+from pcbench.ops.neighbours import gather_points, index_of_rows
 from pcbench.ops.relations import neighbour_counts, neighbour_sums
 
 CHUNK_BYTES = 1 << 20
@@ -81,7 +81,7 @@ class VectorAttention(nn.Module):
             first @ far,
             far,
             last / math.sqrt(self.last.inputs),
-            index=_rows(index, stacked, xyz.shape[-2]),
+            index=index_of_rows(index, stacked, xyz.shape[-2]),
         )
         return from_columns(found.mT, features, stacked)
 
@@ -111,7 +111,7 @@ class GroupedVectorAttention(nn.Module):
         stacked = self.query.stacked
         unit, last = self.weighing
         linear, norm = unit._parts()  # type: ignore[operator]
-        rows, seen = _rows(index, stacked, xyz.shape[-2]), columns(features, stacked).mT
+        rows, seen = index_of_rows(index, stacked, xyz.shape[-2]), columns(features, stacked).mT
         offsets = self.near(xyz.unsqueeze(-2) - gather_points(xyz, index))
         hidden = columns(offsets, stacked).mT
         far = self.far.weight.view(len(seen), -1, 3)
@@ -147,7 +147,7 @@ class LargestDense(Dense):
         linear, norm = self._parts()
         stacked = linear.stacked
         weight = linear.weight if stacked else linear.weight.unsqueeze(0)
-        rows = _rows(index, stacked, xyz.shape[-2])
+        rows = index_of_rows(index, stacked, xyz.shape[-2])
         seen = columns(torch.cat([xyz, features], -1), stacked).mT
         at_points = torch.bmm(seen, weight.mT)
         at_centres = torch.bmm(columns(-centres, stacked).mT, weight[..., :3].mT)
@@ -194,15 +194,6 @@ def _at(layer: Linear, seen: Tensor) -> Tensor:
 def _bias(layer: Linear) -> Tensor:
     assert layer.bias is not None
     return layer.bias
-
-
-def _rows(index: Tensor, stacked: bool, points: int) -> Tensor:
-    """An index (..., M, k) within clouds of N points as one of the rows of all clouds, (S or 1, B · M, k)."""
-    if not stacked:
-        index = index.unsqueeze(0)
-    clouds = index.flatten(1, -3)
-    first = torch.arange(clouds.shape[1], device=index.device) * points
-    return (clouds + first.view(-1, 1, 1)).flatten(1, 2)
 
 
 def attend(

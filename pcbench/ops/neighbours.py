@@ -119,6 +119,15 @@ def gather_points(features: Tensor, index: Tensor) -> Tensor:
     return found
 
 
+def index_of_rows(index: Tensor, stacked: bool, points: int) -> Tensor:
+    """An index (..., M, k) within clouds of N points as one of the rows of all clouds, (S or 1, B · M, k)."""
+    if not stacked:
+        index = index.unsqueeze(0)
+    clouds = index.flatten(1, -3)
+    first = torch.arange(clouds.shape[1], device=index.device) * points
+    return (clouds + first.view(-1, 1, 1)).flatten(1, 2)
+
+
 def _sample_chunk(xyz: Tensor, count: int, start: int | None) -> Tensor:
     axes = xyz.movedim(-1, 0).contiguous()
     clouds = axes.shape[1]

@@ -126,7 +126,7 @@ def dense_of_sums(norm: BatchNorm, a: Tensor, c: Tensor, index: Tensor) -> Tenso
 
     a: (..., N, D). c: (..., M, D). index: (..., M, k), its leading axes those of a and c or 1.
     """
-    return _ReluOfSums.apply(*_normalised(norm, a, c, index), index.mT)  # type: ignore[no-any-return, no-untyped-call]
+    return _ReluOfSums.apply(*normalised(norm, a, c, index), index.mT)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def largest_of_sums(norm: BatchNorm, last: Dense, a: Tensor, c: Tensor, index: Tensor) -> Tensor:
@@ -135,7 +135,7 @@ def largest_of_sums(norm: BatchNorm, last: Dense, a: Tensor, c: Tensor, index: T
     Batch norm and ReLU are monotonic, so the neighbour wins that wins on the linear map (or loses, where the
     norm's weight is negative).
     """
-    a, c = _normalised(norm, a, c, index)
+    a, c = normalised(norm, a, c, index)
     linear, norm = last._parts()
     count = c.shape[:-1].numel() * index.shape[-1] // (len(c) if linear.stacked else 1)
     training = norm.training and count > 1
@@ -157,7 +157,7 @@ def largest_of_sums(norm: BatchNorm, last: Dense, a: Tensor, c: Tensor, index: T
     return torch.relu(largest)
 
 
-def _normalised(norm: BatchNorm, a: Tensor, c: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+def normalised(norm: BatchNorm, a: Tensor, c: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
     """a and c such that a_j + c_i is normalised: the statistics follow from sums at the points."""
     count = c.shape[:-1].numel() * index.shape[-1] // (len(c) if norm.stacked else 1)
     if norm.training and count > 1:
