@@ -166,7 +166,7 @@ def row(found: dict[str, Any]) -> str:
 
 
 def page(results: list[dict[str, Any]], text: str) -> str:
-    """The page with the rows of these networks made anew; rows from elsewhere, another machine or torch, go."""
+    """The page with the rows of these networks made anew; those of another machine or torch go."""
     rate = max(found["matrix_rate"] for found in results)
     where = machine.provenance(CPU)
     conditions = (
