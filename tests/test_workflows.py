@@ -1,4 +1,4 @@
-"""The workflow files keep what they promise: pinned actions, least permissions, no secret for contributors."""
+"""Workflows keep what they promise: pinned actions, least permissions, no secret for contributors."""
 
 from __future__ import annotations
 
