@@ -208,14 +208,14 @@ def rank_intervals(
     if not methods:
         return {}
     drawn = np.zeros((draws, len(methods)))
-    for cell, values in units_of.items():
-        for n, columns in _sizes(values).items():
-            weights = _weights(n, draws, [seed, n, int(digest(repr(cell)), 16)])
-            drawn[:, columns] += weights @ np.array([values[i] for i in columns]).T
+    for cell, those in units_of.items():
+        for (covers, n), columns in those.paired.items():
+            weights = _weights(n, draws, [seed, int(digest([repr(cell), covers, n]), 16)])
+            drawn[:, columns] += weights @ np.array([those.values[i] for i in columns]).T
     ranks = rankdata(-_rounded(drawn), axis=1)
     ends = [0.5, (1 - level) / 2, (1 + level) / 2]
     found = np.quantile(ranks, ends, axis=0, method="inverted_cdf")
-    spread = min(len(each) for values in units_of.values() for each in values) > 1
+    spread = all(n > 1 for those in units_of.values() for _, n in those.paired)
     return {
         name: Ranks(float(median), float(low) if spread else None, float(high) if spread else None)
         for name, median, low, high in zip(methods, *found, strict=True)
@@ -241,27 +241,28 @@ def tiers(cells: Mapping[K, Mapping[str, Scores]], level: float = LEVEL) -> dict
     return found
 
 
-def _all_pairs(m: int, cells: Iterable[Sequence[Sequence[float]]]) -> tuple[Floats, Floats]:
+def _all_pairs(m: int, cells: Iterable[_Units]) -> tuple[Floats, Floats]:
     """The sums over cells of the means (m,), and Holm's p of all differences between them (m, m).
 
     Variances of differences add up over cells: v = Σ v_c with v² / Σ (v_c² / f_c) degrees of freedom. Methods
-    with other numbers of units in a cell are not paired there, and each adds its own variance.
+    that are not paired in a cell each add their own variance there.
     """
     sums, variance, squares = np.zeros(m), np.zeros((m, m)), np.zeros((m, m))
     single = np.full(m, False)
-    for values in cells:
-        sums += [np.mean(each) for each in values]
-        sizes = np.array([len(each) for each in values])
+    for those in cells:
+        sums += [np.mean(each) for each in those.values]
+        sizes = np.array([len(each) for each in those.values])
         single |= sizes == 1
-        covariance = np.zeros((m, m))
-        for n, columns in _sizes(values).items():
+        covariance, paired = np.zeros((m, m)), np.full((m, m), False)
+        for (_, n), columns in those.paired.items():
+            paired[np.ix_(columns, columns)] = True
             if n > 1:
-                covariance[np.ix_(columns, columns)] = np.cov([values[i] for i in columns]) / n
+                covariance[np.ix_(columns, columns)] = np.cov([those.values[i] for i in columns]) / n
         own, freedom = covariance.diagonal(), np.maximum(sizes - 1, 1)
         here = np.maximum(np.add.outer(own, own) - 2 * covariance, 0)
         unpaired = np.add.outer(own**2 / freedom, own**2 / freedom)
         variance += here
-        squares += np.where(np.equal.outer(sizes, sizes), here**2 / freedom, unpaired)
+        squares += np.where(paired, here**2 / freedom, unpaired)
     sums = _rounded(sums)
     pairs = np.triu_indices(m, 1)
     p = _two_sided(np.subtract.outer(sums, sums)[pairs], variance[pairs], squares[pairs])
@@ -271,22 +272,33 @@ def _all_pairs(m: int, cells: Iterable[Sequence[Sequence[float]]]) -> tuple[Floa
     return sums, adjusted
 
 
-def _complete(cells: Mapping[K, Mapping[str, Scores]]) -> tuple[list[str], dict[K, list[list[float]]]]:
-    """The methods that have scores in all cells, by name, and in every cell the units of each."""
+@dataclass(frozen=True)
+class _Units:
+    """The units of every method in a cell; paired: the places of methods with as many units of one kind.
+
+    Their seeds are the same, position by position.
+    """
+
+    values: list[list[float]]
+    paired: dict[tuple[Noise, int], list[int]]
+
+
+def _complete(cells: Mapping[K, Mapping[str, Scores]]) -> tuple[list[str], dict[K, _Units]]:
+    """The methods that have scores in all cells, by name, and their units in every cell."""
     methods = sorted(
         name
         for name in {name for scores in cells.values() for name in scores}
         if all(len(scores.get(name, ())) for scores in cells.values())
     )
-    return methods, {cell: [units(cells[cell][name]) for name in methods] for cell in sorted(cells, key=repr)}
-
-
-def _sizes(values: Sequence[Sequence[float]]) -> dict[int, list[int]]:
-    """The places of those that have n units, by n: their seeds are the same, and so they are paired."""
-    return {
-        n: [i for i, each in enumerate(values) if len(each) == n]
-        for n in sorted({len(each) for each in values})
-    }
+    found = {}
+    for cell in sorted(cells, key=repr):
+        scores = [cells[cell][name] for name in methods]
+        values = [units(each) for each in scores]
+        paired: dict[tuple[Noise, int], list[int]] = {}
+        for i, each in enumerate(scores):
+            paired.setdefault((_noise(each), len(values[i])), []).append(i)
+        found[cell] = _Units(values, paired)
+    return methods, found
 
 
 def _rounded(values: Floats) -> Floats:

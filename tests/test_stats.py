@@ -578,6 +578,16 @@ def test_distillations_are_resampled_as_wholes():
     assert stats.tiers(one) == {"a": 1, "b": 2}
 
 
+def test_distillations_and_students_are_no_pairs_though_they_be_as_many():
+    """Five means that happen to follow five students: paired, the least difference would be told."""
+    students = [1.0, 2.0, 3.0, 4.0, 5.0]
+    means = [[s + 0.1, s + 0.12] for s in students]
+    assert stats.tiers({"x": {"a": students, "b": [group[0] for group in means]}}) == {"a": 2, "b": 1}
+    assert stats.tiers({"x": {"a": students, "b": means}}) == {"a": 1, "b": 1}
+    found = stats.rank_intervals({"x": {"a": students, "b": means}})
+    assert [(each.low, each.high) for each in found.values()] == [(1, 2), (1, 2)]
+
+
 def test_methods_with_other_numbers_of_scores_are_ranked_too():
     rng = np.random.default_rng(10)
     cells = {
