@@ -247,7 +247,8 @@ def writing(name: str) -> Iterator[Path]:
 
 
 def _unwritable(folder: Path, error: Exception) -> DataError:
-    reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+    number = getattr(error, "errno", None)  # HDF5's own words run over several lines
+    reason = os.strerror(number) if number else " ".join(str(error).split())
     return DataError(
         f"{folder} cannot be written ({reason}): free some space, or let PCBENCH_DATA name a folder that you "
         "may write to"

@@ -1,0 +1,390 @@
+"""The store is never corrupt: several writers, kills, a full disk, folders without permission."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from pathlib import Path
+
+import h5py
+import layouts
+import numpy as np
+import pytest
+
+from pcbench.datasets import importing, store
+from pcbench.datasets.folder import Folder
+from pcbench.datasets.store import Manifest
+from pcbench.errors import DataError
+
+NOBODY = 65534
+
+PREPARED = """
+import os, signal, sys
+from pathlib import Path
+from pcbench.datasets import importing, store
+from pcbench.datasets.folder import Folder
+source = Path(sys.argv[1])
+def die(*_): os.kill(os.getpid(), signal.SIGKILL)
+def quiet(done, total): pass
+"""
+
+
+def quiet(done, total):
+    pass
+
+
+def write(path, seed, clouds=8):
+    with h5py.File(path, "w") as file:
+        file["points"] = layouts.points(clouds, seed)
+        file["label"] = np.arange(clouds) // 2 % 2
+        file["split"] = np.array([b"train", b"test"] * (clouds // 2))
+        file["class_names"] = ["long", "round"]
+    return path
+
+
+@pytest.fixture(autouse=True)
+def root(monkeypatch, tmp_path):
+    monkeypatch.setenv("PCBENCH_DATA", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def old(tmp_path):
+    """What is in the store before anything happens."""
+    return Folder().import_from(write(tmp_path / "old.h5", seed=0), quiet)
+
+
+@pytest.fixture
+def new(tmp_path):
+    return write(tmp_path / "new.h5", seed=1)
+
+
+@pytest.fixture
+def new_hash(new, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PCBENCH_DATA", str(tmp_path / "elsewhere"))
+        return Folder().import_from(new, quiet).content_hash
+
+
+def start(code, *words, **how):
+    command = [sys.executable, "-c", PREPARED + textwrap.dedent(code), *map(str, words)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, **pipes, **how)
+
+
+def finished(process):
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def left(root):
+    return sorted(path.name for path in (root / "folder").iterdir())
+
+
+DEATHS = {
+    "while it reads": "Folder().import_from(source, lambda done, total: die() if done else None)",
+    "while it hashes": "store._stored_hash = die\nFolder().import_from(source, quiet)",
+    "before the clouds have their name": "Path.replace = die\nFolder().import_from(source, quiet)",
+    "before the manifest": "store.write_json = die\nFolder().import_from(source, quiet)",
+    "before the old clouds go": """
+        written = store.write_json
+        store.write_json = lambda *words: (written(*words), die())
+        Folder().import_from(source, quiet)
+    """,
+    "while it removes": """
+        unlink = Path.unlink
+        Path.unlink = lambda path, **how: (unlink(path, **how), die())
+        store.remove("folder")
+    """,
+}
+
+
+class TestKilled:
+    @pytest.mark.parametrize("when", DEATHS)
+    def test_leaves_the_old_or_the_new(self, root, old, new, new_hash, when):
+        code, _, err = finished(start(DEATHS[when], new))
+        assert code == -signal.SIGKILL, err
+        if when == "while it removes":
+            assert not store.stored("folder")
+        else:
+            expected = new_hash if when == "before the old clouds go" else old.content_hash
+            assert store.verify("folder").content_hash == expected
+            assert store.load_stored("folder")[2].content_hash == expected
+            assert len(left(root)) > 2 or when == "while it reads"
+        assert Folder().import_from(new, quiet).content_hash == new_hash
+        assert left(root) == [store.read_manifest("folder").file, "manifest.json"]
+
+    def test_in_the_first_import_leaves_nothing_that_counts(self, root, new):
+        code, _, _ = finished(start(DEATHS["before the manifest"], new))
+        assert code == -signal.SIGKILL
+        assert not store.stored("folder")
+        assert not Folder().present()
+        assert store.stored_names() == []
+        Folder().import_from(new, quiet)
+        assert len(left(root)) == 2
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("delay", [0.0, 0.02, 0.05, 0.1])
+    def test_at_any_moment(self, old, new, new_hash, delay):
+        process = start("print(flush=True)\nwhile True: Folder().import_from(source, quiet)", new)
+        process.stdout.readline()
+        time.sleep(delay)
+        process.kill()
+        process.communicate()
+        assert store.verify("folder").content_hash in (old.content_hash, new_hash)
+
+    @pytest.mark.slow
+    def test_with_processes_of_its_own_takes_them_along(self, tmp_path):
+        layouts.meshes(tmp_path / "in")
+        code = """
+            import multiprocessing
+            def told(done, total):
+                if done:
+                    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+                    die()
+            if __name__ == "__main__":
+                importing._WORTH_PROCESSES = 1
+                Folder().import_from(source, told)
+        """
+        returned, out, err = finished(start(code, tmp_path / "in"))
+        assert returned == -signal.SIGKILL, err
+        children = [int(pid) for pid in out.split()]
+        assert children
+        for _ in range(100):
+            children = [pid for pid in children if alive(pid)]
+            if not children:
+                return
+            time.sleep(0.1)
+        pytest.fail(f"processes {children} outlived their parent")
+
+    @pytest.mark.slow
+    def test_of_one_of_its_processes_it_tells(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(importing, "_WORTH_PROCESSES", 1)
+        monkeypatch.setattr(importing, "_FILES_AT_ONCE", 1)
+        layouts.meshes(tmp_path / "in")
+
+        def told(done, _):
+            if done == 1:
+                multiprocessing.active_children()[0].kill()
+
+        with pytest.raises(DataError, match="was killed"):
+            Folder().import_from(tmp_path / "in", told)
+        assert not store.stored("folder")
+
+
+def alive(pid):
+    """A process that has ended but that nobody waited for counts as dead."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+class TestTwoWriters:
+    def test_and_a_reader(self, root, old, new, new_hash):
+        """Each imports its own copy again and again; every reader sees one of the two, whole."""
+        code = "for _ in range(15): Folder().import_from(source, quiet)"
+        both = [start(code, source) for source in (new.with_name("old.h5"), new)]
+        seen = set()
+        while any(process.poll() is None for process in both):
+            seen.add(store.load_stored("folder")[2].content_hash)
+            seen.add(store.verify("folder").content_hash)
+        assert [finished(process)[0] for process in both] == [0, 0]
+        assert seen <= {old.content_hash, new_hash}
+        assert len(left(root)) == 2
+
+    def test_the_second_waits_and_says_so(self, old, new):
+        with store.writing("folder"):
+            process = start("print(flush=True)\nFolder().import_from(source, quiet)", new)
+            process.stdout.readline()
+            time.sleep(0.3)
+            assert process.poll() is None
+            assert store.verify("folder") == old
+        code, _, err = finished(process)
+        assert code == 0
+        assert "waiting for another process that writes folder" in err
+
+    def test_a_killed_writer_holds_up_nobody(self, new):
+        code = "import time\nwith store.writing('folder'):\n    print(flush=True)\n    time.sleep(100)"
+        process = start(code, new)
+        process.stdout.readline()
+        process.kill()
+        process.communicate()
+        assert Folder().import_from(new, quiet).name == "folder"
+
+
+class TestFullDisk:
+    @pytest.mark.parametrize("room", [0, 1, 1000, 60_000, 98_000])
+    def test_leaves_the_old(self, root, old, new, room):
+        code = f"""
+            import resource
+            resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))
+            sys.argv = ["pcbench", "data", "import", "folder", str(source)]
+            from pcbench.cli.main import main
+            main()
+        """
+        returned, _, err = finished(start(code, new))
+        assert returned == 3, err
+        message = err.strip().splitlines()[-1]
+        assert "cannot be written" in message
+        assert "PCBENCH_DATA" in message
+        assert store.verify("folder") == old
+        assert len(left(root)) == 2
+
+    def test_of_a_real_file_system(self, monkeypatch, tmp_path, new):
+        place = tmp_path / "small"
+        place.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+        try:
+            mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
+        except FileNotFoundError:
+            mounted = False
+        if not mounted:
+            pytest.skip("no file system may be mounted here")
+        try:
+            monkeypatch.setenv("PCBENCH_DATA", str(place))
+            with pytest.raises(DataError, match="cannot be written"):
+                Folder().import_from(new, quiet)
+            assert store.stored_names() == []
+            assert not list(place.rglob("*.h5"))
+        finally:
+            subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.fixture
+def public():
+    """A folder that an unprivileged user may enter: pytest's own may not be."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def unprivileged():
+    return {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+
+
+REPORT = """
+from pcbench.errors import DataError
+try:
+    {work}
+except DataError as error:
+    print(error)
+"""
+
+
+class TestPermissions:
+    def outcome(self, work, source, place):
+        environment = {**os.environ, "PCBENCH_DATA": str(place), "HOME": str(place)}
+        process = start(REPORT.format(work=work), source, env=environment, **unprivileged())
+        code, out, err = finished(process)
+        if "Permission denied" in err and "pcbench" not in err:
+            pytest.skip("an unprivileged user cannot run this Python")
+        assert code == 0, err
+        return out
+
+    def test_a_store_that_is_only_readable(self, public, monkeypatch):
+        place = public / "data"
+        monkeypatch.setenv("PCBENCH_DATA", str(place))
+        source = write(public / "new.h5", seed=1)
+        Folder().import_from(source, quiet)
+        for path in (source, *place.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o444)
+        (place / "folder").chmod(0o555)
+        place.chmod(0o555)
+        work = "print(len(Folder().load(16).train))\n    Folder().import_from(source, quiet)"
+        read, refusal = self.outcome(work, source, place).splitlines()
+        assert read == "4"
+        assert refusal.startswith(str(place))
+        assert "cannot be written" in refusal
+        assert "PCBENCH_DATA" in refusal
+        assert store.verify("folder").name == "folder"
+        place.chmod(0o755)
+        (place / "folder").chmod(0o755)
+
+    @pytest.mark.parametrize("what", ["file", "folder", "hdf5"])
+    def test_a_copy_that_may_not_be_read(self, public, what):
+        place = public / "data"
+        place.mkdir()
+        place.chmod(0o777)
+        source = public / "in"
+        layouts.meshes(source, ("bed", "chair"))
+        hidden = {"file": source / "bed" / "train" / "bed_0001.off", "folder": source / "bed" / "train"}
+        hidden["hdf5"] = write(public / "mine.h5", seed=1)
+        hidden[what].chmod(0)
+        copy = hidden["hdf5"] if what == "hdf5" else source
+        out = self.outcome("Folder().import_from(source, quiet)", copy, place)
+        assert str(hidden[what]) in out
+        assert "permission" in out.lower() or "cannot be read" in out
+        assert not list(place.glob("*/*"))
+        hidden[what].chmod(0o755)
+
+
+class TestManifest:
+    @pytest.mark.usefixtures("old")
+    def test_a_file_outside_the_folder_is_refused(self, root):
+        path = root / "folder" / "manifest.json"
+        for name in (
+            "../x.h5",
+            "/etc/passwd",
+            "clouds-../../x.h5",
+            "manifest.json",
+            "clouds-5f0c19a3b2d4.h5\n",
+        ):
+            path.write_text(json.dumps({**json.loads(path.read_text()), "file": name}))
+            with pytest.raises(DataError, match="not a readable manifest"):
+                store.load_stored("folder")
+
+    def test_counts_of_duplicates(self):
+        fields = {
+            "name": "x",
+            "variant": "x",
+            "class_names": ("a",),
+            "train": 9,
+            "test": 9,
+            "points": 1024,
+            "sources": (),
+            "content_hash": "0" * 64,
+        }
+        groups = (("train 1", "train 2", "train 5"), ("train 0", "test 1", "test 2"), ("test 3", "test 4"))
+        assert Manifest(**fields, duplicates=groups).duplicated() == (2, 2, 2)
+
+
+class TestVerify:
+    def test_finds_a_changed_coordinate(self, root, old):
+        path = root / "folder" / old.file
+        with h5py.File(path, "r+") as file:
+            file["test/points"][0, 0, 0] = 0.125
+        with pytest.raises(DataError, match=r"not what manifest\.json describes.*data import folder PATH"):
+            store.verify("folder")
+
+    @pytest.mark.parametrize("size", [0, 100, 50_000])
+    def test_finds_a_truncated_file(self, root, old, size):
+        path = root / "folder" / old.file
+        os.truncate(path, size)
+        with pytest.raises(DataError, match="data import folder PATH"):
+            store.verify("folder")
+
+    @pytest.mark.parametrize("key", ["points", "labels"])
+    def test_finds_arrays_of_other_shapes(self, root, old, key):
+        path = root / "folder" / old.file
+        with h5py.File(path, "r+") as file:
+            del file["train"][key]
+            file["train"][key] = np.zeros((4, 2), "<f4")
+        with pytest.raises(DataError, match=rf"train {key} are float32"):
+            store.verify("folder")
+        with h5py.File(path, "r+") as file:
+            del file["train"]
+        with pytest.raises(DataError, match="lacks the group 'train'"):
+            store.verify("folder")
+
+
+@pytest.mark.usefixtures("old")
+def test_remove_takes_everything_but_the_lock(root):
+    store.remove("folder")
+    assert not Folder().present()
+    assert [path.name for path in root.iterdir()] == [".folder.lock"]
