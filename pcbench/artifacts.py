@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pcbench.api import Snapshot
-from pcbench.clouds import check_plain, open_hdf5, own_group, read_clouds, write_clouds, write_hdf5
+from pcbench.clouds import (
+    check_plain,
+    open_hdf5,
+    own_group,
+    read_clouds,
+    stored_sizes,
+    write_clouds,
+    write_hdf5,
+)
 from pcbench.errors import DataError
 from pcbench.records import SnapshotEntry
 
@@ -15,7 +23,8 @@ FILE = "clouds.h5"
 
 def save_snapshots(path: Path, snapshots: Sequence[Snapshot]) -> None:
     """Write all snapshots of one distillation, atomically."""
-    with write_hdf5(path) as file:
+    sizes = stored_sizes(*(snapshot.clouds for snapshot in snapshots))
+    with write_hdf5(path, sizes) as file:
         for snapshot in snapshots:
             write_clouds(file.create_group(f"{snapshot.iteration:06d}"), snapshot.clouds)
 

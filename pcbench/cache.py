@@ -68,11 +68,12 @@ class TensorCache:
             if "/" in name:
                 raise ValueError(f"a kept tensor is called {name!r}: leave the slash out")
         path.parent.mkdir(parents=True, exist_ok=True)
-        with write_hdf5(path) as file:
+        with write_hdf5(path, [tensor.nbytes for tensor in tensors.values()]) as file:
             file.attrs["seconds"] = seconds
             for name, tensor in tensors.items():
                 summed = tensor.dim() > 0 and tensor.numel() > 0
-                file.create_dataset(name, data=tensor.cpu().numpy(), fletcher32=summed)
+                chunk = tuple(tensor.shape) if summed else None
+                file.create_dataset(name, data=tensor.cpu().numpy(), chunks=chunk, fletcher32=summed)
         return tensors
 
 

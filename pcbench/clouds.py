@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import h5py
@@ -19,6 +21,9 @@ from pcbench.errors import DataError
 from pcbench.files import atomic_path, canonical_json
 
 MAX_NAMES_BYTES = 1 << 20
+_HDF5_OWN = 1 << 16
+_HDF5_ENTRY = 1 << 12
+"""Bytes that HDF5 may need for itself, in a file and for every array."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +118,13 @@ def as_stored(clouds: PointClouds) -> tuple[np.ndarray, np.ndarray]:
     return points, labels
 
 
+def stored_sizes(*parts: PointClouds) -> Iterator[int]:
+    """The bytes of all that `write_clouds` writes of some clouds, for `write_hdf5`."""
+    for clouds in parts:
+        yield from (clouds.points.numel() * 4, clouds.labels.numel() * 8)
+        yield len(canonical_json(list(clouds.class_names)).encode())
+
+
 def write_clouds(group: h5py.Group, clouds: PointClouds) -> None:
     """Put clouds into an open HDF5 group: `points`, `labels`, and the attribute `class_names`."""
     points, labels = as_stored(clouds)
@@ -193,20 +205,53 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r") as file:
             yield file
+    except PermissionError as error:
+        raise DataError(f"{path} cannot be read ({os.strerror(error.errno)}): check its permissions") from error
     except (OSError, RuntimeError, KeyError) as error:
         raise DataError(f"{path} is truncated or corrupt: fetch it again") from error
 
 
 @contextmanager
-def write_hdf5(path: Path) -> Iterator[h5py.File]:
-    """A new HDF5 file that appears under its name when it is complete; its structure carries checksums."""
-    with atomic_path(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
-        yield file
+def write_hdf5(path: Path, sizes: Iterable[int]) -> Iterator[h5py.File]:
+    """A new HDF5 file that appears under its name when it is complete; its structure carries checksums.
+
+    sizes: the bytes of every array that it will hold. Room for them is taken first, so that a full disk is an
+    OSError before anything is written: HDF5 cannot recover from a write that fails. What is left of the room
+    is given back when the file is closed.
+    """
+    room = _HDF5_OWN + sum(size + _HDF5_ENTRY for size in sizes)
+    with atomic_path(path) as temporary:
+        with temporary.open("wb") as stream:
+            stream.write(_empty_hdf5())
+            stream.flush()
+            _take_room(stream.fileno(), room)
+        with h5py.File(temporary, "r+", libver="latest") as file:
+            yield file
+        if temporary.stat().st_size > room:
+            raise ValueError(f"{path} holds more than the {room} bytes that were announced")
+
+
+@cache
+def _empty_hdf5() -> bytes:
+    """An HDF5 file without content."""
+    with h5py.File("empty", "w", driver="core", backing_store=False, libver="latest") as file:
+        file.flush()
+        return bytes(file.id.get_file_image())
+
+
+def _take_room(descriptor: int, size: int) -> None:
+    """Let an open file be `size` bytes long, all of them on the disk; OSError where there is no room."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+        return
+    start = os.lseek(descriptor, 0, os.SEEK_END)
+    for first in range(start, size, 1 << 20):
+        os.write(descriptor, bytes(min(1 << 20, size - first)))
 
 
 def save_clouds(path: Path, clouds: PointClouds) -> None:
     """Write clouds as an HDF5 file of their own, atomically."""
-    with write_hdf5(path) as file:
+    with write_hdf5(path, stored_sizes(clouds)) as file:
         write_clouds(file, clouds)
 
 

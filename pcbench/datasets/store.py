@@ -31,7 +31,15 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pcbench.api import Dataset
-from pcbench.clouds import PointClouds, open_hdf5, own_array, read_clouds, write_clouds, write_hdf5
+from pcbench.clouds import (
+    PointClouds,
+    open_hdf5,
+    own_array,
+    read_clouds,
+    stored_sizes,
+    write_clouds,
+    write_hdf5,
+)
 from pcbench.errors import DataError, UsageError
 from pcbench.files import canonical_json, digest, write_json
 from pcbench.ops.sampling import Sampling
@@ -142,7 +150,7 @@ def data_root() -> Path:
 def save_splits(path: Path, train: PointClouds, test: PointClouds) -> str:
     """Write both splits atomically as one HDF5 file that carries their content hash, which is returned."""
     content_hash = splits_hash(train, test)
-    with write_hdf5(path) as file:
+    with write_hdf5(path, stored_sizes(train, test)) as file:
         write_clouds(file.create_group("train"), train)
         write_clouds(file.create_group("test"), test)
         file.attrs["content_hash"] = np.bytes_(content_hash)
@@ -181,11 +189,14 @@ def write_chunks(
 ) -> str:
     """What `save_splits` writes, of clouds that come in chunks, each split in order; gives the content hash.
 
-    The hash is of the clouds as they stand in the file. Raises DataError where there is no room for them.
+    The hash is of the clouds as they stand in the file. Raises OSError, before the first chunk is asked for,
+    where there is no room for them.
     """
+    names = np.bytes_(canonical_json(list(class_names)).encode())
+    sizes = (counts[split] * size for split in SPLITS for size in (points * 12, 8))
     labels: dict[Split, np.ndarray] = {split: np.empty(counts[split], "<i8") for split in SPLITS}
     filled = dict.fromkeys(SPLITS, 0)
-    with write_hdf5(path) as file:
+    with write_hdf5(path, [*sizes, len(names), len(names)]) as file:
         arrays = {
             split: file.create_group(split).create_dataset("points", (counts[split], points, 3), "<f4")
             for split in SPLITS
@@ -201,7 +212,7 @@ def write_chunks(
         for split in SPLITS:
             group = file[split]
             group.create_dataset("labels", data=labels[split])
-            group.attrs["class_names"] = np.bytes_(canonical_json(list(class_names)).encode())
+            group.attrs["class_names"] = names
             hashes[split] = _stored_hash(arrays[split], labels[split], class_names)
         content_hash = digest(hashes)
         file.attrs["content_hash"] = np.bytes_(content_hash)

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import textwrap
 import time
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -32,6 +33,54 @@ source = Path(sys.argv[1])
 def die(*_): os.kill(os.getpid(), signal.SIGKILL)
 def quiet(done, total): pass
 """
+
+PROCESSES = multiprocessing.get_context("forkserver")
+# A process then has in milliseconds what takes seconds to import.
+PROCESSES.set_forkserver_preload(["pcbench.cli.main", "pcbench.datasets.folder", "trimesh.exchange.off"])
+
+
+class Started:
+    """A process of its own that runs some code after PREPARED; `out` and `err` are what it prints."""
+
+    def __init__(self, code, words, environment):
+        self.out, out = PROCESSES.Pipe(duplex=False)
+        self.err, err = PROCESSES.Pipe(duplex=False)
+        arguments = (out, err, PREPARED + textwrap.dedent(code), list(map(str, words)), environment)
+        self.process = PROCESSES.Process(target=run, args=arguments)
+        self.process.start()
+        out.close()
+        err.close()
+
+    def says(self):
+        """Wait for its first line."""
+        return os.read(self.out.fileno(), 1)
+
+    def running(self):
+        return self.process.is_alive()
+
+    def kill(self):
+        self.process.kill()
+        self.process.join()
+
+    def finished(self):
+        """Exit code, output and errors, once it has ended."""
+        texts = [b"".join(iter(partial(os.read, end.fileno(), 1 << 16), b"")) for end in (self.out, self.err)]
+        self.process.join()
+        return self.process.exitcode, *(text.decode() for text in texts)
+
+
+def run(out, err, code, words, environment):
+    """In a process of its own: some code, with arguments and environment, and pipes for what it prints."""
+    os.environ.update(environment)
+    os.dup2(out.fileno(), 1)
+    os.dup2(err.fileno(), 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+    sys.argv = ["-c", *words]
+    exec(code, {"__name__": "__main__"})
+
+
+def start(code, *words, **environment):
+    return Started(code, words, {"PCBENCH_DATA": os.environ["PCBENCH_DATA"], **environment})
 
 
 def quiet(done, total):
@@ -71,17 +120,6 @@ def new_hash(new, tmp_path):
         return Folder().import_from(new, quiet).content_hash
 
 
-def start(code, *words, **how):
-    command = [sys.executable, "-c", PREPARED + textwrap.dedent(code), *map(str, words)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, **pipes, **how)
-
-
-def finished(process):
-    out, err = process.communicate(timeout=120)
-    return process.returncode, out, err
-
-
 def left(root):
     return sorted(path.name for path in (root / "folder").iterdir())
 
@@ -107,7 +145,7 @@ DEATHS = {
 class TestKilled:
     @pytest.mark.parametrize("when", DEATHS)
     def test_leaves_the_old_or_the_new(self, root, old, new, new_hash, when):
-        code, _, err = finished(start(DEATHS[when], new))
+        code, _, err = start(DEATHS[when], new).finished()
         assert code == -signal.SIGKILL, err
         if when == "while it removes":
             assert not store.stored("folder")
@@ -120,7 +158,7 @@ class TestKilled:
         assert left(root) == [store.read_manifest("folder").file, "manifest.json"]
 
     def test_in_the_first_import_leaves_nothing_that_counts(self, root, new):
-        code, _, _ = finished(start(DEATHS["before the manifest"], new))
+        code, _, _ = start(DEATHS["before the manifest"], new).finished()
         assert code == -signal.SIGKILL
         assert not store.stored("folder")
         assert not Folder().present()
@@ -132,10 +170,9 @@ class TestKilled:
     @pytest.mark.parametrize("delay", [0.0, 0.02, 0.05, 0.1])
     def test_at_any_moment(self, old, new, new_hash, delay):
         process = start("print(flush=True)\nwhile True: Folder().import_from(source, quiet)", new)
-        process.stdout.readline()
+        process.says()
         time.sleep(delay)
         process.kill()
-        process.communicate()
         assert store.verify("folder").content_hash in (old.content_hash, new_hash)
 
     @pytest.mark.slow
@@ -151,7 +188,11 @@ class TestKilled:
                 importing._WORTH_PROCESSES = 1
                 Folder().import_from(source, told)
         """
-        returned, out, err = finished(start(code, tmp_path / "in"))
+        script = tmp_path / "import.py"
+        script.write_text(PREPARED + textwrap.dedent(code))
+        command = [sys.executable, str(script), str(tmp_path / "in")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        returned, out, err = done.returncode, done.stdout, done.stderr
         assert returned == -signal.SIGKILL, err
         children = [int(pid) for pid in out.split()]
         assert children
@@ -188,33 +229,31 @@ def alive(pid):
 class TestTwoWriters:
     def test_and_a_reader(self, root, old, new, new_hash):
         """Each imports its own copy again and again; every reader sees one of the two, whole."""
-        code = "for _ in range(15): Folder().import_from(source, quiet)"
+        code = "for _ in range(5): Folder().import_from(source, quiet)"
         both = [start(code, source) for source in (new.with_name("old.h5"), new)]
         seen = set()
-        while any(process.poll() is None for process in both):
+        while any(process.running() for process in both):
             seen.add(store.load_stored("folder")[2].content_hash)
             seen.add(store.verify("folder").content_hash)
-        assert [finished(process)[0] for process in both] == [0, 0]
+        assert [process.finished()[0] for process in both] == [0, 0]
         assert seen <= {old.content_hash, new_hash}
         assert len(left(root)) == 2
 
     def test_the_second_waits_and_says_so(self, old, new):
         with store.writing("folder"):
-            process = start("print(flush=True)\nFolder().import_from(source, quiet)", new)
-            process.stdout.readline()
-            time.sleep(0.3)
-            assert process.poll() is None
+            process = start("Folder().import_from(source, quiet)", new)
+            said = os.read(process.err.fileno(), 1 << 16).decode()
+            assert process.running()
             assert store.verify("folder") == old
-        code, _, err = finished(process)
-        assert code == 0
-        assert "waiting for another process that writes folder" in err
+        assert "waiting for another process that writes folder" in said
+        assert process.finished()[0] == 0
+        assert store.verify("folder") != old
 
     def test_a_killed_writer_holds_up_nobody(self, new):
         code = "import time\nwith store.writing('folder'):\n    print(flush=True)\n    time.sleep(100)"
         process = start(code, new)
-        process.stdout.readline()
+        process.says()
         process.kill()
-        process.communicate()
         assert Folder().import_from(new, quiet).name == "folder"
 
 
@@ -228,7 +267,7 @@ class TestFullDisk:
             from pcbench.cli.main import main
             main()
         """
-        returned, _, err = finished(start(code, new))
+        returned, _, err = start(code, new).finished()
         assert returned == 3, err
         message = err.strip().splitlines()[-1]
         assert "cannot be written" in message
@@ -264,12 +303,12 @@ def public():
         yield Path(folder)
 
 
-def unprivileged():
-    return {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
-
-
 REPORT = """
 from pcbench.errors import DataError
+if os.geteuid() == 0:  # whom no permission binds; all that is imported later would have to be readable
+    os.setgroups([])
+    os.setgid({nobody})
+    os.setuid({nobody})
 try:
     {work}
 except DataError as error:
@@ -279,11 +318,8 @@ except DataError as error:
 
 class TestPermissions:
     def outcome(self, work, source, place):
-        environment = {**os.environ, "PCBENCH_DATA": str(place), "HOME": str(place)}
-        process = start(REPORT.format(work=work), source, env=environment, **unprivileged())
-        code, out, err = finished(process)
-        if "Permission denied" in err and "pcbench" not in err:
-            pytest.skip("an unprivileged user cannot run this Python")
+        words = {"PCBENCH_DATA": str(place), "HOME": str(place)}
+        code, out, err = start(REPORT.format(work=work, nobody=NOBODY), source, **words).finished()
         assert code == 0, err
         return out
 
