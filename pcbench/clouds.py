@@ -111,6 +111,15 @@ def concatenate(parts: Sequence[PointClouds]) -> PointClouds:
     )
 
 
+def of_classes(clouds: PointClouds, names: Sequence[str]) -> PointClouds:
+    """The clouds of the named classes, in their order, labelled anew in the order of the names."""
+    relabel = torch.full((clouds.classes,), -1)
+    relabel[[clouds.class_names.index(name) for name in names]] = torch.arange(len(names))
+    labels = relabel[clouds.labels]
+    kept = labels >= 0
+    return PointClouds(clouds.points[kept], labels[kept], tuple(names))
+
+
 def as_stored(clouds: PointClouds) -> tuple[np.ndarray, np.ndarray]:
     """Points (B, N, 3) '<f4' and labels (B,) '<i8' as they stand in a file."""
     points = np.ascontiguousarray(clouds.points.detach().cpu().numpy(), dtype="<f4")
@@ -206,7 +215,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
         with h5py.File(path, "r") as file:
             yield file
     except PermissionError as error:
-        raise DataError(f"{path} cannot be read ({os.strerror(error.errno)}): check its permissions") from error
+        raise DataError(f"{path} cannot be read (permission denied): check its permissions") from error
     except (OSError, RuntimeError, KeyError) as error:
         raise DataError(f"{path} is truncated or corrupt: fetch it again") from error
 

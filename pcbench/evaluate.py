@@ -168,7 +168,6 @@ def _evaluate(
     machine.warm_up(device)
     memory = machine.PeakMemory(device)
     protocol, whole = evaluation.protocol, distillation.inputs.ppc == 0
-    totals = evaluation.splits.test.counts().tolist()
     snapshots = stored_snapshots(evaluation.splits, folder, distillation)
     recipe = protocol.whole if whole else protocol.recipe
     provenance = machine.provenance(device)
@@ -196,8 +195,10 @@ def _evaluate(
             test.trained.append(snapshot.iteration)
             test.train_seconds += seconds
             tested = evaluation.test(test.inputs.variant).to(device)
+            totals = evaluation.totals(test.inputs.variant)
+            answers = evaluation.answers(test.inputs.variant)
             ready = machine.now(device)
-            confusions = students.confusions(network, tested, protocol.students)
+            confusions = students.confusions(network, tested, protocol.students, answers)
             test.test_seconds += machine.now(device) - ready
             correct = confusions.diagonal(dim1=1, dim2=2).tolist()
             test.scores.append((_scores(snapshot.iteration, correct, totals), confusions.sum(0).tolist()))
@@ -206,7 +207,7 @@ def _evaluate(
             key=test.inputs.key,
             distillation=distillation.key,
             inputs=test.inputs,
-            totals=totals,
+            totals=evaluation.totals(test.inputs.variant),
             snapshots=[scores for scores, _ in test.scores],
             confusion=test.scores[-1][1],
             trained=test.trained,

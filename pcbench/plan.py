@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from pcbench import plugins, protocol, recipes, variants
+from pcbench import crossing, plugins, protocol, recipes, variants
 from pcbench.api import Backbone, Dataset, Method, MethodParams, PointClouds, Splits
 from pcbench.errors import DataError, UsageError, did_you_mean
 from pcbench.plugins import Registry
@@ -66,7 +66,8 @@ class Absent:
 class Evaluation:
     """Students of one network, how they are trained, and the data that they are tested on.
 
-    variants: the tests. resampled: the data set with the numbers of points that some of them ask for.
+    splits, data: the data set that the clouds were distilled from. variants: the tests. others: what some of
+    them are on instead, by `Variant.on` and `Variant.points`: another data set, another number of points.
     """
 
     splits: Splits
@@ -75,7 +76,7 @@ class Evaluation:
     network: Network
     protocol: Protocol
     variants: tuple[Variant, ...] = (PLAIN,)
-    resampled: Mapping[int, tuple[Splits, DataInputs]] = field(default_factory=dict)
+    others: Mapping[tuple[str | None, int | None], tuple[Splits, DataInputs]] = field(default_factory=dict)
 
     def build(self, generator: torch.Generator) -> Backbone:
         """One student, drawn from `generator`."""
@@ -88,10 +89,22 @@ class Evaluation:
 
     def test(self, variant: Variant) -> PointClouds:
         """The test clouds of a variant, (B, N, 3)."""
-        return variant.changed(self._source(variant)[0].test, self.data.name)
+        splits, data = self._source(variant)
+        return variant.changed(splits.test, data.name)
+
+    def totals(self, variant: Variant) -> list[int]:
+        """Test clouds per class, which no variant changes."""
+        totals: list[int] = self._source(variant)[0].test.counts().tolist()
+        return totals
+
+    def answers(self, variant: Variant) -> list[int] | None:
+        """The students' class for each class of the test; None where these are the same."""
+        if variant.on is None:
+            return None
+        return [self.data.class_names.index(name) for name in self._source(variant)[1].class_names]
 
     def _source(self, variant: Variant) -> tuple[Splits, DataInputs]:
-        return (self.splits, self.data) if variant.points is None else self.resampled[variant.points]
+        return self.others.get((variant.on, variant.points), (self.splits, self.data))
 
     def inputs(self, snapshots: Sequence[SnapshotEntry], variant: Variant = PLAIN) -> EvaluationInputs:
         """The inputs of the evaluation of these snapshots by one test."""
@@ -156,15 +169,27 @@ class _Found:
         return self._loaded[name, points]
 
     def variant(self, label: str, dataset: str) -> Variant:
-        """A test of a data set by its label; UsageError where it has none of that kind."""
-        return variants.named(label, dataset, self.datasets.load(dataset).up_axis)
+        """A test of students of a data set by its label; UsageError where it has none of that kind."""
+        tested = variants.split(label)[0] or dataset
+        return variants.named(label, tested, self.datasets.load(tested).up_axis)
 
-    def resampled(self, name: str, points: int) -> tuple[Splits, DataInputs]:
-        """A data set at another density; DataError for more points than it has."""
+    def tested(self, trained: DataInputs, variant: Variant) -> tuple[Splits, DataInputs]:
+        """What students of `trained` are tested on; DataError for more points than it has."""
+        name, points = variant.on or trained.name, variant.points or trained.points
+        classes = crossing.shared(trained.name, name) if variant.on else ()
         try:
-            return self.data(name, points)
+            splits, data = self.data(name, points)
         except DataError as error:
-            raise DataError(f"--test points={points}: {name}: {error}") from error
+            raise DataError(f"--test {variant.label}: {name}: {error}") from error
+        if not classes:
+            return splits, data
+        part = crossing.narrowed(splits, name, classes)
+        changed = {
+            "variant": f"{data.variant}; {len(classes)} classes shared with {trained.name}",
+            "hash": part.content_hash,
+            "class_names": list(classes),
+        }
+        return part, data.model_copy(update=changed)
 
     def network(self, spec: str) -> tuple[type[Backbone], Network]:
         """A backbone and what a record says of it."""
@@ -291,8 +316,8 @@ def evaluations(
                 f"(hash {inputs.data.hash[:10]}, here {data.hash[:10]})"
             )
         asked = tuple(dict.fromkeys(found.variant(label, data.name) for label in tests or (PLAIN.label,)))
-        other = {v.points: found.resampled(data.name, v.points) for v in asked if v.points is not None}
-        made += [(run, Evaluation(splits, data, *student, asked, other)) for student in evaluated]
+        others = {(v.on, v.points): found.tested(data, v) for v in asked if v.on or v.points}
+        made += [(run, Evaluation(splits, data, *student, asked, others)) for student in evaluated]
     return made
 
 

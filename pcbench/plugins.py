@@ -41,7 +41,13 @@ Kind = Literal["method", "backbone", "dataset"]
 CONTRACTS: dict[Kind, str] = {"method": "Method", "backbone": "Backbone", "dataset": "Dataset"}
 LABELS: dict[Kind, str] = {"method": "method", "backbone": "backbone", "dataset": "data set"}
 UNREADABLE = (OSError, SyntaxError, ValueError, RecursionError)
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+_WORD = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
+NAMES: dict[Kind, re.Pattern[str]] = {
+    "method": re.compile(_WORD),
+    "backbone": re.compile(_WORD),
+    "dataset": re.compile(rf"{_WORD}(:{_WORD})?"),
+}
+"""A data set's variant may follow its name, as in `scanobjectnn:obj_bg`."""
 
 
 def builtin(relative: str) -> Path:
@@ -378,7 +384,7 @@ def read_file(path: Path, kind: Kind) -> list[Plugin[T]]:
             continue
         origin = f"{path}:{node.lineno}"
         problem = source.missing_import()
-        if not NAME.fullmatch(name):
+        if not NAMES[kind].fullmatch(name):
             problem = f"the name {name!r} holds more than letters, digits and _ . + - ({origin})"
         summary = _first_line(ast.get_docstring(node))
         plugins.append(Plugin(kind, name, summary, origin, path, problem, node.name))

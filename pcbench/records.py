@@ -252,6 +252,8 @@ class EvaluationInputs(Model):
     def _consistent(self) -> Self:
         if self.variant.points not in (None, self.data.points):
             raise ValueError(f"the test {self.variant.label} is on data of {self.data.points} points")
+        if self.variant.on not in (None, self.data.name):
+            raise ValueError(f"the test {self.variant.label} is on {self.data.name}")
         return self
 
     @model_serializer(mode="wrap")
@@ -637,6 +639,10 @@ def _matching(path: Path, distillation: DistillationRecord) -> EvaluationRecord:
     unless(
         (protocol.points, list(protocol.snapshots)) == (made.data.points, made.snapshots),
         "its protocol is not the one that the distillation beside it followed",
+    )
+    unless(
+        (record.inputs.data.name == made.data.name) == (record.inputs.variant.on is None),
+        "it was tested on another data set than it says",
     )
     unless(
         [s.iteration for s in record.snapshots] == [entry.iteration for entry in distillation.snapshots],

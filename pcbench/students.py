@@ -87,10 +87,13 @@ def _optimiser(network: Backbone, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 @torch.inference_mode()
-def confusions(network: Backbone, clouds: PointClouds, students: int) -> Tensor:
+def confusions(
+    network: Backbone, clouds: PointClouds, students: int, answers: Sequence[int] | None = None
+) -> Tensor:
     """Test clouds by student, true class and class predicted: (S, K, K) int64, exact, for S stacked students.
 
-    The diagonal holds the right answers.
+    The diagonal holds the right answers. answers: the network's class for each of the K classes of the
+    clouds, among which it chooses; without it the classes are the network's.
     """
     network.eval()
     classes, predicted = clouds.classes, []
@@ -100,7 +103,8 @@ def confusions(network: Backbone, clouds: PointClouds, students: int) -> Tensor:
         part = slice(first, first + size)
         points = clouds.points[part]
         shared = [values.unsqueeze(0) for values in geometry.of(part)]
-        predicted.append(network(points.expand(students, *points.shape), *shared).argmax(-1))
+        logits = network(points.expand(students, *points.shape), *shared)
+        predicted.append((logits if answers is None else logits[..., answers]).argmax(-1))
     places = torch.arange(students).unsqueeze(1) * classes + clouds.labels.cpu()  # (S, B)
     places = places * classes + torch.cat(predicted, 1).cpu()
     return torch.bincount(places.flatten(), minlength=students * classes**2).view(students, classes, classes)

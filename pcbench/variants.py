@@ -47,7 +47,8 @@ class Variant(BaseModel):
     """One way to change the test clouds; `plain` is none.
 
     severity: of a corruption; amount: what its table said at that severity. axis: about which `up` turns.
-    points: of a cloud, for `points`. Only what is in effect is serialised.
+    points: of a cloud, for `points`. on: another data set, of which the clouds of the shared classes are
+    taken. Only what is in effect is serialised.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -57,6 +58,7 @@ class Variant(BaseModel):
     amount: float | None = Field(None, gt=0, le=100)
     axis: Literal["x", "y", "z"] | None = None
     points: int | None = Field(None, ge=1, le=1 << 20)
+    on: str | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -76,15 +78,21 @@ class Variant(BaseModel):
 
     @property
     def label(self) -> str:
-        """As it is asked for: `plain`, `up`, `so3`, `jitter:3`, `points=512`."""
+        """As it is asked for: `plain`, `up`, `so3`, `jitter:3`, `points=512`, `on=shapenet55+so3`."""
+        own: str = self.kind
         if self.points is not None:
-            return f"{self.kind}={self.points}"
-        return self.kind if self.severity is None else f"{self.kind}:{self.severity}"
+            own = f"{self.kind}={self.points}"
+        elif self.severity is not None:
+            own = f"{self.kind}:{self.severity}"
+        if self.on is None:
+            return own
+        return f"on={self.on}" if self.kind == "plain" else f"on={self.on}+{own}"
 
     @property
     def order(self) -> tuple[int, int]:
-        """Sorts variants for people: by kind, then by severity or number of points."""
-        return KINDS.index(self.kind), self.severity or self.points or 0
+        """Sorts variants for people: by kind, those on another data set last; by severity or points."""
+        behind = 0 if self.on is None else len(KINDS)
+        return behind + KINDS.index(self.kind), self.severity or self.points or 0
 
     def changed(self, clouds: PointClouds, dataset: str) -> PointClouds:
         """The test clouds of a data set in this variant; those of `points` have their number already.
@@ -123,8 +131,25 @@ def listed(variant: Variant) -> bool:
     return variant.amount == SEVERITIES[variant.kind][variant.severity - 1]
 
 
+def split(label: str) -> tuple[str | None, str]:
+    """The other data set that a label asks for, or None, and the rest of the label."""
+    if not label.startswith("on="):
+        return None, label
+    other, _, rest = label.removeprefix("on=").partition("+")
+    return other, rest or "plain"
+
+
 def named(label: str, dataset: str, up_axis: Literal["x", "y", "z", "none"]) -> Variant:
-    """The variant of that label for a data set; UsageError where there is none, or no axis to turn about."""
+    """The variant of that label for a data set; UsageError where there is none, or no axis to turn about.
+
+    Where the label names another data set, `dataset` is that one.
+    """
+    other, own = split(label)
+    variant = _named(own, dataset, up_axis)
+    return variant if other is None else variant.model_copy(update={"on": other})
+
+
+def _named(label: str, dataset: str, up_axis: Literal["x", "y", "z", "none"]) -> Variant:
     kind, sign, number = label.partition("=" if label.startswith("points") else ":")
     if kind not in KINDS:
         raise UsageError(f"--test {label}: there is no such test. {did_you_mean(kind, KINDS)}")

@@ -162,6 +162,8 @@ def _notes(manifest: Manifest) -> list[str]:
             f"identical clouds: {train} repeat another in training, {test} in test, and {across} of test "
             f"stand in training too (first: {', '.join(manifest.duplicates[0])})"
         )
+    elif manifest.schema_version > 1:  # the first version did not look
+        lines.append("no two clouds are identical")
     if not manifest.complete:
         lines.append("incomplete: results on it will not count as results on the standard data set")
     return lines

@@ -47,7 +47,8 @@ def evaluate(
             "--test",
             metavar="TEST",
             help="plain (the default), up or so3 (rotated), points=N, or jitter, dropout, occlusion, scale, "
-            "outliers with a severity, as jitter:3; repeatable.",
+            "outliers with a severity, as jitter:3; on=DATASET tests on the classes that another data set "
+            "shares, also on=DATASET+so3; repeatable.",
         ),
     ] = None,
     plugins: PluginFolders = None,

@@ -33,7 +33,7 @@ def cell_title(inputs: DistillationInputs, evaluation: Evaluation) -> str:
     student = evaluation.network.label
     words += [f"→ {student}"] if student != inputs.network.label else []
     if evaluation.variants != (PLAIN,):
-        words += ["on", ", ".join(variant.label for variant in evaluation.variants)]
+        words += ["test", ", ".join(variant.label for variant in evaluation.variants)]
     return " ".join(words)
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-import torch
-
 from pcbench.api import Dataset, Splits
-from pcbench.clouds import PointClouds
+from pcbench.clouds import of_classes
 from pcbench.datasets.importing import (
     Copy,
     Imported,
@@ -105,7 +102,7 @@ class ModelNet10(Imported, Dataset):
         *whole, manifest = load_stored(ModelNet40.name)
         if manifest.variant != ModelNet40.variant:
             named(self, f"{self.variant}: {manifest.variant}")
-        train, test = (_part(split, TEN_CLASSES) for split in whole)
+        train, test = (of_classes(split, TEN_CLASSES) for split in whole)
         standard = manifest.complete and (len(train), len(test)) in self.releases
         return splits_of(train, test, manifest, points, standard)
 
@@ -114,15 +111,6 @@ class ModelNet10(Imported, Dataset):
         if len(self.find(source).class_names) == 40:
             return ModelNet40().import_from(source, progress, options)
         return super().import_from(source, progress, options)
-
-
-def _part(clouds: PointClouds, names: Sequence[str]) -> PointClouds:
-    """The clouds of the named classes, in their stored order, labelled anew in the order of the names."""
-    relabel = torch.full((clouds.classes,), -1)
-    relabel[[clouds.class_names.index(name) for name in names]] = torch.arange(len(names))
-    labels = relabel[clouds.labels]
-    kept = labels >= 0
-    return PointClouds(clouds.points[kept], labels[kept], tuple(names))
 
 
 def _find(source: Path, classes: int) -> Copy:

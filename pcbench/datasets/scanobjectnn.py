@@ -58,7 +58,7 @@ class ScanObjectNN(_Variant, Dataset):
 class ScanObjectNNBackground(_Variant, Dataset):
     """Scanned objects of 15 classes with background, OBJ_BG (Uy et al. 2019)."""
 
-    name = "scanobjectnn_obj_bg"
+    name = "scanobjectnn:obj_bg"
     variant = "OBJ_BG"
     train_size = 2309
     test_size = 581
@@ -69,7 +69,7 @@ class ScanObjectNNBackground(_Variant, Dataset):
 class ScanObjectNNHardest(_Variant, Dataset):
     """Scanned objects with background, shifted, turned and scaled, PB_T50_RS (Uy et al. 2019)."""
 
-    name = "scanobjectnn_pb_t50_rs"
+    name = "scanobjectnn:pb_t50_rs"
     variant = "PB_T50_RS"
     train_size = 11416
     test_size = 2882

@@ -238,7 +238,7 @@ def writing(name: str) -> Iterator[Path]:
     folder = _folder(name)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder.parent / f".{name}.lock")
+        lock = filelock.FileLock(folder.parent / f".{folder.name}.lock")
         try:
             lock.acquire(blocking=False)
         except filelock.Timeout:
@@ -304,7 +304,8 @@ def stored(name: str) -> bool:
 def stored_names() -> list[str]:
     """The names of all data sets in the store."""
     root = data_root()
-    return sorted(path.parent.name for path in root.glob("*/manifest.json")) if root.is_dir() else []
+    folders = (path.parent.name for path in root.glob("*/manifest.json"))
+    return sorted(folder.replace("@", ":") for folder in folders)
 
 
 def read_manifest(name: str) -> Manifest:
@@ -375,4 +376,5 @@ def _remedy(name: str) -> str:
 
 
 def _folder(name: str) -> Path:
-    return data_root() / name
+    """Of a data set's name; not every file system takes the colon before a variant."""
+    return data_root() / name.replace(":", "@")

@@ -73,7 +73,7 @@ def test_students_are_trained_once_for_all_tests_that_are_missing(pcbench, run, 
     done = pcbench("evaluate", run.folder, *asked)
     assert done.code == 0, done.err
     assert len(trainings) == 1
-    assert "on up, so3, jitter:1, points=32" in done.err
+    assert "test up, so3, jitter:1, points=32" in done.err
     assert " points=32 " in done.out
     after, problems = read_run(run.folder)
     assert problems == []

@@ -96,8 +96,8 @@ def scans(folder: Path) -> dict[str, Clouds]:
     """h5_files of ScanObjectNN: three variants of 15 clouds a split, and the file that misleads."""
     files = {
         "scanobjectnn": ("main_split_nobg", ""),
-        "scanobjectnn_obj_bg": ("main_split", ""),
-        "scanobjectnn_pb_t50_rs": ("main_split", "_augmentedrot_scale75"),
+        "scanobjectnn:obj_bg": ("main_split", ""),
+        "scanobjectnn:pb_t50_rs": ("main_split", "_augmentedrot_scale75"),
     }
     written: dict[str, Clouds] = {}
     for seed, (name, (place, suffix)) in enumerate(files.items()):

@@ -53,6 +53,7 @@ def test_import_says_what_it_did(monkeypatch, tmp_path):
     assert result.stdout == (
         f"imported modelnet40: 5 training and 2 test clouds of 1024 points, in {tmp_path / 'data'}\n"
         f"content hash {'0' * 64}, sampling kept\n"
+        "no two clouds are identical\n"
     )
     assert "3/7" in result.stderr
 
