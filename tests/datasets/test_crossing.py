@@ -17,7 +17,7 @@ from pcbench.datasets.shapenet import ShapeNet55
 from pcbench.errors import DataError, UsageError
 from pcbench.protocol import Recipe
 from pcbench.records import evaluation_path, read_run, read_runs, write_record
-from pcbench.report import tables
+from pcbench.report import cells
 from pcbench.seeds import Streams
 from pcbench.variants import named, split
 
@@ -160,9 +160,8 @@ class TestEvaluate:
         ((run,), _) = read_runs(Path("results"))
         pcbench("evaluate", run.folder, "--test", "on=shapenet55")
         runs, _ = read_runs(Path("results"))
-        found = [
-            (table.test, [column.data for column in table.columns]) for table in tables.board(runs).tables
-        ]
+        board = cells.board(result for run in runs for result in cells.results(run))
+        found = [(each.setting.test, [place.name for place in each.places]) for each in board.sections]
         assert found == [("", ["modelnet40"]), ("on=shapenet55", ["modelnet40 → shapenet55"])]
 
     def test_a_record_that_hides_it_is_refused(self, pcbench):
