@@ -110,9 +110,11 @@ def confusions(
     return torch.bincount(places.flatten(), minlength=students * classes**2).view(students, classes, classes)
 
 
-def count_correct(network: Backbone, clouds: PointClouds, students: int) -> Tensor:
+def count_correct(
+    network: Backbone, clouds: PointClouds, students: int, answers: Sequence[int] | None = None
+) -> Tensor:
     """Test clouds that each of S stacked students classifies rightly, per class: (S, K) int64, exact."""
-    return confusions(network, clouds, students).diagonal(dim1=1, dim2=2)
+    return confusions(network, clouds, students, answers).diagonal(dim1=1, dim2=2)
 
 
 class _Geometry:

@@ -144,22 +144,20 @@ class _Checked:
             self.found("no-evaluation", record, "nobody was trained on its clouds")
         if run.folder.name != run_folder(Path(), made.inputs).name:
             self.found("misplaced-record", record, "stands in a folder with another name than its own")
-        names = {
-            made.inputs.method,
-            made.inputs.data.name,
-            made.inputs.network.name,
-            made.inputs.network.preset,
-        }
+        names = {made.inputs.method, made.inputs.network.name, made.inputs.network.preset}
+        datasets = {made.inputs.data.name}
         for scored in run.evaluations:
             network = scored.inputs.network
-            names |= {network.name, network.preset, scored.inputs.data.name}
+            names |= {network.name, network.preset}
+            datasets.add(scored.inputs.data.name)
             if not evaluation_path(run.folder, scored.inputs).is_file():
                 self.found(
                     "misplaced-record", record, f"evaluation {scored.key[:10]} stands under another name"
                 )
-        for name in sorted(names):
-            if not plugins.NAME.fullmatch(name):
-                self.found("odd-name", record, f"the name {name!r}")
+        odd = {name for name in names if not plugins.NAMES["method"].fullmatch(name)}
+        odd |= {name for name in datasets if not plugins.NAMES["dataset"].fullmatch(name)}
+        for name in sorted(odd):
+            self.found("odd-name", record, f"the name {name!r}")
         if self.listed is not None:
             for verified in sorted(run.folder.glob("verification-*.json")):
                 self.found("unexpected-file", verified, "who submits does not verify")

@@ -240,5 +240,7 @@ def _counts(
         partial(report, "train students"),
     )
     tested = evaluation.test(inputs.variant).to(device)
-    counts: list[list[int]] = students.count_correct(network, tested, len(inputs.repetitions)).tolist()
+    answers = evaluation.answers(inputs.variant)
+    count = students.count_correct(network, tested, len(inputs.repetitions), answers)
+    counts: list[list[int]] = count.tolist()
     return counts
