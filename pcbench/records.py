@@ -613,9 +613,8 @@ def read_runs(out: Path) -> tuple[list[Run], list[str]]:
             continue
         runs.append(run)
         problems += left_out
-    return sorted(runs, key=lambda run: run.distillation.key), problems + orphans(
-        out, {r.folder for r in runs}
-    )
+    problems += orphans(out, {run.folder for run in runs})
+    return sorted(runs, key=lambda run: run.distillation.key), problems
 
 
 def run_folders(out: Path) -> list[Path]:
