@@ -489,6 +489,8 @@
   document.addEventListener("DOMContentLoaded", () => {
     const chooser = document.getElementById("theme");
     if (chooser) themeButton(chooser);
+    // On a small screen the names of the pages scroll sideways.
+    document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
     new Page();
   });
 })();

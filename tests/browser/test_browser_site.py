@@ -68,9 +68,7 @@ def distilled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [*run.split(), "--set", "iterations=1", "--set", "recipe.epochs=1", "--out", str(folder / "results")],
         ["leaderboard", "build", "--results", str(folder / "results"), "--out", str(folder / "site")],
     ):
-        done = subprocess.run(
-            [sys.executable, "-m", "pcbench.cli.main", *words], capture_output=True, text=True
-        )
+        done = subprocess.run([sys.executable, "-c", CALL, *words], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     return folder / "site"
 
