@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from pcbench.records import ppc_label
 from pcbench.report.cells import Board, Cell, Entry, Place, Row, Section, grouped
-from pcbench.report.tables import MISSING, Block, Heading, Line, Method, Table
+from pcbench.report.tables import Block, Heading, Line, Method, Table
 from pcbench.report.text import shown
 from pcbench.report.values import (
     data_title,
@@ -29,39 +29,38 @@ INIT = "init"
 
 
 def cross_architecture(board: Board) -> list[Block]:
-    """Rows of methods, columns of students: one block for all sections that differ in the student alone."""
-    found = []
-    for number, family in enumerate(_families(board.plain), 1):
-        students = sorted(family, key=lambda section: (section.setting.student, section.setting.digest))
-        if len(students) < 2:
-            continue
-        headings = [
-            Heading(f"student{column}", _student(section, board))
-            for column, section in enumerate(students, 1)
-        ]
-        for place_number, (title, by_section) in enumerate(_places(board, students), 1):
-            name = f"x{number}-{place_number}"
-            found.append(_crossed(board, students, by_section, headings, name, title, "Student"))
+    """Rows of methods with students of other networks, columns of students; all else is the same."""
+    found: list[Block] = []
+    by_family = grouped(board.plain, lambda section: section.setting.family)
+    for number, sections in enumerate(by_family.values(), 1):
+        students = sorted(sections, key=lambda section: (section.setting.student, section.setting.digest))
+        heads = [Heading(f"student{n}", _student(each, board)) for n, each in enumerate(students, 1)]
+        protocol = _protocol(students[0])
+
+        def other(entry: Entry, section: Section) -> bool:
+            return entry.network != section.setting.student
+
+        found += _crossed(board, students, heads, f"x{number}", protocol, "student", other)
     return found
 
 
 def robustness(board: Board) -> list[Block]:
-    """Rows of methods, columns of tests: one block for all sections that differ in the test alone."""
-    found = []
+    """Rows of methods whose students had other tests, columns of tests; all else is the same."""
+    found: list[Block] = []
     by_student = grouped(
         board.sections, lambda s: (s.setting.family, s.setting.student, s.setting.student_source)
     )
     for number, sections in enumerate(by_student.values(), 1):
         tests = sorted(sections, key=lambda section: section.setting.order)
-        if all(not section.setting.test for section in tests):
-            continue
-        headings = [
-            Heading(f"test{column}", section.setting.test or "plain", brief=True)
-            for column, section in enumerate(tests, 1)
+        heads = [
+            Heading(f"test{n}", each.setting.test or "plain", brief=True) for n, each in enumerate(tests, 1)
         ]
-        for place_number, (title, by_section) in enumerate(_places(board, tests), 1):
-            name = f"v{number}-{place_number}"
-            found.append(_crossed(board, tests, by_section, headings, name, title, "Test"))
+        group = f"{_protocol(tests[0])}, student {_student(tests[0], board)}"
+
+        def changed(_: Entry, section: Section) -> bool:
+            return bool(section.setting.test)
+
+        found += _crossed(board, tests, heads, f"v{number}", group, "test", changed)
     return found
 
 
@@ -143,46 +142,57 @@ def _ablated(
 
 
 def _crossed(
-    board: Board, sections: Sequence[Section], by_section: Mapping[str, Place], headings: Sequence[Heading],
-    name: str, title: str, axis: str,
-) -> Block:  # fmt: skip
-    entries: dict[str, Entry] = {}
-    cells: dict[str, dict[int, Cell]] = {}
-    for column, section in enumerate(sections):
-        place = by_section.get(section.setting.digest)
-        for row in section.rows:
-            if place in row.cells and place is not None:
-                entries[row.entry.digest] = row.entry
-                cells.setdefault(row.entry.digest, {})[column] = row.cells[place]
-    columns = range(len(sections))
-    best = [top(each.get(column) for each in cells.values()) for column in columns]
+    board: Board, sections: Sequence[Section], headings: Sequence[Heading], name: str, group: str, axis: str,
+    counts: Callable[[Entry, Section], bool],
+) -> Iterator[Block]:  # fmt: skip
+    """A block for each training set and PPC: columns of sections, rows that have a cell that counts."""
+    for number, (title, by_section) in enumerate(_places(board, sections), 1):
+        entries: dict[str, Entry] = {}
+        cells: dict[str, dict[int, Cell]] = {}
+        for column, section in enumerate(sections):
+            place = by_section.get(section.setting.digest)
+            for row in section.rows:
+                if place is not None and place in row.cells:
+                    entries[row.entry.digest] = row.entry
+                    cells.setdefault(row.entry.digest, {})[column] = row.cells[place]
+        rows = {
+            key: there
+            for key, there in cells.items()
+            if any(counts(entries[key], sections[column]) for column in there)
+        }
+        columns = [
+            column for column in range(len(sections)) if any(column in there for there in rows.values())
+        ]
+        if rows:
+            heads = tuple(headings[column] for column in columns)
+            lines = tuple(_crossed_lines(board, entries, rows, columns))
+            table = Table(f"{name}-{number}", f"Overall accuracy by {axis} on {title}: {group}", heads, lines)
+            yield Block(f"{name}-{number}", title, tables=(table,), group=group)
+
+
+def _crossed_lines(
+    board: Board, entries: Mapping[str, Entry], rows: Mapping[str, Mapping[int, Cell]], columns: Sequence[int]
+) -> Iterator[Line]:
+    best = {column: top(there.get(column) for there in rows.values()) for column in columns}
+    networks = {entries[key].network for key in rows}
 
     def order(key: str) -> tuple[bool, float, str, str]:
-        there = cells[key]
-        mean = sum(cell.oa.mean for cell in there.values()) / len(there)
-        return len(there) < len(sections), -mean, entries[key].method, key
+        means = [cell.oa.mean for cell in rows[key].values()]
+        return len(means) < len(columns), -sum(means) / len(means), entries[key].method, key
 
-    lines = []
-    for key in sorted(cells, key=order):
-        there = cells[key]
-        said = [] if len(there) == len(sections) else ["incomplete"]
-        values = tuple(
-            scored(cell, best=cell is not None and is_top(cell.oa, best[column])) if cell else MISSING
-            for column, cell in ((column, there.get(column)) for column in columns)
-        )
-        about = head(
-            entries[key], board, entries[key].network, [f"distilled with {entries[key].network}", *said]
-        )
-        lines.append(Line(about, values, last=bool(said)))
-    setting = sections[0].setting
-    group = f"Protocol {setting.protocol}" + (", open division" if setting.division == "open" else "")
-    group += f", student {setting.student}" if axis == "Test" else ""
-    caption = f"Overall accuracy by {axis.lower()} on {title}: {group}"
-    return Block(name, title, tables=(Table(name, caption, tuple(headings), tuple(lines)),), group=group)
+    for key in sorted(rows, key=order):
+        there, entry = rows[key], entries[key]
+        said = [f"distilled with {entry.network}"] if len(networks) > 1 else []
+        missing = len(there) < len(columns)
+        about = head(entry, board, entry.network, [*said, *(["incomplete"] if missing else [])])
+        cells = [(there.get(column), best[column]) for column in columns]
+        values = tuple(scored(cell, best=cell is not None and is_top(cell.oa, most)) for cell, most in cells)
+        yield Line(about, values, last=missing)
 
 
-def _families(sections: Iterable[Section]) -> list[list[Section]]:
-    return list(grouped(sections, lambda section: section.setting.family).values())
+def _protocol(section: Section) -> str:
+    open_division = ", open division" if section.setting.division == "open" else ""
+    return f"Protocol {section.setting.protocol}{open_division}"
 
 
 def _places(board: Board, sections: Sequence[Section]) -> list[tuple[str, dict[str, Place]]]:

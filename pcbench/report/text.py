@@ -17,7 +17,7 @@ DECIMALS = 1
 MINUS = "−"
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 _SAFE_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,47}")
-_HASHED = re.compile(r".*-[0-9a-f]{16}")
+_TAKEN = re.compile(r"index|.*-([0-9a-f]{16}|\d+)")  # the list's page, hashed names, second pages
 _WEB = re.compile(r"https?://[^\s\"'<>\\]+", re.IGNORECASE)
 
 
@@ -96,9 +96,10 @@ def letter(place: int) -> str:
 def file_stem(name: str) -> str:
     """A file name for any name: itself where it is short, lower-case and safe, and else with its hash.
 
-    Different names have different stems, also where case does not count.
+    Different names have different stems, also where case does not count, and none is `index` or ends in a
+    number after a dash, as the second page of another does.
     """
-    if _SAFE_NAME.fullmatch(name) and not _HASHED.fullmatch(name):
+    if _SAFE_NAME.fullmatch(name) and not _TAKEN.fullmatch(name):
         return name
     clean = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-._")[:40]
     return f"{clean or 'name'}-{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:16]}"

@@ -51,6 +51,8 @@ def a_run(
     evaluated: bool = True,
     test: str = "plain",
     clouds: Sequence[str] | None = None,
+    params: dict[str, Any] | None = None,
+    confusion: bool = False,
 ) -> Path:
     """Write a distillation and its evaluation below `out`. right: right answers, per student and class."""
     standing = {
@@ -75,7 +77,7 @@ def a_run(
     )
     inputs = DistillationInputs(
         method=method,
-        params=variation or {},
+        params=(params or {}) | (variation or {}),
         variation=variation or {},
         source=source,
         data=inputs_data,
@@ -123,6 +125,7 @@ def a_run(
         totals=TOTALS,
         snapshots=[_scores(i, rows) for i, rows in zip(protocol.snapshots, scores, strict=True)],
         trained=list(protocol.snapshots),
+        confusion=_confusion(last) if confusion else None,
         code="5" * 64,
         train_seconds=1,
         test_seconds=1,
@@ -131,6 +134,13 @@ def a_run(
     )
     write_record(evaluation_path(folder, scored), evaluation)
     return folder
+
+
+def _confusion(right: list[tuple[int, int]]) -> list[list[int]]:
+    """Of two classes, from the right answers of every student."""
+    first, second = (sum(each) for each in zip(*right, strict=True))
+    students = len(right)
+    return [[first, students * TOTALS[0] - first], [students * TOTALS[1] - second, second]]
 
 
 def _scores(iteration: int, rows: list[tuple[int, int]]) -> SnapshotScores:

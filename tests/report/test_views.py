@@ -1,0 +1,245 @@
+"""Other views of the cells: students, tests, initialisations, settings, times, the paper's figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from report_records import a_run
+
+from pcbench.protocol import PAPER
+from pcbench.report import comparisons, methods, overview, reported, timing
+from pcbench.report.cells import Board
+from pcbench.report.gather import gather
+from pcbench.report.site import board_of
+from pcbench.report.svg import Data, Point, linear_ticks, log_ticks, scatter
+from pcbench.report.tables import Block, Heading, Line, Method, Table, Value, paginated
+from pcbench.report.text import file_stem
+
+
+def made(folder: Path) -> Board:
+    gathered = gather(folder)
+    assert not gathered.told()
+    return board_of(gathered)
+
+
+def shown(table: Table) -> dict[str, list[str]]:
+    """The text of every line by its head."""
+    return {line.head.text: [value.text for value in line.values] for line in table.lines}
+
+
+def scores(low: int, step: int = 1) -> list[tuple[int, int]]:
+    return [(low, low + step * (n % 3)) for n in range(10)]
+
+
+def test_gain_and_differences_are_those_of_the_definition(tmp_path: Path) -> None:
+    a_run(tmp_path, method="random", right=[(2, 4)] * 10)
+    a_run(tmp_path, method="sadm", right=[(5, 10 + n % 2) for n in range(10)])
+    a_run(tmp_path, method="dm", right=[(4, 8)] * 10)
+    a_run(tmp_path, method="whole", ppc=0, right=[(10, 20)] * 10)
+    (block,) = overview.blocks(made(tmp_path))
+    table = block.tables[0]
+    keys = [heading.key for heading in table.headings]
+    lines = {line.head.name: dict(zip(keys, line.values, strict=True)) for line in table.lines}
+    # 6 of 30 right for random, 15.5 for sadm, 30 for the whole split
+    assert lines["sadm"]["gain-ppc1"].value == pytest.approx((15.5 - 6) / (30 - 6))
+    assert lines["random"]["gain-ppc1"].value == 0
+    assert lines["sadm"]["random-ppc1"].value == pytest.approx(100 * 9.5 / 30)
+    assert lines["sadm"]["random-ppc1"].text == "+31.7"
+    assert lines["dm"]["leader-ppc1"].value == pytest.approx(-100 * 3.5 / 30)
+    assert lines["dm"]["leader-ppc1"].text == "−11.7"
+    assert lines["random"]["random-ppc1"].text == "anchor"
+    assert lines["sadm"]["leader-ppc1"].text == "anchor"
+    assert [lines[name]["rank"].text for name in ("sadm", "dm", "random", "whole")] == ["1", "2", "3", "–"]
+    assert list(lines) == ["sadm", "dm", "random", "whole"]
+    assert lines["whole"]["whole"].text == "100.0 ± 0.0"
+
+
+def test_scores_without_the_anchors_seeds_are_not_compared(tmp_path: Path) -> None:
+    for repetition in (0, 1):
+        a_run(tmp_path, method="random", repetition=repetition)
+    a_run(tmp_path, method="sadm", right=scores(5))
+    (block,) = overview.blocks(made(tmp_path))
+    keys = [heading.key for heading in block.tables[0].headings]
+    sadm = next(line for line in block.tables[0].lines if line.head.name == "sadm")
+    assert dict(zip(keys, sadm.values, strict=True))["random-ppc1"].text == "–"
+
+
+def test_an_incomplete_row_has_no_rank_and_no_mean(tmp_path: Path) -> None:
+    for method in ("random", "dm", "sadm"):
+        for ppc in (1, 3):
+            if (method, ppc) != ("sadm", 3):
+                a_run(tmp_path, method=method, ppc=ppc, right=scores(3 if method == "random" else 5))
+    (block,) = overview.blocks(made(tmp_path))
+    line = block.tables[0].lines[-1]
+    assert (line.head.name, line.head.remarks, line.last) == ("sadm", ("incomplete",), True)
+    assert (line.values[0].text, line.values[1].text, line.values[-1].text) == ("–", "–", "–")
+
+
+def test_students_of_other_networks_stand_beside_one_another(tmp_path: Path) -> None:
+    a_run(tmp_path, method="dm", right=[(5, 10)] * 10)
+    a_run(tmp_path, method="sadm", right=[(6, 12)] * 10)
+    a_run(tmp_path, method="sadm", right=[(4, 8)] * 10, student="canonical")
+    a_run(tmp_path, method="sadm", ppc=3)
+    (block,) = comparisons.cross_architecture(made(tmp_path))
+    (table,) = block.tables
+    assert block.title == "shapes10, PPC 1"
+    assert [heading.title for heading in table.headings] == ["pointnet:canonical", "pointnet:paper"]
+    assert shown(table) == {"sadm": ["40.0 ± 0.0", "60.0 ± 0.0"]}
+
+
+def test_tests_stand_beside_one_another(tmp_path: Path) -> None:
+    a_run(tmp_path, method="dm")
+    for test, right in (("plain", 6), ("so3", 2), ("jitter:1", 5), ("jitter:2", 4), ("points=512", 3)):
+        a_run(tmp_path, right=[(right, 2 * right)] * 10, test=test)
+    (block,) = comparisons.robustness(made(tmp_path))
+    (table,) = block.tables
+    assert [heading.title for heading in table.headings] == [
+        "plain",
+        "so3",
+        "jitter:1",
+        "jitter:2",
+        "points=512",
+    ]
+    means = ["60.0 ± 0.0", "20.0 ± 0.0", "50.0 ± 0.0", "40.0 ± 0.0", "30.0 ± 0.0"]
+    assert shown(table) == {"sadm": means}
+
+
+def test_initialisations_are_columns(tmp_path: Path) -> None:
+    a_run(tmp_path, params={"init": "random"}, right=[(5, 10)] * 10)
+    a_run(tmp_path, variation={"init": "herding"}, right=[(6, 12)] * 10)
+    a_run(tmp_path, variation={"init": "noise", "lr": 1})
+    a_run(tmp_path, method="dm", params={"init": "random"}, right=[(4, 8)] * 10)
+    (block,) = comparisons.initialisation(made(tmp_path))
+    (table,) = block.tables
+    assert [heading.title for heading in table.headings] == ["herding", "random"]
+    assert shown(table) == {"dm, PPC 1": ["–", "40.0 ± 0.0"], "sadm, PPC 1": ["60.0 ± 0.0", "50.0 ± 0.0"]}
+
+
+def test_settings_stand_against_the_defaults(tmp_path: Path) -> None:
+    a_run(tmp_path, right=[(5, 10 + n % 2) for n in range(10)])
+    a_run(tmp_path, variation={"rotate": False}, right=[(5, 8)] * 10)
+    a_run(tmp_path, method="dm")
+    (block,) = comparisons.ablations(made(tmp_path))
+    (table,) = block.tables
+    assert block.title == "sadm on shapes10"
+    first, second = table.lines
+    assert [first.head.text, second.head.text] == ["sadm", "sadm (rotate=false)"]
+    assert second.values[1].value == pytest.approx(100 * -2.5 / 30)
+
+
+def test_times_have_one_block_a_hardware_class(tmp_path: Path) -> None:
+    a_run(tmp_path, seconds=100.0, hardware="A")
+    a_run(tmp_path, method="dm", seconds=10.0, hardware="A")
+    a_run(tmp_path, method="dm", seconds=1.0, hardware="B", repetition=1)
+    first, second = timing.blocks(made(tmp_path))
+    assert [first.title, second.title] == ["shapes10, A, 2 threads", "shapes10, B, 2 threads"]
+    times = {line.head.name: line.values[1].text for line in first.tables[0].lines}
+    assert times == {"sadm": "1 min 40 s", "dm": "10 s"}
+    (plot,) = first.plots
+    (series,) = plot.series
+    left, _, right, _ = plot.frame
+    slow, fast = (next(m for m in series.marks if word in m.title) for word in ("sadm", "dm"))
+    span = [tick for tick in plot.x_ticks if tick.label in ("10", "100")]
+    assert slow.x - fast.x == pytest.approx(span[1].at - span[0].at, abs=0.2)
+    assert left <= fast.x < slow.x <= right
+
+
+def test_the_papers_figures_stand_beside_ours(tmp_path: Path) -> None:
+    names = [f"class{n}" for n in range(2)]
+    a_run(
+        tmp_path, method="random", ppc=3, protocol=PAPER,
+        data={"name": "modelnet10", "class_names": names}, right=scores(7),
+    )  # fmt: skip
+    found = reported.blocks(made(tmp_path))
+    (block,) = [each for each in found if each.name == "p1-1"]
+    assert "1 figures have a counterpart" in block.text
+    (table,) = block.tables
+    (line,) = [
+        each for each in table.lines if each.head.name == "random" and each.values[4].value is not None
+    ]
+    texts = [value.text for value in line.values]
+    assert texts[:3] == ["modelnet10", "PPC 3", "pointnet"]
+    assert line.values[3].badge == "reported"
+    assert line.values[4].badge == "reproduced"
+    ours, theirs = line.values[4].value, line.values[3].value
+    assert isinstance(ours, float)
+    assert isinstance(theirs, float)
+    assert line.values[5].value == pytest.approx(ours - theirs)
+    assert line.values[6].text in ("inside", "outside")
+
+
+def test_a_method_that_is_not_installed_has_a_page(tmp_path: Path) -> None:
+    a_run(tmp_path, method="theirs", confusion=True)
+    from pcbench.plugins import methods as registry
+
+    about = methods.about("theirs", registry())
+    assert "not installed" in about.problem
+    page = methods.page(about, made(tmp_path))
+    assert [block.title for block in page.blocks] == [
+        "Results: Protocol quick, student pointnet:paper",
+        "Closer: shapes10, Protocol quick, student pointnet:paper",
+    ]
+    (matrix,) = page.confusions
+    assert matrix.counts == ((50, 50), (100, 100))
+    assert matrix.shade(0, 0) == 5
+
+
+def test_a_built_in_method_says_what_it_is() -> None:
+    from pcbench.plugins import methods as registry
+
+    about = methods.about("sadm", registry())
+    assert about.paragraphs[0].startswith("Semantically aligned distribution matching")
+    assert {"lr", "rotate", "init"} <= {parameter.name for parameter in about.parameters}
+    assert all(parameter.source for parameter in about.parameters)
+    assert about.citation.startswith("@misc{")
+
+
+def test_blocks_go_onto_pages_in_their_order_and_long_ones_are_split() -> None:
+    def block(name: str, lines: int) -> Block:
+        heads = tuple(Heading(f"h{n}", "h") for n in range(2))
+        body = tuple(Line(Method(f"{name}{n}", ""), (Value("x"), Value("y"))) for n in range(lines))
+        return Block(name, name, tables=(Table(name, name, heads, body),))
+
+    parts = paginated("index", [block("a", 3), block("b", 3), block("c", 25)], room=12)
+    assert [part.page for part in parts] == ["index", "index-2", "index-3", "index-4", "index-5", "index-6"]
+    assert [[each.name for each in part.blocks] for part in parts[:2]] == [["a", "b"], ["c"]]
+    heads = [
+        line.head.name for part in parts for each in part.blocks for t in each.tables for line in t.lines
+    ]
+    assert heads == [f"{name}{n}" for name, count in (("a", 3), ("b", 3), ("c", 25)) for n in range(count)]
+    assert paginated("index", [])[0].blocks == ()
+
+
+def test_ticks_are_round_and_reach_around_the_data() -> None:
+    assert linear_ticks(41.3, 87.2) == [40, 50, 60, 70, 80, 90]
+    assert linear_ticks(50, 50) == [44, 46, 48, 50, 52, 54, 56]
+    assert log_ticks(0.3, 900) == [0.1, 1, 10, 100, 1000]
+    assert log_ticks(3, 20) == [1, 2, 5, 10, 20, 50, 100]
+    plot = scatter("n", "t", "d", "x", "y", [Data("s", (Point(1.0, 50.0, -20.0, 130.0),))])
+    (mark,) = plot.series[0].marks
+    _, top, _, bottom = plot.frame
+    assert top <= mark.high <= mark.y <= mark.low <= bottom
+
+
+def test_file_stems_are_safe_and_their_own() -> None:
+    names = [
+        "sadm", "SADM", "Sadm", "../sadm", "..", ".", "", "a/b", "a\\b", "con:", "x" * 300, "naïve", "a b", "a-b",
+        file_stem("SADM"), "index", "<b>", "sadm-2", "Index", "sadm-x",
+    ]  # fmt: skip
+    stems = [file_stem(name) for name in names]
+    assert len({stem.casefold() for stem in stems}) == len(names)
+    assert stems[0] == "sadm"
+    assert stems[-1] == "sadm-x"
+    pages = [part.page for stem in stems for part in paginated(stem, [_block(9), _block(9)], room=9)]
+    assert len(set(pages)) == 2 * len(names)
+    assert "index" not in pages
+    for stem in stems:
+        assert set(stem) <= set("abcdefghijklmnopqrstuvwxyz0123456789_.-")
+        assert not stem.startswith((".", "-"))
+        assert len(stem) <= 60
+
+
+def _block(lines: int) -> Block:
+    body = tuple(Line(Method(str(n), ""), (Value("x"),)) for n in range(lines))
+    return Block("b", "b", tables=(Table("t", "t", (Heading("h", "h"),), body),))
