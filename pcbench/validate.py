@@ -52,16 +52,20 @@ def validate(
 ) -> list[Problem]:
     """All problems of a submission, or of a folder of runs where there is no manifest; none: it is valid.
 
-    published: a folder with the records that are public already. corrected: keys of records, or their
-    first ten digits, that may differ from the published ones. UsageError where there is nothing to check.
+    published: a folder with the records that are public already; one in it of the same name is an earlier
+    state of this submission, whose records and verifications may stand here again, unchanged. corrected: keys
+    of records, or their first ten digits, that may differ from the published ones. UsageError where there
+    is nothing to check.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder: give a submission or a folder of runs")
     sizes, problems = inventory(folder)
     if problems:
         return problems
-    checked = _Checked(folder, sizes)
-    if MANIFEST in sizes:
+    submission = MANIFEST in sizes
+    before = published / folder.resolve().name if published is not None and submission else None
+    checked = _Checked(folder, sizes, before if before and (before / MANIFEST).is_file() else None)
+    if submission:
         checked.manifest()
         if checked.listed is None:
             return checked.problems
@@ -71,16 +75,19 @@ def validate(
     problems = checked.problems + _repeated(folder, runs)
     known = _published(published) if published is not None else {}
     problems += _repetitions(folder, runs, known)
-    problems += _against(folder, runs, known, corrected, submission=MANIFEST in sizes)
-    return problems
+    return problems + _against(checked, runs, known, corrected, submission)
 
 
 @dataclass
 class _Checked:
-    """A folder under examination: the sizes of its files, its manifest once read, and what was found."""
+    """A folder under examination: the sizes of its files, its manifest once read, and what was found.
+
+    before: an earlier, published state of the same submission.
+    """
 
     folder: Path
     sizes: dict[str, int]
+    before: Path | None = None
     problems: list[Problem] = field(default_factory=list)
     listed: Manifest | None = None
 
@@ -109,11 +116,21 @@ class _Checked:
         for path in sorted(entries.keys() - self.sizes.keys()):
             self.found("missing-file", path, "the manifest names it, but it is not there")
         for path in sorted(self.sizes.keys() - entries.keys() - {MANIFEST}):
-            self.found("unexpected-file", path, "the manifest does not name it")
+            if not self._verified_before(path):
+                self.found("unexpected-file", path, "the manifest does not name it")
+        for path in sorted(filter(verifies, entries)):
+            self.found("unexpected-file", path, "who submits does not verify")
         for path in sorted(entries.keys() & self.sizes.keys()):
             entry = entries[path]
             if self.sizes[path] != entry.bytes or file_digest(self.folder / path) != entry.sha256:
                 self.found("altered-file", path, "is another file than the manifest says")
+
+    def _verified_before(self, path: str) -> bool:
+        """Whether a file is a verification that is published as it stands here."""
+        if self.before is None or not verifies(path):
+            return False
+        old = self.before / path
+        return old.is_file() and file_digest(old) == file_digest(self.folder / path)
 
     def runs(self, plugin_folders: tuple[Path, ...]) -> list[Run]:
         """Check every run; those whose distillation can be read."""
@@ -159,8 +176,6 @@ class _Checked:
         for name in sorted(odd):
             self.found("odd-name", record, f"the name {name!r}")
         if self.listed is not None:
-            for verified in sorted(run.folder.glob("verification-*.json")):
-                self.found("unexpected-file", verified, "who submits does not verify")
             sources.check(run)
         if made.status == "ok" and made.inputs.ppc:
             self._artifact(run, sources)
@@ -196,6 +211,11 @@ class _Checked:
                 and file.parent / "distillation.json" not in runs
             ):
                 self.found("misplaced-record", file, "has no distillation.json beside it")
+
+
+def verifies(path: str) -> bool:
+    """Whether a file is called as a verification is."""
+    return path.rpartition("/")[2].startswith("verification-")
 
 
 def check_clouds(run: Run) -> None:
@@ -310,8 +330,14 @@ def _published(folder: Path) -> dict[str, Run]:
 
 
 def _against(
-    folder: Path, runs: Iterable[Run], known: dict[str, Run], corrected: Collection[str], submission: bool
+    checked: _Checked,
+    runs: Iterable[Run],
+    known: dict[str, Run],
+    corrected: Collection[str],
+    submission: bool,
 ) -> list[Problem]:
+    folder, before = checked.folder, checked.before
+    own = {key for key, run in known.items() if before is not None and run.folder.is_relative_to(before)}
     allowed = {key[:10] for key in corrected}
     found: list[Problem] = []
     seen: set[str] = set()
@@ -321,29 +347,28 @@ def _against(
             found.append(problem(code, where, told))
 
     for run in runs:
-        made, before = run.distillation, known.get(run.distillation.key)
+        made, public = run.distillation, known.get(run.distillation.key)
         seen.add(made.key)
-        if before is None:
+        if public is None:
             continue
         where = _where(folder, run)
-        if made.snapshots != before.distillation.snapshots or made.status != before.distillation.status:
+        if made.snapshots != public.distillation.snapshots or made.status != public.distillation.status:
             told = f"distillation {made.key[:10]} has other clouds or times than the published one"
             tell("changed-published", made.key, where, told)
-        scores = {scored.key: scored for scored in before.evaluations}
+        scores = {scored.key: scored for scored in public.evaluations}
         new = {scored.key: scored for scored in run.evaluations}
         for key in sorted(scores.keys() & new.keys()):
             here = str(evaluation_path(run.folder, new[key].inputs).relative_to(folder))
             if _numbers(new[key]) != _numbers(scores[key]):
                 told = f"evaluation {key[:10]} has other numbers than the published one"
                 tell("changed-published", key, here, told)
-            elif submission:
+            elif submission and made.key not in own:
                 tell("duplicate", key, here, f"evaluation {key[:10]} is published already")
-        if not submission:
+        if not submission or made.key in own:
             for key in sorted(scores.keys() - new.keys()):
                 tell("removed-published", key, where, f"evaluation {key[:10]} was published and is not there")
-    if not submission:
-        for key in sorted(known.keys() - seen):
-            tell("removed-published", key, ".", f"distillation {key[:10]} was published and is not there")
+    for key in sorted((own if submission else known.keys()) - seen):
+        tell("removed-published", key, ".", f"distillation {key[:10]} was published and is not there")
     return found
 
 

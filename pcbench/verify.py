@@ -37,7 +37,7 @@ from pcbench.records import (
 from pcbench.run import distil
 from pcbench.seeds import Streams
 from pcbench.submission import MANIFEST, Manifest, run_folders
-from pcbench.validate import check_clouds, validate
+from pcbench.validate import check_clouds, validate, verifies
 
 MARGIN = 3.0
 """Points of accuracy: above what another machine changes in the mean of ten students, below a forged five."""
@@ -67,7 +67,7 @@ def claims(folder: Path, artifacts: Path | None = None) -> list[Claim]:
     """
     if (folder / MANIFEST).exists():
         problems = validate(folder)
-        problems = [each for each in problems if not each.file.rpartition("/")[2].startswith("verification-")]
+        problems = [each for each in problems if not verifies(each.file)]
         if problems:
             raise DataError(f"{folder} is no valid submission:\n" + "\n".join(map(str, problems)))
     folders = [folder] if (folder / "distillation.json").exists() else run_folders(folder)

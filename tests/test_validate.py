@@ -14,12 +14,13 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from submissions import TINY, Submission, a_run, a_submission
+from submissions import RIGHT, TINY, TOTALS, Submission, a_run, a_submission, provenance
 
 from pcbench import submission as rules
 from pcbench import validate as module
 from pcbench.errors import DataError, UsageError
 from pcbench.protocol import QUICK, customised
+from pcbench.records import VerificationRecord, verification_path, write_record
 from pcbench.submission import MANIFEST, REMEDIES
 from pcbench.validate import published_at, validate
 
@@ -204,6 +205,54 @@ def test_a_submitter_does_not_verify_himself(given):
     (given.run / "verification-0000000000.json").write_text("{}")
     given.reseal()
     assert "unexpected-file" in codes(given)
+
+
+def test_a_published_submission_may_grow_but_not_change(tmp_path, given):
+    published = tmp_path / "published"
+    shutil.copytree(given.folder, published / "submission")
+    assert validate(given.folder, published) == []
+    renamed = given.folder.rename(tmp_path / "again")
+    assert [each.code for each in validate(renamed, published)] == ["duplicate"]
+    given = Submission(renamed.rename(given.folder))
+    more = a_run(tmp_path / "more", ppc=3)
+    shutil.copytree(more.folder, given.run.with_name(more.folder.name))
+    data = given.manifest()
+    data["artifacts"].append({**data["artifacts"][0], "run": more.folder.name})
+    (given.folder / MANIFEST).write_text(json.dumps(data))
+    given.reseal()
+    assert validate(given.folder, published) == []
+    shutil.rmtree(given.run)
+    given.reseal()
+    assert "removed-published" in codes(given, published)
+
+
+def test_a_published_verification_stays_beside_its_evaluation(tmp_path, given):
+    shutil.copytree(given.folder, tmp_path / "published" / "submission")
+    earlier = Submission(tmp_path / "published" / "submission")
+    key = json.loads(given.evaluation.read_text())["key"]
+    record = VerificationRecord(
+        evaluation=key,
+        distillation=json.loads(given.distillation.read_text())["key"],
+        iteration=20,
+        clouds=json.loads(given.distillation.read_text())["snapshots"][-1]["clouds"],
+        redistilled=False,
+        repetitions=[0, 1],
+        published=[0.5, 0.5],
+        totals=TOTALS,
+        correct=RIGHT,
+        low=-1,
+        high=1,
+        margin=3,
+        verdict="verified",
+        code="5" * 64,
+        provenance=provenance(),
+    )
+    for each in (given, earlier):
+        write_record(verification_path(each.run, key), record)
+    assert validate(given.folder, tmp_path / "published") == []
+    assert codes(given) == ["unexpected-file"]
+    write_record(verification_path(given.run, key), record.model_copy(update={"margin": 4.0}))
+    assert codes(given, tmp_path / "published") == ["unexpected-file"]
 
 
 def test_records_without_a_run_are_seen(given):
