@@ -173,7 +173,8 @@ def _class_names(group: h5py.Group) -> tuple[str, ...]:
     if stored is not None and stored.dtype.kind == "S" and stored.get_storage_size() <= MAX_NAMES_BYTES:
         try:
             names = json.loads(bytes(group.attrs["class_names"]))
-        except (TypeError, ValueError):
+            canonical_json(names).encode()  # refuses lone surrogates
+        except (TypeError, ValueError, RecursionError):
             names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError(f"{group.file.filename}:{group.name} lacks the list of its class names")

@@ -18,6 +18,7 @@ from pcbench.clouds import PointClouds
 from pcbench.files import digest, file_digest
 from pcbench.protocol import QUICK, Protocol, customised
 from pcbench.records import (
+    LONGEST_NAME,
     DataInputs,
     DistillationInputs,
     DistillationRecord,
@@ -32,6 +33,7 @@ from pcbench.records import (
     SnapshotScores,
     accuracies,
     evaluation_path,
+    one_line,
     read_run,
     run_folder,
     write_record,
@@ -84,6 +86,7 @@ def a_run(
     """A finished run below `out`: records and the clouds that they name. origin: hash of its method."""
     generator = Streams({"test": "submission", "ppc": ppc, "repetition": repetition}).stream("points")
     points = torch.randn(2 * ppc, protocol.points, 3, generator=generator)
+    classes = tuple(one_line(name, LONGEST_NAME) for name in classes)
     clouds = PointClouds(points, torch.arange(2).repeat_interleave(ppc), classes)
     snapshots = [Snapshot(iteration, clouds) for iteration in protocol.snapshots]
     data = DataInputs(

@@ -464,14 +464,31 @@ def _virtual(group: h5py.Group) -> None:
     group.create_virtual_dataset("points", layout)
 
 
-def _names(group: h5py.Group) -> None:
-    del group.attrs["class_names"]
-    group.attrs["class_names"] = np.bytes_(b"[" * (2 << 20))
+def _named(text: bytes) -> Callable[[h5py.Group], None]:
+    def change(group: h5py.Group) -> None:
+        del group.attrs["class_names"]
+        group.attrs["class_names"] = np.bytes_(text)
+
+    return change
+
+
+NAMES = [b"[" * (2 << 20), b"[" * 500_000, b'["\\ud800", "x"]', b'["x"]', b'["x", "x"]', b"{}", b"\xff"]
 
 
 @pytest.mark.parametrize(
     "change",
-    [_giant, _never_written, _overflowing, _packed, _filtered, _elsewhere, _soft, _raw, _virtual, _names],
+    [
+        _giant,
+        _never_written,
+        _overflowing,
+        _packed,
+        _filtered,
+        _elsewhere,
+        _soft,
+        _raw,
+        _virtual,
+        *map(_named, NAMES),
+    ],
 )
 def test_hostile_clouds_are_refused_without_allocation(
     given: Submission, change: Callable[[h5py.Group], None]
