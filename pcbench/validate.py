@@ -11,10 +11,12 @@ import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pcbench import plugins
+from pcbench.api import Dataset
 from pcbench.artifacts import load_snapshots
 from pcbench.errors import DataError, UsageError
 from pcbench.files import digest, file_digest
@@ -230,14 +232,25 @@ def check_clouds(run: Run) -> None:
             )
 
 
+@cache
+def _builtin_source(kind: str, name: str) -> str | None:
+    """The hash of a built-in method's or backbone's source; None where there is none of that name."""
+    registry: plugins.Registry[Any] = plugins.methods() if kind == "method" else plugins.backbones()
+    plugin = registry.get(name) if name in registry.names() else None
+    return plugin.source_hash() if plugin is not None and plugin.path.parent == registry.folder else None
+
+
+@cache
+def _datasets(plugin_folders: tuple[Path, ...]) -> plugins.Registry[Dataset]:
+    return plugins.datasets(plugin_folders)
+
+
 class _Sources:
     """The sources of methods and backbones that records may name; none of a submission is imported."""
 
     def __init__(self, checked: _Checked, plugin_folders: tuple[Path, ...]) -> None:
         self.checked = checked
-        self.methods = plugins.methods()
-        self.backbones = plugins.backbones()
-        self.datasets = plugins.datasets(plugin_folders)
+        self.datasets = _datasets(plugin_folders)
         self.known: set[tuple[str, str, str]] = set()
         if checked.listed is not None:
             self._given(checked.listed)
@@ -254,18 +267,13 @@ class _Sources:
 
     def check(self, run: Run) -> None:
         made = run.distillation.inputs
-        self._one(run, "method", made.method, made.source, self.methods)
+        self._one(run, "method", made.method, made.source)
         networks = [made.network, *(scored.inputs.network for scored in run.evaluations)]
         for network in dict.fromkeys(networks):
-            self._one(run, "backbone", network.name, network.source, self.backbones)
+            self._one(run, "backbone", network.name, network.source)
 
-    def _one(self, run: Run, kind: str, name: str, source: str, registry: plugins.Registry[Any]) -> None:
-        if (kind, name, source) in self.known:
-            return
-        own = registry.folder if name in registry.names() else None
-        plugin = registry.get(name) if own else None
-        if plugin is not None and plugin.path.parent == own and plugin.source_hash() == source:
-            self.known.add((kind, name, source))
+    def _one(self, run: Run, kind: str, name: str, source: str) -> None:
+        if (kind, name, source) in self.known or _builtin_source(kind, name) == source:
             return
         told = f"the source of {kind} {name!r} ({source[:10]}) is neither in the submission nor built in"
         self.checked.found("missing-plugin", run.folder / "distillation.json", told)

@@ -107,7 +107,7 @@ def hostile_plugin(folder: Path) -> Path:
         "class Hostile(Method):\n"
         "    name = 'hostile'\n\n"
         "    class Params(MethodParams):\n"
-        f"        level: str = param({MARKUP[0]!r}, {MARKUP[2]!r}, unit={MARKUP[3]!r}, source={LINKS[0]!r})\n\n"
+        f"        level: str = param({MARKUP[0]!r}, {MARKUP[2]!r}, source={LINKS[0]!r})\n\n"
         "    def distill(self, task):\n"
         "        raise NotImplementedError\n\n\n"
         f"Hostile.__doc__ = {lines!r}\n",

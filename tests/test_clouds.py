@@ -267,7 +267,7 @@ class TestFile:
             file.create_dataset("points", (10**9, 1024, 3), "<f4", chunks=(1, 1024, 3))
             file.create_dataset("labels", (10**9,), "<i8", chunks=(1024,))
             file.attrs["class_names"] = '["a"]'
-        self.refused(path, f"{10**9 * 1024 * 12} bytes")
+        self.refused(path, f"{10**9 * (1024 * 12 + 8)} bytes")
         with open_hdf5(path) as file, pytest.raises(DataError, match="more than the 100 allowed"):
             read_clouds(file, max_bytes=100)
 
