@@ -33,7 +33,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that becomes `path` when the block ends well and vanishes when not.
 
     The bytes reach the disk before the rename, so that a reader, or a machine that loses power, sees the old
-    file or the new one and never a part. The price is one fsync for the file and one for its folder.
+    file or the new one and never a part. The price is one fsync for the file and one for its folder. An
+    OSError names `path` where it names no file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
@@ -52,6 +53,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(folder)
         finally:
             os.close(folder)
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -74,5 +79,9 @@ def write_quickly(path: Path, data: bytes) -> None:
     try:
         temporary.write_bytes(data)
         temporary.replace(path)
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import traceback
 from typing import Annotated
@@ -76,8 +78,20 @@ def main() -> None:
         app()
     except PcbenchError as error:
         _fail(str(error), error.exit_code)
+    except OSError as error:
+        _fail(_about_file(error), 3)
     except Exception as error:  # noqa: BLE001 - the last place where an error can become a message
         _fail(f"{type(error).__name__}: {error} (a bug? 'pcbench --debug …' shows where)", 1)
+
+
+def _about_file(error: OSError) -> str:
+    """What the operating system refuses, of which file, and what to do where there is no room."""
+    if error.errno is None:
+        return str(error)
+    where = f"{error.filename}: " if error.filename else ""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    remedy = ": free some space, or choose another folder" if full else ""
+    return f"{where}{os.strerror(error.errno)}{remedy}"
 
 
 def _fail(message: str, exit_code: int) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from pcbench.records import read_runs
 
@@ -95,3 +97,15 @@ def test_a_terminated_run_leaves_its_record_and_130(tmp_path):
     assert problems == []
     assert run.distillation.status == "interrupted"
     assert [entry.iteration for entry in run.distillation.snapshots] == [0]
+
+
+def test_a_full_disk_is_told_in_one_line(pcbench, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    done = pcbench("run", "--method", "random", "--ppc", "1", "--set", "points=16", "--seeds", "2")
+    assert done.code == 3
+    assert done.err.splitlines()[-1].startswith("error: results/random-shapes10-ppc1-")
+    assert "clouds.h5: No space left on device: free some space" in done.err
+    assert not list(Path("results").rglob("*.h5*"))
