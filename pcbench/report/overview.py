@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from pcbench.records import ppc_label
 from pcbench.report.cells import Board, Cell, Place, Row, Section
@@ -33,11 +34,14 @@ def blocks(board: Board) -> list[Block]:
     """One block for all data sets of a section where it has several, and one for each."""
     found: list[Block] = []
     for number_, section in enumerate(board.plain, 1):
-        parts = section.data
-        if len([1 for places in parts.values() if any(place.ppc for place in places)]) > 1:
-            found.append(_across(board, section, f"s{number_}"))
-        for data_number, ((name, data), places) in enumerate(parts.items(), 1):
-            found.append(_one(board, section, name, data, places, f"s{number_}-d{data_number}"))
+        several = len({place.data for place in section.places if place.ppc}) > 1
+        blocks = [_across(board, section, f"s{number_}")] if several else []
+        blocks += [
+            _one(board, section, name, data, places, f"s{number_}-d{data_number}")
+            for data_number, ((name, data), places) in enumerate(section.data.items(), 1)
+        ]
+        blocks[0] = replace(blocks[0], text=section.setting.summary)
+        found += blocks
     return found
 
 
@@ -87,7 +91,7 @@ def _across(board: Board, section: Section, name: str) -> Block:
     ]
     title = setting_title(section, board)
     table = Table(f"{name}-all", f"Overall accuracy, all data sets: {title}", tuple(headings), tuple(lines))
-    return Block(name, "All data sets", section.setting.summary, (table,), group=title)
+    return Block(name, "All data sets", tables=(table,), group=title)
 
 
 def _one(
@@ -155,7 +159,7 @@ def _one(
     macc = _macc(
         board, section, rows, places, compared, f"{name}-macc", f"Mean class accuracy on {title}: {setting}"
     )
-    return Block(name, title, section.setting.summary, (oa, macc), notes=notes, group=setting)
+    return Block(name, title, tables=(oa, macc), notes=notes, group=setting)
 
 
 def _macc(

@@ -60,8 +60,9 @@ INTRODUCTIONS: Mapping[str, str] = {
         "at severities 1 to 5, or with another number of points. Training is unchanged."
     ),
     "paper": (
-        "What the papers report beside what was measured here. A difference is called consistent where its "
-        "joint 95 % interval holds zero; papers give a standard deviation over ten students at most."
+        "What the papers report beside what was measured here, with the difference and its 95 % interval "
+        "over both. Inside: that interval holds zero. Times are of unlike hardware and not compared. "
+        "Reported: from the paper; reproduced: made here; verified: evaluated once more by somebody else."
     ),
     "runs/index": ("Every record that this site was made of."),
 }

@@ -19,7 +19,7 @@ from pcbench.errors import DataError, UsageError
 from pcbench.plugins import datasets
 from pcbench.protocol import QUICK
 from pcbench.records import one_line
-from pcbench.report import site
+from pcbench.report import gather, site
 from pcbench.report.output import MANIFEST
 from pcbench.report.text import duration, escape_markdown, letter, plain
 from pcbench.report.viewer import Clouds
@@ -330,6 +330,58 @@ def test_a_build_removes_what_an_older_one_wrote_and_nothing_else(two_by_two: Pa
     assert changed.read_text() == "mine"
     assert (out / "CNAME").exists()
     assert (out / "static" / "site.js").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_several_processes_make_the_same_bytes(
+    two_by_two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = a_run(two_by_two, method="broken") / "distillation.json"
+    broken.write_text("{")
+    serial = built(two_by_two, tmp_path / "serial")
+    monkeypatch.setattr(gather, "SEVERAL", 1)
+    shared = built(two_by_two, tmp_path / "shared")
+    assert shared == serial
+    assert len([line for line in serial.problems if str(broken) in line]) == 1
+    for file in (path for path in (tmp_path / "serial").rglob("*") if path.is_file()):
+        assert (tmp_path / "shared" / file.relative_to(tmp_path / "serial")).read_bytes() == file.read_bytes()
+
+
+def test_a_build_that_is_stopped_is_finished_by_the_next_one(
+    two_by_two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "site"
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    a_run(two_by_two, method="gone")
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(site.timing, "blocks", stop)
+        built(two_by_two, out)
+    for folder in two_by_two.glob("gone-*"):
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+    built(two_by_two, out)
+    built(two_by_two, tmp_path / "other")
+    names = [sorted(str(p.relative_to(root)) for p in root.rglob("*")) for root in (out, tmp_path / "other")]
+    assert names[0] == names[1]
+
+
+def test_the_better_of_two_records_of_one_run_is_shown(two_by_two: Path, tmp_path: Path) -> None:
+    folder = a_run(tmp_path / "more", method="sadm", ppc=10, right=[(7, 7)] * 10)
+    for name, files_of in (("a-first", ["distillation.json"]), ("b-second", None)):
+        copy = two_by_two / name
+        copy.mkdir()
+        for file in folder.iterdir():
+            if files_of is None or file.name in files_of:
+                (copy / file.name).write_bytes(file.read_bytes())
+    made = built(two_by_two, tmp_path / "site")
+    assert [line.partition(":")[0] for line in made.problems] == [str(two_by_two / "a-first")]
+    text = (tmp_path / "site" / "index.html").read_text()
+    assert "46.7 ± 0.0" in text
+    assert "Runs without a score" not in text
 
 
 def test_a_folder_of_something_else_is_left_alone(two_by_two: Path, tmp_path: Path) -> None:

@@ -224,8 +224,8 @@ def test_ticks_are_round_and_reach_around_the_data() -> None:
 
 def test_file_stems_are_safe_and_their_own() -> None:
     names = [
-        "sadm", "SADM", "Sadm", "../sadm", "..", ".", "", "a/b", "a\\b", "con:", "x" * 300, "naïve", "a b", "a-b",
-        file_stem("SADM"), "index", "<b>", "sadm-2", "Index", "sadm-x",
+        "sadm", "SADM", "Sadm", "../sadm", "..", ".", "", "a/b", "a\\b", "con:", "x" * 300, "naïve", "a b",
+        "a-b", file_stem("SADM"), "index", "<b>", "sadm-2", "Index", "sadm-x",
     ]  # fmt: skip
     stems = [file_stem(name) for name in names]
     assert len({stem.casefold() for stem in stems}) == len(names)
