@@ -66,6 +66,9 @@ class PointNet(Backbone):
     def point_features(self, xyz: Tensor) -> Tensor:
         return self.layer_features(xyz)[-1]
 
+    def observe(self, xyz: Tensor) -> None:
+        self.high[1].observe(self.lower(xyz)[1])
+
     def global_feature(self, xyz: Tensor) -> Tensor:
         return self.high[1].max_over_points(self.lower(xyz)[1])
 

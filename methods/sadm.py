@@ -102,7 +102,7 @@ class SADM(Method):
 
     def adapt(self, network: Backbone, real: Tensor) -> None:
         """Let real clouds (B, N, 3) set the network's batch norm, which is frozen afterwards."""
-        adapt_batch_norm(network, real, self.params.bn_momentum, network.point_features)
+        adapt_batch_norm(network, real, self.params.bn_momentum, network.observe)
 
     def backward(self, network: Backbone, real: Tensor, points: Tensor, angles: Sequence[Tensor]) -> Tensor:
         """Set the gradients of points (K · m, N, 3) and of three angles (K · m,); the classes' losses, (K,).

@@ -160,6 +160,10 @@ class Backbone(nn.Module, ABC):
     def point_features(self, xyz: Tensor) -> Tensor:
         """The features that pooling sees, signed, (B, N, D)."""
 
+    def observe(self, xyz: Tensor) -> None:
+        """Let clouds move the running statistics of the norms before pooling, as `point_features` does."""
+        self.point_features(xyz)
+
     def layer_features(self, xyz: Tensor) -> tuple[Tensor, ...]:
         """The features of the points after every layer, (B, N_l, C_l) each; the last are `point_features`."""
         return (self.point_features(xyz),)

@@ -15,6 +15,7 @@ from torch import Tensor
 from pcbench.api import Backbone
 from pcbench.clouds import PointClouds
 from pcbench.ops import augment
+from pcbench.ops.batches import POINT_BYTES, groups_at_once, in_chunks
 from pcbench.ops.layers import set_dropout, stack
 from pcbench.protocol import Augmentation, Recipe
 from pcbench.seeds import Streams
@@ -96,15 +97,17 @@ def confusions(
     clouds, among which it chooses; without it the classes are the network's.
     """
     network.eval()
-    classes, predicted = clouds.classes, []
-    size = max(1, TEST_POINTS // (students * clouds.points_per_cloud))
-    geometry = _Geometry(network, clouds.points)
-    for first in range(0, len(clouds), size):
-        part = slice(first, first + size)
+    classes, geometry = clouds.classes, _Geometry(network, clouds.points)
+
+    def predict(part: slice) -> Tensor:
         points = clouds.points[part]
         shared = [values.unsqueeze(0) for values in geometry.of(part)]
-        logits = network(points.expand(students, *points.shape), *shared)
-        predicted.append((logits if answers is None else logits[..., answers]).argmax(-1))
+        logits: Tensor = network(points.expand(students, *points.shape), *shared)
+        return (logits if answers is None else logits[..., answers]).argmax(-1)
+
+    points = students * clouds.points_per_cloud
+    size = groups_at_once(clouds.points.device, TEST_POINTS // points, POINT_BYTES * points)
+    predicted = in_chunks(predict, len(clouds), size)
     places = torch.arange(students).unsqueeze(1) * classes + clouds.labels.cpu()  # (S, B)
     places = places * classes + torch.cat(predicted, 1).cpu()
     return torch.bincount(places.flatten(), minlength=students * classes**2).view(students, classes, classes)

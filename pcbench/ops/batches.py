@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 
@@ -10,7 +13,15 @@ from pcbench.errors import DataError, UsageError
 from pcbench.seeds import Streams
 
 CHUNK_POINTS = 1 << 14
-"""Points that go through a network at once: 64 MiB for a float32 layer of 1024 channels."""
+"""Points that go through a network at once on a CPU: 64 MiB for a float32 layer of 1024 channels."""
+
+POINT_BYTES = 1 << 15
+"""What a GPU is planned to need for a point: eight float32 copies of a layer of 1024 channels."""
+
+GPU_SHARE = 0.5
+"""The part of a GPU's free memory that is planned with."""
+
+T = TypeVar("T")
 
 
 class ClassIndex:
@@ -79,7 +90,42 @@ class RealBatches:
         return self.clouds.points[index.to(self.clouds.points.device)]
 
 
-def chunks(groups: int, points: int) -> list[slice]:
-    """Consecutive slices of `groups` groups of `points` points: at most CHUNK_POINTS, at least one group."""
-    size = max(1, CHUNK_POINTS // points)
-    return [slice(start, start + size) for start in range(0, groups, size)]
+def groups_at_once(device: torch.device, on_cpu: int, group_bytes: int) -> int:
+    """How many groups to work on together: `on_cpu` on a CPU, what its free memory takes on a GPU, or 1.
+
+    group_bytes: what the work on one group needs, roughly; `in_chunks` mends a plan that was too bold.
+    """
+    if device.type == "cpu":
+        return max(1, on_cpu)
+    return max(1, int(GPU_SHARE * free_memory(device)) // group_bytes)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes of a GPU that a tensor can have: free ones, and those that torch holds unused."""
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused
+
+
+def in_chunks(work: Callable[[slice], T], groups: int, size: int) -> list[T]:
+    """work(slice) for consecutive slices, of at most `size`, of groups that do not depend on one another.
+
+    Where a slice is more than the GPU's memory takes, it is tried again by halves. Raises OutOfMemoryError
+    with what to do where one group alone does not fit.
+    """
+    found: list[T] = []
+    start = 0
+    while start < groups:
+        try:
+            found.append(work(slice(start, min(start + size, groups))))
+            start += size
+            continue
+        except torch.OutOfMemoryError as error:
+            if size == 1:
+                raise torch.OutOfMemoryError(
+                    "the GPU has too little free memory for the clouds of one class: end what else runs "
+                    f"there, take fewer points or a smaller real batch, or use --device cpu ({error})"
+                ) from error
+        size = -(-size // 2)  # outside the handler, which would keep the failed slice's tensors alive
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    return found

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from pcbench.clouds import PointClouds
-from pcbench.ops.batches import ClassIndex, chunks
+from pcbench.ops import batches
+from pcbench.ops.batches import ClassIndex, groups_at_once, in_chunks
 from pcbench.seeds import Streams
 
 Initialisation = Literal["random", "noise", "herding", "kcenter"]
@@ -55,7 +56,10 @@ def global_features(network: FeatureNetwork, points: Tensor) -> Tensor:
     """The pooled features of clouds (B, N, 3) -> (B, F): evaluation mode, no gradient, a chunk at a time."""
     network.eval()
     with torch.no_grad():
-        return torch.cat([network.global_feature(points[part]) for part in chunks(*points.shape[:2])])
+        size = groups_at_once(
+            points.device, batches.CHUNK_POINTS // points.shape[1], batches.POINT_BYTES * points.shape[1]
+        )
+        return torch.cat(in_chunks(lambda part: network.global_feature(points[part]), len(points), size))
 
 
 def herding(features: Tensor, labels: Tensor, table: Tensor, per_class: int) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pcbench.ops.batches import POINT_BYTES, groups_at_once, in_chunks
 from pcbench.ops.layers import stack
 
 Metric = Literal["ours", "mse", "cos"]
@@ -17,6 +18,8 @@ CHUNK_POINTS = 1 << 17
 FEWEST_POINTS = 512
 CHUNK_WEIGHTS = 1 << 24
 """Weights, one copy a class, that are worked on at once: 64 MiB in float32, and as much for each gradient."""
+WEIGHT_BYTES = 24
+"""What a GPU is planned to need for a weight of a class: itself, two gradients, and what goes back."""
 
 
 def one_minus_cosine(a: Tensor, b: Tensor, epsilon: float) -> Tensor:
@@ -79,15 +82,21 @@ def match_gradients(
     """
     points = (real.shape[1] + synthetic.shape[1]) * max(real.shape[2], FEWEST_POINTS)
     weights = sum(parameter.numel() for parameter in network.parameters())
-    size = max(1, min(CHUNK_POINTS // points, CHUNK_WEIGHTS // weights))
-    labels = torch.arange(len(real), device=real.device).split(size)
-    copies = {count: differentiable_copies(network, count, metric) for count in set(map(len, labels))}
-    losses, gradients = [], []
-    for own, theirs, label in zip(synthetic.split(size), real.split(size), labels, strict=True):
-        clouds = own.detach().requires_grad_()
-        target = class_gradients(copies[len(label)], theirs, label)
-        found = class_gradients(copies[len(label)], clouds, label, create_graph=True)
+    on_cpu = min(CHUNK_POINTS // points, CHUNK_WEIGHTS // weights)
+    size = groups_at_once(real.device, on_cpu, POINT_BYTES * points + WEIGHT_BYTES * weights)
+    copies: dict[int, nn.Module] = {}
+
+    def work(part: slice) -> tuple[Tensor, Tensor]:
+        label = torch.arange(part.start, part.stop, device=real.device)
+        if len(label) not in copies:
+            copies.clear()
+            copies[len(label)] = differentiable_copies(network, len(label), metric)
+        own = copies[len(label)]
+        clouds = synthetic[part].detach().requires_grad_()
+        target = class_gradients(own, real[part], label)
+        found = class_gradients(own, clouds, label, create_graph=True)
         value = gradient_distance(target, found, metric, epsilon)
-        gradients.append(torch.autograd.grad(value.sum(), clouds)[0])
-        losses.append(value.detach())
+        return value.detach(), torch.autograd.grad(value.sum(), clouds)[0]
+
+    losses, gradients = zip(*in_chunks(work, len(real), size), strict=True)
     return torch.cat(losses), torch.cat(gradients)

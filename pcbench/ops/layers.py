@@ -206,6 +206,10 @@ class LinearNorm(nn.Sequential):
         weight, bias = self._folded(mean, variance)
         return weight.view(students, linear.outputs, -1), bias.view(students, -1)
 
+    def observe(self, x: Tensor) -> None:
+        """Move the running statistics as `forward` does in training mode, without forming its features."""
+        self.folded_for(columns(x, self._parts()[0].stacked))
+
     def max_over_points(self, x: Tensor) -> Tensor:
         """The largest of `forward(x)` per channel, (..., N, C) -> (..., D), without forming its features.
 
@@ -322,7 +326,7 @@ def stack(networks: Sequence[Network]) -> Network:
 
 
 def adapt_batch_norm(
-    network: nn.Module, xyz: Tensor, momentum: float = 0.1, through: Callable[[Tensor], Tensor] | None = None
+    network: nn.Module, xyz: Tensor, momentum: float = 0.1, through: Callable[[Tensor], object] | None = None
 ) -> None:
     """Let one training-mode forward of xyz (B, N, 3) move the running statistics, then freeze the network.
 

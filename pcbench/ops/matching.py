@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from pcbench.ops.batches import chunks
+from pcbench.ops import batches
+from pcbench.ops.batches import groups_at_once, in_chunks
 
 Kernel = Literal["gaussian", "linear"]
 BANDWIDTH_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
+
+GRAM_VALUES, GRAM_ROW = 1 << 18, 1 << 12
+"""Values that are centred and multiplied at a time on the CPU, 1 MiB in float32, and those of one product."""
 
 
 def sorted_features(features: Tensor, descending: bool = True) -> Tensor:
@@ -52,16 +57,50 @@ def squared_distances(real: Tensor, synthetic: Tensor) -> Tensor:
 
     |a|² + |b|² - 2ab cancels where clouds are close together and far from the origin; distances do not change
     under a translation, so the mean of the real features is taken off first. The products need full float32:
-    torch's default, which nothing here lowers to TF32.
+    torch's default, which nothing here lowers to TF32. Once differentiable.
     """
-    centre = real.mean(1, keepdim=True)
-    real, synthetic = real - centre, synthetic - centre
-    within_real = torch.bmm(real, real.mT)
-    across = torch.bmm(real, synthetic.mT)
-    within_synthetic = torch.bmm(synthetic, synthetic.mT)
-    gram = torch.cat([torch.cat([within_real, across], 2), torch.cat([across.mT, within_synthetic], 2)], 1)
-    norms = gram.diagonal(dim1=1, dim2=2)
-    return (norms.unsqueeze(1) + norms.unsqueeze(2) - 2 * gram).clamp_min(0)
+    return _SquaredDistances.apply(real, synthetic)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _SquaredDistances(torch.autograd.Function):
+    """`squared_distances`, a block of features at a time, so that no centred copy of them reaches memory."""
+
+    @staticmethod
+    def forward(ctx: Any, real: Tensor, synthetic: Tensor) -> Tensor:
+        (classes, n, size), m = real.shape, synthetic.shape[1]
+        on_cpu = real.device.type == "cpu"
+        block = max(GRAM_ROW, GRAM_VALUES // (classes * (n + m)) // GRAM_ROW * GRAM_ROW) if on_cpu else size
+        gram = real.new_zeros(classes, n + m, n + m)
+        for start in range(0, size, block):
+            ours, theirs = synthetic[..., start : start + block], real[..., start : start + block]
+            centred = torch.cat([theirs, ours], 1).sub_(theirs.mean(1, keepdim=True))
+            if on_cpu and centred.shape[2] % GRAM_ROW == 0:  # many short products beat one of long rows
+                rows = centred.unflatten(2, (-1, GRAM_ROW)).transpose(1, 2)
+                gram += torch.matmul(rows, rows.mT).sum(1)
+            else:
+                gram.baddbmm_(centred, centred.mT)
+        norms = gram.diagonal(dim1=1, dim2=2)
+        distances = (norms.unsqueeze(1) + norms.unsqueeze(2) - 2 * gram).clamp_min(0)
+        ctx.save_for_backward(real, synthetic, distances)
+        return distances
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Of d²_ij by x_j: 2 (x_j - x_i), exactly 0 for equal ones, whatever the kernel's slope is there.
+
+        The coefficients of a row sum to 0: no centre has to be taken off.
+        """
+        real, synthetic, distances = ctx.saved_tensors
+        n = real.shape[1]
+        pairs = (-2 * (gradient + gradient.mT)).masked_fill_(distances == 0, 0)
+        pairs.diagonal(dim1=1, dim2=2).zero_()
+        pairs.diagonal(dim1=1, dim2=2).sub_(pairs.sum(2))
+        found = [
+            torch.baddbmm(torch.bmm(rows[..., :n], real), rows[..., n:], synthetic) if needed else None
+            for rows, needed in zip((pairs[:, :n], pairs[:, n:]), ctx.needs_input_grad, strict=True)
+        ]
+        return found[0], found[1]
 
 
 def kernel_values(distances: Tensor, kernel: Kernel, bandwidth: float | None) -> Tensor:
@@ -125,17 +164,19 @@ def match_classes(
 
     real: (K, n, N, 3), seen without gradient. feature: clouds (B, N, 3) -> (B, ...) by a frozen network.
     loss: features (k, n, ...) and (k, m, ...) -> (k,). As the network is frozen, classes do not depend on one
-    another, and a chunk of them is worked on at a time (`pcbench.ops.batches.CHUNK_POINTS`).
+    another, and a chunk of them is worked on at a time (`pcbench.ops.batches`).
     """
-    points = (real.shape[1] + synthetic.shape[1]) * real.shape[2]
-    losses, gradients = [], []
-    for part in chunks(len(real), points):
+
+    def work(part: slice) -> tuple[Tensor, Tensor]:
         clouds = synthetic[part].detach().requires_grad_()
         with torch.no_grad():
             target = by_class(feature, real[part])
         value = loss(target, by_class(feature, clouds))
-        gradients.append(torch.autograd.grad(value.sum(), clouds)[0])
-        losses.append(value.detach())
+        return value.detach(), torch.autograd.grad(value.sum(), clouds)[0]
+
+    points = (real.shape[1] + synthetic.shape[1]) * real.shape[2]
+    size = groups_at_once(real.device, batches.CHUNK_POINTS // points, batches.POINT_BYTES * points)
+    losses, gradients = zip(*in_chunks(work, len(real), size), strict=True)
     return torch.cat(losses), torch.cat(gradients)
 
 

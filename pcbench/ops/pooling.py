@@ -14,6 +14,9 @@ MAX_VALUES = 1 << 21
 GRADIENT_VALUES = 1 << 18
 """Values of a layer whose gradient is formed at a time on the CPU: 1 MiB of float32."""
 
+FEW_PRODUCTS = 1 << 20
+"""Multiplications of a cloud up to which forming the whole gradient is quicker than gathering winners."""
+
 
 def max_of_products(xs: Tensor, weight: Tensor, points: int) -> Tensor:
     """The largest of W x over the N points of every cloud: (S, B, D).
@@ -34,16 +37,21 @@ class _MaxOfProducts(torch.autograd.Function):
         clouds = xs.shape[2] // points
         winners = torch.empty(students, clouds, outputs, dtype=torch.int64, device=xs.device)
         largest = xs.new_empty(students, clouds, outputs)
-        on_cpu = xs.device.type == "cpu"
+        on_cpu, kept = xs.device.type == "cpu", any(ctx.needs_input_grad)
         size = max(1, MAX_VALUES // (outputs * points)) if on_cpu else clouds
         for s in range(students):
             for start in range(0, clouds, size):
                 part = slice(start, min(start + size, clouds))
                 values = torch.mm(weight[s], xs[s, :, part.start * points : part.stop * points])
                 values = values.view(outputs, -1, points)
+                if not kept:
+                    torch.amax(values.transpose(0, 1), 2, out=largest[s, part])
+                    continue
                 place = torch.from_numpy(values.numpy().argmax(-1)) if on_cpu else values.argmax(-1)
                 largest[s, part] = values.gather(2, place.unsqueeze(2)).squeeze(2).T
                 winners[s, part] = place.T
+        if not kept:
+            return largest
         winners += torch.arange(clouds, device=xs.device).unsqueeze(1) * points
         ctx.save_for_backward(xs, weight, winners)
         ctx.points = points
@@ -53,7 +61,7 @@ class _MaxOfProducts(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         xs, weight, winners = ctx.saved_tensors
         once = xs.device.type == "cpu" and not torch.is_grad_enabled()
-        if once and ctx.points <= weight.shape[1]:
+        if once and ctx.points * weight[0].numel() <= FEW_PRODUCTS:
             return *_gradients_of_groups(xs, weight, winners, gradient), None
         both = _winners_gradients if once else _winners_gradients_twice
         return *both(xs, weight, winners, gradient), None
@@ -77,7 +85,7 @@ def _winners_gradients(
 def _gradients_of_groups(
     xs: Tensor, weight: Tensor, winners: Tensor, gradient: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The same where a cloud has fewer points than winners, as a group of neighbours has: two products.
+    """The same for clouds as small as a group of neighbours, by two products.
 
     The gradient of the products, zero but for the winners, is formed in parts that stay in cache.
     """

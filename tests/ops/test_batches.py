@@ -8,7 +8,7 @@ from scipy import stats
 from pcbench.clouds import PointClouds
 from pcbench.errors import DataError, UsageError
 from pcbench.ops import batches
-from pcbench.ops.batches import ClassIndex, RealBatches, chunks
+from pcbench.ops.batches import ClassIndex, RealBatches, groups_at_once, in_chunks
 from pcbench.seeds import Streams
 
 
@@ -78,7 +78,49 @@ def test_real_batches_follow_purpose_and_iteration():
         first.draw("real_batch", 1, 9)
 
 
-def test_chunks_cover_everything_once(monkeypatch):
-    monkeypatch.setattr(batches, "CHUNK_POINTS", 100)
-    assert [list(range(7))[part] for part in chunks(7, 30)] == [[0, 1, 2], [3, 4, 5], [6]]
-    assert [list(range(2))[part] for part in chunks(2, 1000)] == [[0], [1]]
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+def test_chunks_cover_everything_once():
+    assert in_chunks(lambda part: list(range(7))[part], 7, 3) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert in_chunks(lambda part: list(range(2))[part], 2, 5) == [[0, 1]]
+    assert in_chunks(lambda part: part, 0, 5) == []
+
+
+def test_a_cpu_takes_what_its_cache_likes_and_a_gpu_what_its_free_memory_takes(monkeypatch):
+    monkeypatch.setattr(batches, "free_memory", lambda _: 1000)
+    assert [groups_at_once(CPU, size, 100) for size in (7, 1, 0)] == [7, 1, 1]
+    assert [groups_at_once(GPU, 7, size) for size in (1, 100, 501)] == [500, 5, 1]
+
+
+def test_what_torch_holds_unused_counts_as_free(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (100, 1000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 50)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 20)
+    assert batches.free_memory(GPU) == 130
+
+
+def test_a_slice_too_large_for_the_gpu_is_tried_again_by_halves_and_nothing_is_lost():
+    tried = []
+
+    def work(part: slice) -> list[int]:
+        tried.append(part.stop - part.start)
+        if tried[-1] > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return list(range(10))[part]
+
+    assert in_chunks(work, 10, 10) == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9]]
+    assert tried == [10, 5, 3, 3, 3, 1]
+
+
+def test_one_group_too_large_for_the_gpu_says_what_to_do():
+    def work(_: slice) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory: 3 GiB")
+
+    with pytest.raises(torch.OutOfMemoryError, match=r"fewer points or a smaller real batch.*3 GiB"):
+        in_chunks(work, 4, 4)
+
+
+def test_other_errors_pass():
+    with pytest.raises(ZeroDivisionError):
+        in_chunks(lambda _: 1 / 0, 4, 4)

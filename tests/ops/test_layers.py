@@ -542,6 +542,15 @@ def test_adapting_through_a_part_leaves_the_rest(pointnet: type[Backbone]):
     assert not network.training
 
 
+def test_observing_moves_the_statistics_as_the_features_do(pointnet: type[Backbone]):
+    one, other = (pointnet.build(3, "paper", generator()).double() for _ in range(2))
+    clouds = drawn(4, 16, 3)
+    adapt_batch_norm(one, clouds, through=one.point_features)
+    adapt_batch_norm(other, clouds, through=other.observe)
+    for name, values in one.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[name], values, rtol=1e-9, atol=1e-12)
+
+
 # PointNet, which is made of these layers
 
 

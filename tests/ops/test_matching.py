@@ -238,3 +238,22 @@ def test_attention_maps_do_not_depend_on_the_scale_of_the_features(scale):
     torch.testing.assert_close(maps[1], maps[0], rtol=1e-4, atol=1e-6)
     one, other = (torch.autograd.grad((each * weights).sum(), features)[0] for each in maps)
     torch.testing.assert_close(other, one, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 40, 4096, 3 * 4096, 5 * 4096 + 7])
+def test_distances_and_gradients_of_both_sets_whatever_the_number_of_features(size):
+    """Blocks of the CPU path, whole ones and a rest, against differences in float64."""
+    draw = torch.Generator().manual_seed(size)
+    shift = 10 * torch.randn(size, generator=draw, dtype=torch.float64)
+    real, synthetic = (
+        (torch.randn(2, n, size, generator=draw, dtype=torch.float64) + shift).requires_grad_()
+        for n in (3, 2)
+    )
+    union = torch.cat([real, synthetic], 1)
+    expected = (union.unsqueeze(1) - union.unsqueeze(2)).square().sum(3)
+    weight = torch.randn(2, 5, 5, generator=draw, dtype=torch.float64)
+    wanted = torch.autograd.grad((expected * weight).sum(), (real, synthetic))
+    found = squared_distances(real, synthetic)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    gradients = torch.autograd.grad((found * weight).sum(), (real, synthetic))
+    torch.testing.assert_close(gradients, wanted, rtol=1e-8, atol=1e-9)
