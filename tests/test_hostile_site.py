@@ -13,6 +13,7 @@ from submissions import a_run
 from pcbench import plugins
 from pcbench.records import read_runs
 from pcbench.report.site import build
+from pcbench.report.viewer import Clouds
 from pcbench.validate import validate
 
 
@@ -27,7 +28,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def site(results: Path) -> Path:
-    build(results, results.parent / "site", folders=[results.parent / "methods"])
+    clouds = Clouds(plugins.datasets(), False)
+    build(results, results.parent / "site", clouds, folders=[results.parent / "methods"])
     return results.parent / "site"
 
 
