@@ -410,7 +410,7 @@ def _checkout(text: str, folder: Path, target: Path) -> None:
         if done.returncode:
             raise UsageError(
                 f"--against {one_line(text, 200)}: is no folder, and git knows no such commit and folder: "
-                "name one as origin/main:results"
+                "name one as origin/main:submissions"
             )
         return done.stdout.strip()
 

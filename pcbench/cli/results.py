@@ -30,7 +30,7 @@ def validate(
         typer.Option(
             "--against",
             metavar="DIR|REF[:PATH]",
-            help="What is published: a folder, or one at a git commit, as origin/main:results.",
+            help="What is published: a folder, or one at a git commit, as origin/main:submissions.",
         ),
     ] = None,
     corrected: Annotated[

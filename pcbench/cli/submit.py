@@ -82,6 +82,6 @@ def steps(made: Submitted) -> list[str]:
         *first,
         f"Read {made.folder}: commands and names of hardware in the records become public.",
         f"Fork the leaderboard's repository and copy the folder to submissions/{name} on a new branch.",
-        f"pcbench results validate submissions/{name} --against origin/main:results",
+        f"pcbench results validate submissions/{name} --against origin/main:submissions",
         f"git add submissions/{name} && git commit, push the branch, open a pull request.",
     ]
