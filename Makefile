@@ -10,7 +10,7 @@ run: $(VENV)/.installed
 	$(BIN)/pcbench leaderboard build
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(OPTIONS)
 
 # The linters; CI runs them beside the tests.
 check: $(VENV)/.installed-dev
