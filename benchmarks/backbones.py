@@ -127,7 +127,7 @@ def networks() -> list[str]:
 
 def in_its_own_process(spec: str) -> dict[str, Any]:
     command = [sys.executable, __file__, spec, "--json"]
-    bound = {"OMP_PROC_BIND": "true", **os.environ}  # two threads on one core wait for each other at every step
+    bound = {"OMP_PROC_BIND": "true", **os.environ}  # threads that share a core wait for each other
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=bound)
     if done.returncode:
         raise SystemExit(f"{spec}: {done.stderr}")
