@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pcbench.cli import data_fetch
-from pcbench.cli.output import AsJson, PluginFolders, progress_bars, show
+from pcbench.cli.output import AsJson, PluginFolders, interruptible, progress_bars, show
 from pcbench.cli.show import show_data
 from pcbench.errors import DataError, UsageError, did_you_mean
 
@@ -61,7 +61,7 @@ def import_(
 
     dataset = importable(datasets(folders or ()).load(name)())
     options = ImportOptions(sampling.value, seed, allow_incomplete)
-    with progress_bars() as bar:
+    with interruptible("the store is as it was"), progress_bars() as bar:
         task = bar.add_task("reading clouds", total=None)
         manifest = dataset.import_from(
             path, lambda done, total: bar.update(task, completed=done, total=total), options

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pcbench.cli.output import PluginFolders, progress_bars
+from pcbench.cli.output import PluginFolders, interruptible, progress_bars
 
 
 def fetch(
@@ -37,7 +37,8 @@ def fetch(
     if dataset.present():
         typer.echo(f"{name} is already in {data_root()}")
         return
-    with progress_bars() as bars:
+    kept = "run the same command again: it goes on with what is downloaded"
+    with interruptible(kept), progress_bars() as bars:
         tasks = {}
 
         def progress(what: str, done: int, total: int | None) -> None:

@@ -226,6 +226,23 @@ def alive(pid):
         return False
 
 
+class TestInterrupted:
+    @pytest.mark.parametrize("sign", ["SIGINT", "SIGTERM"])
+    def test_leaves_the_old_and_says_so(self, root, old, new, sign):
+        code = f"""
+            from pcbench.cli.main import main
+            def interrupted(*_): signal.raise_signal(signal.{sign})
+            store._stored_hash = interrupted
+            sys.argv = ["pcbench", "data", "import", "folder", str(source)]
+            main()
+        """
+        code, _, err = start(code, new).finished()
+        assert code == 130, err
+        assert err.splitlines()[-1] == "error: interrupted; the store is as it was"
+        assert store.verify("folder") == old
+        assert len(left(root)) == 2
+
+
 class TestTwoWriters:
     def test_and_a_reader(self, root, old, new, new_hash):
         """Each imports its own copy again and again; every reader sees one of the two, whole."""
