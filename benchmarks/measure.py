@@ -28,17 +28,22 @@ RATE_SECONDS = 0.4
 
 @dataclass
 class Watch:
-    """Times what stands in its `with` block, after everything queued on the device is done."""
+    """Times what stands in its `with` blocks, after everything queued on the device is done.
+
+    processor: seconds of all threads together, which other programs on the machine disturb less.
+    """
 
     device: torch.device
     seconds: float = 0.0
-    began: float = field(default=0.0, repr=False)
+    processor: float = 0.0
+    began: tuple[float, float] = field(default=(0.0, 0.0), repr=False)
 
     def __enter__(self) -> None:
-        self.began = machine.now(self.device)
+        self.began = machine.now(self.device), time.process_time()
 
     def __exit__(self, *_: object) -> None:
-        self.seconds += machine.now(self.device) - self.began
+        self.seconds += machine.now(self.device) - self.began[0]
+        self.processor += time.process_time() - self.began[1]
 
 
 Work = Callable[[Watch], Mapping[str, Tensor]]
@@ -106,10 +111,10 @@ class Products(TorchDispatchMode):
         return result
 
 
-def once(work: Work, device: torch.device) -> tuple[float, dict[str, Tensor]]:
+def once(work: Work, device: torch.device) -> tuple[Watch, dict[str, Tensor]]:
     watch = Watch(device)
     found = dict(work(watch))
-    return watch.seconds, found
+    return watch, found
 
 
 def memory_and_flop(work: Work, device: torch.device) -> dict[str, int]:
@@ -158,19 +163,19 @@ def differences(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> dict[
 
 def alternating(
     case: Case, device: torch.device, seconds: float, allocators: Mapping[Side, Side]
-) -> tuple[dict[Side, list[float]], dict[str, float]]:
-    """Seconds of every side's runs in turn, and how far their results differ.
+) -> tuple[dict[Side, list[Watch]], dict[str, float]]:
+    """Every side's runs in turn, timed, and how far their results differ.
 
     Each side runs once untimed, then at least twice, and on until `seconds` are spent.
     """
 
-    def run(side: Side) -> tuple[float, dict[str, Tensor]]:
+    def run(side: Side) -> tuple[Watch, dict[str, Tensor]]:
         set_allocator(allocators[side])
         return once(case.sides[side], device)
 
     results = {side: run(side)[1] for side in case.sides}
     gaps = differences(results["plain"], results["pcbench"]) if len(results) == 2 else {}
-    times: dict[Side, list[float]] = {side: [] for side in case.sides}
+    times: dict[Side, list[Watch]] = {side: [] for side in case.sides}
     began = time.perf_counter()
     rounds = 0
     while rounds < 2 or (time.perf_counter() - began < seconds and rounds < 50):
@@ -212,18 +217,19 @@ def memory_rate(device: torch.device) -> float:
 def report(
     case: Case,
     device: torch.device,
-    times: Mapping[Side, Sequence[float]],
+    times: Mapping[Side, Sequence[Watch]],
     gaps: Mapping[str, float],
     memory: Mapping[Side, Mapping[str, int]],
     rates: tuple[float, float],
 ) -> dict[str, Any]:
     """The figures of one line. The floor: its products or its bytes at the machine's rates, the longer."""
     matrix, copy = rates
-    sides = {
+    sides: dict[str, Any] = {
         side: {
-            "seconds": statistics.median(known),
-            "seconds_per_unit": statistics.median(known) / case.units,
-            "runs": list(known),
+            "seconds": statistics.median(run.seconds for run in known),
+            "seconds_per_unit": statistics.median(run.seconds for run in known) / case.units,
+            "processor_seconds": statistics.median(run.processor for run in known),
+            "runs": [run.seconds for run in known],
             **memory.get(side, {}),
         }
         for side, known in times.items()
@@ -242,6 +248,9 @@ def report(
         "memory_rate": copy,
         "floor_seconds": floor,
         "ratio": sides["plain"]["seconds"] / ours if "plain" in sides else None,
+        "processor_ratio": sides["plain"]["processor_seconds"] / sides["pcbench"]["processor_seconds"]
+        if "plain" in sides
+        else None,
         "to_floor": ours / floor if floor else None,
         "differences": dict(gaps),
         "tolerances": dict(case.tolerances),

@@ -240,6 +240,7 @@ def _print(found: Sequence[dict[str, Any]], threads: int) -> None:
         "plain",
         "pcbench",
         "ratio",
+        "of CPU",
         "floor",
         "/ floor",
         "memory plain",
@@ -257,6 +258,7 @@ def _print(found: Sequence[dict[str, Any]], threads: int) -> None:
             _time(theirs["seconds_per_unit"]) if theirs else "",
             _time(ours["seconds_per_unit"]),
             f"{figures['ratio']:.1f}" if theirs else "",
+            f"{figures['processor_ratio']:.1f}" if theirs else "",
             _time(figures["floor_seconds"] / figures["units"]),
             f"{figures['to_floor']:.1f}",
             f"{theirs['peak_bytes'] / 1e6:.0f} MB" if theirs else "",
@@ -265,6 +267,8 @@ def _print(found: Sequence[dict[str, Any]], threads: int) -> None:
             {None: "", True: "yes", False: "NO"}[figures["agrees"]],
         )
     show(table)
+    for label, power in growth(found):
+        typer.echo(f"{label}: seconds grow with the classes to the power {power:.2f}")
     for figures in found:
         if figures["agrees"] is False:
             gaps = ", ".join(
@@ -272,6 +276,27 @@ def _print(found: Sequence[dict[str, Any]], threads: int) -> None:
                 for name, gap in figures["differences"].items()
             )
             typer.echo(f"error: {figures['line']} differs from the plain loop: {gaps}", err=True)
+
+
+def growth(found: Sequence[dict[str, Any]]) -> list[tuple[str, float]]:
+    """The exponent of the seconds in the number of classes, by least squares, for all else that is alike."""
+    import math
+    import statistics
+
+    alike: dict[str, dict[int, float]] = {}
+    for figures in found:
+        label = f"{figures['line']}, PPC {figures['ppc']}"
+        alike.setdefault(label, {})[figures["classes"]] = figures["pcbench"]["seconds"]
+    return [
+        (
+            label,
+            statistics.linear_regression(
+                [math.log(count) for count in known], [math.log(seconds) for seconds in known.values()]
+            ).slope,
+        )
+        for label, known in alike.items()
+        if len(known) > 1
+    ]
 
 
 def _time(seconds: float) -> str:
