@@ -25,8 +25,8 @@ SHARED: Mapping[frozenset[str], tuple[str, ...]] = {
 """The classes that two data sets share, called alike in both, in the order of their labels in a test.
 
 Of ModelNet40 and ShapeNet those that ShapeNet's own taxonomy (Chang et al. 2015) calls as ModelNet does, be
-it within a longer name ("computer keyboard"): the 16 that SADM's authors take (their code, Feb 2026). `monitor`
-is not among them: of ShapeNet it is pcbench's name for "display, video display", which is a wider class.
+it within a longer name ("computer keyboard"): the 16 that SADM's authors take (their code, Feb 2026).
+`monitor` is not among them: of ShapeNet it is pcbench's name for "display, video display", a wider class.
 """
 
 

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
@@ -18,16 +16,13 @@ from pydantic import (
 )
 
 from pcbench.errors import UsageError, did_you_mean
+from pcbench.schema import Model
 
 MOST = 1 << 20  # the largest number of epochs, steps, clouds or points that a protocol may name
 FASTEST = 1e6  # the largest learning rate
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Step(_Model):
+class Step(Model):
     """The learning rate times `factor` after every `every` epochs, never below `floor`."""
 
     kind: Literal["step"]
@@ -40,7 +35,7 @@ class Step(_Model):
         return max(lr * self.factor ** (epoch // self.every), self.floor)
 
 
-class Drops(_Model):
+class Drops(Model):
     """The learning rate times `factor` from each of the epochs `at` on; momentum goes on."""
 
     kind: Literal["drops"]
@@ -54,7 +49,7 @@ class Drops(_Model):
         return lr * self.factor ** sum(first <= epoch for first in self.at)
 
 
-class Cosine(_Model):
+class Cosine(Model):
     """Half a cosine from the learning rate down to `minimum` (Loshchilov and Hutter 2017, Eq. 5)."""
 
     kind: Literal["cosine"]
@@ -70,7 +65,7 @@ class Cosine(_Model):
 Schedule: TypeAlias = Annotated[Step | Drops | Cosine, Field(discriminator="kind")]
 
 
-class Augmentation(_Model):
+class Augmentation(Model):
     """What is drawn anew for every cloud of every batch, in this order; nothing by default.
 
     Every range is uniform. Clouds are those in the unit sphere.
@@ -94,7 +89,7 @@ class Augmentation(_Model):
         return scale
 
 
-class Recipe(_Model):
+class Recipe(Model):
     """How one network is trained.
 
     By default SGD with one drop of the rate, where momentum starts anew; a recipe with a `schedule` has that
@@ -162,7 +157,7 @@ class Recipe(_Model):
         return self.lr * self.drop_factor if dropped else self.lr
 
 
-class Protocol(_Model):
+class Protocol(Model):
     """One way to compare methods; a record names it and no table mixes two.
 
     `changes` lists what departs from the protocol named `base`; it is empty for the standard ones, and any
@@ -172,7 +167,7 @@ class Protocol(_Model):
     name: str
     summary: str
     base: str
-    changes: dict[str, int | float] = {}
+    changes: dict[str, int | float] = Field(default_factory=dict)
     points: int = Field(ge=1, le=MOST, description="points per cloud")
     iterations: int = Field(ge=1, le=MOST, description="updates of the synthetic set")
     snapshot_every: int = Field(ge=1, le=MOST, description="iterations between evaluated snapshots")

@@ -9,20 +9,17 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from pcbench import plugins
 from pcbench.errors import UsageError
 from pcbench.protocol import STANDARD, Protocol, Recipe
+from pcbench.schema import Model
 
 Name: TypeAlias = Annotated[str, Field(min_length=1)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Published(_Model):
+class Published(Model):
     """An accuracy that others report. oa: overall accuracy in percent. points: of each of their clouds."""
 
     dataset: Name
@@ -32,7 +29,7 @@ class Published(_Model):
     source: Name
 
 
-class BackboneRecipe(_Model):
+class BackboneRecipe(Model):
     """The recipe of one backbone. preset: the one that it is of. source: the paper and the code."""
 
     backbone: Name

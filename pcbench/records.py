@@ -22,9 +22,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
@@ -36,6 +34,7 @@ from pcbench import recipes
 from pcbench.errors import DataError
 from pcbench.files import canonical_json, digest, write_json
 from pcbench.protocol import PROTOCOLS, STANDARD, Protocol, Recipe, rightly_named
+from pcbench.schema import Model, Sha256
 from pcbench.variants import PLAIN, Variant, listed
 
 SCHEMA_VERSION = 1
@@ -48,7 +47,6 @@ _DEEPEST = 6
 Status = Literal["ok", "failed", "timeout", "oom", "interrupted", "skipped"]
 Division = Literal["closed", "open"]
 Verdict = Literal["verified", "refuted", "inconclusive"]
-Hash = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 def one_line(text: str, longest: int = LONGEST_TEXT) -> str:
@@ -114,12 +112,6 @@ class RecordError(DataError):
         self.code = code
 
 
-class Model(BaseModel):
-    """Base of all parts of a record: frozen, no unknown field, no NaN or infinity."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
 class Hardware(Model):
     """What the run computed on. Times are compared only where `label` is the same."""
 
@@ -160,7 +152,7 @@ class Network(Model):
 
     name: Name
     preset: Name
-    source: str = Hash
+    source: Sha256
 
     @property
     def label(self) -> str:
@@ -173,7 +165,7 @@ class DataInputs(Model):
 
     name: Name
     variant: Name
-    hash: str = Hash
+    hash: Sha256
     points: int = Field(ge=1, le=LARGEST)
     sampling: Name
     standard: bool
@@ -186,7 +178,7 @@ class DistillationInputs(Model):
     method: Name
     params: Values
     variation: Values
-    source: str = Hash
+    source: Sha256
     data: DataInputs
     ppc: Count  # 0: the whole training split
     iterations: int = Field(ge=1, le=LARGEST)
@@ -206,7 +198,7 @@ class SnapshotEntry(Model):
 
     iteration: Count
     seconds: Seconds
-    clouds: str = Hash
+    clouds: Sha256
 
 
 class DistillationRecord(Model):
@@ -214,7 +206,7 @@ class DistillationRecord(Model):
 
     schema_version: Literal[1] = 1
     kind: Literal["distillation"] = "distillation"
-    key: str = Hash
+    key: Sha256
     status: Status
     reason: Text = ""
     inputs: DistillationInputs
@@ -241,7 +233,7 @@ class EvaluationInputs(Model):
     A plain test is not serialised.
     """
 
-    clouds: list[Annotated[str, Hash]]
+    clouds: list[Sha256]
     data: DataInputs
     network: Network
     protocol: Protocol
@@ -295,14 +287,14 @@ class EvaluationRecord(Model):
 
     schema_version: Literal[1] = 1
     kind: Literal["evaluation"] = "evaluation"
-    key: str = Hash
-    distillation: str = Hash
+    key: Sha256
+    distillation: Sha256
     inputs: EvaluationInputs
     totals: list[Count]
     snapshots: list[SnapshotScores] = Field(min_length=1)
     confusion: list[list[Count]] | None = None
     trained: list[Count]
-    code: str = Hash
+    code: Sha256
     train_seconds: Seconds
     test_seconds: Seconds
     memory: Memory
@@ -393,10 +385,10 @@ class VerificationRecord(Model):
 
     schema_version: Literal[1] = 1
     kind: Literal["verification"] = "verification"
-    evaluation: str = Hash
-    distillation: str = Hash
+    evaluation: Sha256
+    distillation: Sha256
     iteration: Count
-    clouds: str = Hash
+    clouds: Sha256
     redistilled: bool
     repetitions: list[Count] = Field(min_length=1)
     published: list[float]
@@ -406,7 +398,7 @@ class VerificationRecord(Model):
     high: float = Field(ge=-100, le=100)
     margin: float = Field(gt=0, le=100)
     verdict: Verdict
-    code: str = Hash
+    code: Sha256
     provenance: Provenance
 
     @property

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
+from pydantic import ConfigDict, Field, Strict, ValidationError, model_validator
 
 from pcbench import plugins
 from pcbench.errors import DataError
+from pcbench.schema import Model
 
 Name: TypeAlias = Annotated[str, Field(min_length=1)]
 Names: TypeAlias = Annotated[tuple[Name, ...], Strict(False), Field(min_length=1)]
@@ -22,8 +23,8 @@ Metric: TypeAlias = Literal["oa", "hours"]
 _PRINTED = re.compile(r"(\d{1,3}\.\d{1,2})(?: ± (\d{1,2}\.\d{1,2}))?", re.ASCII)
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+class _Model(Model):
+    model_config = ConfigDict(strict=True)
 
 
 class Reported(_Model):

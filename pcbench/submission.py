@@ -27,7 +27,8 @@ from pcbench.artifacts import FILE
 from pcbench.errors import UsageError
 from pcbench.files import digest
 from pcbench.plugins import Registry
-from pcbench.records import Count, Model, Name, one_line
+from pcbench.records import Count, Name, one_line
+from pcbench.schema import Model, Sha256
 
 MANIFEST = "manifest.json"
 RUNS = "runs"
@@ -41,7 +42,6 @@ MAX_TOTAL_BYTES = 1 << 30
 PART = r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}"
 PATH = rf"^{PART}(/{PART}){{0,{MAX_DEPTH - 1}}}$"
 
-Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Relative: TypeAlias = Annotated[str, Field(pattern=PATH)]
 PluginKind: TypeAlias = Literal["method", "backbone"]
 

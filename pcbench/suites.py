@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from pcbench import plugins, protocol
 from pcbench.errors import UsageError, did_you_mean
+from pcbench.schema import Model
 
 Name: TypeAlias = Annotated[str, Field(min_length=1)]
 Some = Field(min_length=1)
@@ -18,15 +19,11 @@ Some = Field(min_length=1)
 T = TypeVar("T", str, int)
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Row(_Model):
+class Row(Model):
     """Methods that share parameters; each makes a row of its own."""
 
     methods: tuple[Name, ...] = Some
-    params: dict[str, bool | int | float | str] = {}
+    params: dict[str, bool | int | float | str] = Field(default_factory=dict)
 
     @field_validator("params", mode="before")
     @classmethod
@@ -40,7 +37,7 @@ class Row(_Model):
         return params
 
 
-class Suite(_Model):
+class Suite(Model):
     """The cells of a table: every row on every data set at every PPC.
 
     backbone: the network that is distilled with. evaluate: the networks of the students; where none is named,

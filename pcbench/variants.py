@@ -8,8 +8,6 @@ from typing import Any, Literal, Self
 
 import torch
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
@@ -20,6 +18,7 @@ from pcbench.clouds import PointClouds
 from pcbench.errors import UsageError, did_you_mean
 from pcbench.ops import corruptions
 from pcbench.ops.corruptions import Draws
+from pcbench.schema import Model
 from pcbench.seeds import seed_of
 
 Kind = Literal["plain", "up", "so3", "jitter", "dropout", "occlusion", "scale", "outliers", "points"]
@@ -43,15 +42,13 @@ KINDS: tuple[Kind, ...] = (
 CLOUDS_AT_ONCE = 256
 
 
-class Variant(BaseModel):
+class Variant(Model):
     """One way to change the test clouds; `plain` is none.
 
     severity: of a corruption; amount: what its table said at that severity. axis: about which `up` turns.
     points: of a cloud, for `points`. on: another data set, of which the clouds of the shared classes are
     taken. Only what is in effect is serialised.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: Kind = "plain"
     severity: int | None = Field(None, ge=1, le=5)

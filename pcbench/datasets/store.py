@@ -22,13 +22,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 import filelock
 import h5py
 import numpy as np
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from pcbench.api import Dataset
 from pcbench.clouds import (
@@ -43,10 +43,10 @@ from pcbench.clouds import (
 from pcbench.errors import DataError, UsageError
 from pcbench.files import canonical_json, digest, write_json
 from pcbench.ops.sampling import Sampling
+from pcbench.schema import Model, Sha256
 
 T = TypeVar("T")
 Progress: TypeAlias = Callable[[int, int], None]
-Sha256: TypeAlias = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Split: TypeAlias = Literal["train", "test"]
 Chunk: TypeAlias = tuple[Split, np.ndarray, np.ndarray]
 """Clouds of a split: points (c, N, 3) float32, finite, and labels (c,) int64 in range."""
@@ -59,18 +59,14 @@ _MAX_BYTES = 1 << 33
 _HASHED_AT_ONCE = 1024
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SourceFile(_Model):
+class SourceFile(Model):
     """A file that was imported, by its place in the copy."""
 
     name: str
     sha256: Sha256
 
 
-class Manifest(_Model):
+class Manifest(Model):
     """What stands in the store under a name, and which files it came from.
 
     train, test: numbers of clouds. points: points kept of each. content_hash: of both splits together. file:
