@@ -44,12 +44,16 @@ class Server(ThreadingHTTPServer):
     def watch(self, paths: Iterable[Path], rebuild: Callable[[], None], tell: Callable[[str], None]) -> None:
         """Build again whenever a file below the paths is another one; an error is told, and waited out."""
         watched = tuple(paths)
-        threading.Thread(target=self._watch, args=(watched, rebuild, tell), daemon=True).start()
+        work = (watched, state(watched), rebuild, tell)
+        threading.Thread(target=self._watch, args=work, daemon=True).start()
 
     def _watch(
-        self, paths: tuple[Path, ...], rebuild: Callable[[], None], tell: Callable[[str], None]
+        self,
+        paths: tuple[Path, ...],
+        before: frozenset[tuple[str, int, int]],
+        rebuild: Callable[[], None],
+        tell: Callable[[str], None],
     ) -> None:
-        before = state(paths)
         while True:
             time.sleep(0.5)
             now = state(paths)

@@ -231,6 +231,7 @@ class TestInterrupted:
     def test_leaves_the_old_and_says_so(self, root, old, new, sign):
         code = f"""
             from pcbench.cli.main import main
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has none
             def interrupted(*_): signal.raise_signal(signal.{sign})
             store._stored_hash = interrupted
             sys.argv = ["pcbench", "data", "import", "folder", str(source)]
