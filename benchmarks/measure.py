@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -120,22 +119,15 @@ def once(work: Work, device: torch.device) -> tuple[Watch, dict[str, Tensor]]:
 def memory_and_flop(work: Work, device: torch.device) -> dict[str, int]:
     """Peak memory over what was there before, and FLOP of matrix products, of one run in this process."""
     machine.warm_up(device)
-    before = torch.cuda.memory_allocated(device) if device.type == "cuda" else _resident()
+    before = (
+        torch.cuda.memory_allocated(device) if device.type == "cuda" else machine.process_bytes("VmRSS") or 0
+    )
     peak = machine.PeakMemory(device)
     with Products() as counter:
         once(work, device)
     read = peak.read()
     highest = read.host_bytes if read.device_bytes is None else read.device_bytes
     return {"peak_bytes": max(0, highest - before), "flop": counter.flop}
-
-
-def _resident() -> int:
-    status = Path("/proc/self/status")
-    if status.is_file():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-    return 0
 
 
 def in_a_process(words: Sequence[str]) -> dict[str, int]:

@@ -84,12 +84,20 @@ def _reset_host_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _host_peak() -> int:
+def process_bytes(name: str) -> int | None:
+    """What Linux says of this process's memory, such as VmRSS (resident now); None elsewhere."""
     status = Path("/proc/self/status")
     if status.is_file():
         for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
+            if line.startswith(f"{name}:"):
                 return int(line.split()[1]) * 1024
+    return None
+
+
+def _host_peak() -> int:
+    peak = process_bytes("VmHWM")
+    if peak is not None:
+        return peak
     scale = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 

@@ -492,6 +492,11 @@ def datasets(extra: Sequence[Path] = ()) -> Registry[Dataset]:
     return Registry("dataset", Path(__file__).resolve().parent / "datasets", tuple(extra))
 
 
+def redistributable(dataset: str, registry: Registry[Dataset]) -> bool:
+    """Whether clouds made from a data set may be passed on; not where it is unknown here."""
+    return dataset in registry.names() and registry.load(dataset).redistributable
+
+
 def split_backbone(spec: str) -> tuple[str, str | None]:
     """A backbone and its preset from "pointnet:canonical"; the preset is None where the text names none."""
     name, colon, preset = spec.partition(":")

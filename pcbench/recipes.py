@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from pcbench import plugins
 from pcbench.errors import UsageError
 from pcbench.protocol import STANDARD, Protocol, Recipe
-from pcbench.schema import Model
+from pcbench.schema import Model, first_problem
 
 Name: TypeAlias = Annotated[str, Field(min_length=1)]
 
@@ -95,8 +95,6 @@ def read(path: Path) -> BackboneRecipe:
     except OSError as error:
         raise UsageError(f"recipe {path} cannot be read ({error.strerror})") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(word + 1) if isinstance(word, int) else word for word in first["loc"])
-        raise UsageError(f"{path}: {place}: {first['msg'].removeprefix('Value error, ')}") from error
+        raise UsageError(f"{path}: {first_problem(error, 'recipe')}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: is not TOML: {error}") from error

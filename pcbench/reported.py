@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, Strict, ValidationError, model_validator
 
 from pcbench import plugins
 from pcbench.errors import DataError
-from pcbench.schema import Model
+from pcbench.schema import Model, first_problem
 
 Name: TypeAlias = Annotated[str, Field(min_length=1)]
 Names: TypeAlias = Annotated[tuple[Name, ...], Strict(False), Field(min_length=1)]
@@ -141,11 +141,7 @@ def read(path: Path) -> Table:
     except OSError as error:
         raise DataError(f"reported table {path} cannot be read ({error.strerror})") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        place = (
-            ".".join(str(word + 1) if isinstance(word, int) else word for word in first["loc"]) or "figure"
-        )
-        raise DataError(f"{path}: {place}: {first['msg'].removeprefix('Value error, ')}") from error
+        raise DataError(f"{path}: {first_problem(error, 'figure')}") from error
     except ValueError as error:
         raise DataError(f"{path}: {error}") from error
 

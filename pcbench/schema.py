@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -13,3 +13,13 @@ class Model(BaseModel):
     """Frozen, no unknown field, no NaN or infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def first_problem(error: ValidationError, whole: str) -> str:
+    """The first problem with its place, `rows.2.params.lr: …`; entries are counted from one.
+
+    whole: what the place is called where the problem is with all of it.
+    """
+    first = error.errors()[0]
+    place = ".".join(str(word + 1) if isinstance(word, int) else word for word in first["loc"]) or whole
+    return f"{place}: {first['msg'].removeprefix('Value error, ')}"

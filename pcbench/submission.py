@@ -22,11 +22,9 @@ from urllib.parse import urlsplit
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 from pydantic import AfterValidator, Field
 
-from pcbench.api import Dataset
 from pcbench.artifacts import FILE
 from pcbench.errors import UsageError
 from pcbench.files import digest
-from pcbench.plugins import Registry
 from pcbench.records import Count, Name, one_line
 from pcbench.schema import Model, Sha256
 
@@ -209,11 +207,6 @@ def run_folders(folder: Path) -> list[Path]:
 def clouds_of(folder: Path) -> Path:
     """Where the clouds of a run stand."""
     return folder / FILE
-
-
-def redistributable(dataset: str, registry: Registry[Dataset]) -> bool:
-    """Whether clouds made from a data set may be passed on; not where it is unknown here."""
-    return dataset in registry.names() and registry.load(dataset).redistributable
 
 
 def licence_option(text: str) -> str:

@@ -18,7 +18,7 @@ from pcbench.api import Dataset
 from pcbench.artifacts import FILE
 from pcbench.errors import DataError, UsageError
 from pcbench.files import file_digest, write_json
-from pcbench.plugins import Plugin, Registry
+from pcbench.plugins import Plugin, Registry, redistributable
 from pcbench.records import Network, Run, evaluation_path, run_folder, write_record
 from pcbench.submission import (
     MANIFEST,
@@ -34,7 +34,6 @@ from pcbench.submission import (
     clouds_of,
     inventory,
     licence_option,
-    redistributable,
 )
 from pcbench.validate import validate
 

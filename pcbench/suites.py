@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from pcbench import plugins, protocol
 from pcbench.errors import UsageError, did_you_mean
-from pcbench.schema import Model
+from pcbench.schema import Model, first_problem
 
 Name: TypeAlias = Annotated[str, Field(min_length=1)]
 Some = Field(min_length=1)
@@ -120,14 +120,6 @@ def read(path: Path) -> Suite:
     except OSError as error:
         raise UsageError(f"suite {path} cannot be read ({error.strerror})") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(
-            f"{path}: {_place(first['loc'])}: {first['msg'].removeprefix('Value error, ')}"
-        ) from error
+        raise UsageError(f"{path}: {first_problem(error, 'suite')}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: is not TOML: {error}") from error
-
-
-def _place(loc: tuple[int | str, ...]) -> str:
-    """`rows.2.params.lr`; rows and other entries are counted from one."""
-    return ".".join(str(word + 1) if isinstance(word, int) else word for word in loc) or "suite"

@@ -20,6 +20,7 @@ from pcbench.api import Dataset
 from pcbench.artifacts import load_snapshots
 from pcbench.errors import DataError, UsageError
 from pcbench.files import digest, file_digest
+from pcbench.plugins import redistributable
 from pcbench.records import (
     MAX_RECORD_BYTES,
     DistillationRecord,
@@ -39,7 +40,6 @@ from pcbench.submission import (
     clouds_of,
     inventory,
     problem,
-    redistributable,
     run_folders,
 )
 

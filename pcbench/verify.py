@@ -35,6 +35,7 @@ from pcbench.records import (
     write_record,
 )
 from pcbench.run import distil
+from pcbench.schema import Model
 from pcbench.seeds import Streams
 from pcbench.submission import MANIFEST, Manifest, run_folders
 from pcbench.validate import check_clouds, validate, verifies
@@ -176,12 +177,16 @@ def _evaluation(claim: Claim, plugin_folders: tuple[Path, ...]) -> Evaluation:
     )
     here = evaluation.inputs(claim.run.distillation.snapshots, evaluation.variants[0])
     if here != inputs:
-        differs = [name for name in type(here).model_fields if getattr(here, name) != getattr(inputs, name)]
         raise DataError(
             f"{claim.run.folder}: evaluation {claim.scored.key[:10]} was made with another "
-            f"{' and '.join(differs)} than this pcbench has: verify with the version that made it"
+            f"{_differing(here, inputs)} than this pcbench has: verify with the version that made it"
         )
     return evaluation
+
+
+def _differing(one: Model, other: Model) -> str:
+    """The fields in which two inputs of one kind differ, for people."""
+    return " and ".join(name for name in type(one).model_fields if getattr(one, name) != getattr(other, name))
 
 
 def _kept(claim: Claim, evaluation: Evaluation) -> PointClouds:
@@ -210,11 +215,8 @@ def _made_again(
     )
     (cell,) = plan.cells(request)
     if cell.inputs != made:
-        differs = [
-            name for name in type(made).model_fields if getattr(cell.inputs, name) != getattr(made, name)
-        ]
         raise DataError(
-            f"{claim.run.folder}: was distilled with another {' and '.join(differs)} than is here: "
+            f"{claim.run.folder}: was distilled with another {_differing(cell.inputs, made)} than is here: "
             "name the submitted source by --plugins, and use the version of pcbench that made it"
         )
     with tempfile.TemporaryDirectory() as temporary:

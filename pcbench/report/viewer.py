@@ -19,7 +19,7 @@ from pcbench.artifacts import FILE, load_snapshots
 from pcbench.clouds import PointClouds, as_stored
 from pcbench.errors import DataError, PcbenchError
 from pcbench.files import digest
-from pcbench.plugins import Registry
+from pcbench.plugins import Registry, redistributable
 from pcbench.records import DistillationInputs, Run, ppc_label
 from pcbench.report.cells import page_name
 from pcbench.report.text import plain
@@ -60,7 +60,7 @@ class Clouds:
         made = run.distillation
         if not made.inputs.ppc or not made.snapshots or not (run.folder / FILE).is_file():
             return None
-        free = self._redistributable(made.inputs.data.name)
+        free = redistributable(made.inputs.data.name, self.datasets)
         if not (free or self.with_real):
             return None
         splits = self._splits(made.inputs)
@@ -80,9 +80,6 @@ class Clouds:
         if len(self._made) < KEPT:
             self._made[key] = shown
         return shown
-
-    def _redistributable(self, name: str) -> bool:
-        return name in self.datasets.names() and bool(self.datasets.load(name).redistributable)
 
     def _up(self, inputs: DistillationInputs) -> pictures.Up:
         known = inputs.data.name in self.datasets.names()
