@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -123,8 +124,7 @@ def sadm(setting: Setting) -> list[Case]:
         points = start.flatten(0, 1).clone().requires_grad_()
         turns = [a.clone().requires_grad_() for a in angles.flatten(0, 1).unbind(1)]
         with watch:
-            ours.adapt(own, adapting.flatten(0, 1))
-            losses = ours.backward(own, real, points, turns)
+            losses = ours.backward(partial(ours.step, own, adapting.flatten(0, 1), real), points, turns)
         gradients = [points.grad, torch.stack([a.grad for a in turns], 1)]
         return dict(zip(NAMES, (losses, *gradients), strict=True))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from pcbench.ops.batches import RealBatches
 from pcbench.ops.coreset import Initialisation, initial_clouds
 from pcbench.ops.gradients import Metric, match_gradients
 from pcbench.ops.layers import adapt_batch_norm, set_dropout
+from pcbench.ops.replay import Replayed
 
 LOOPS = {1: (1, 1), 3: (5, 1), 5: (5, 1), 10: (5, 1), 20: (20, 25), 50: (50, 10)}
 """Outer and inner loops by PPC (authors' later code); a PPC in between has those of the next smaller one."""
@@ -88,23 +89,30 @@ class DC(Method):
 
         if 0 in task.snapshots:
             yield snapshot(0)
-        for iteration in task.steps():
-            network = task.network(task.streams.stream("network", iteration=iteration))
+        step, gradients = (Replayed(work, task.device) for work in (self.step, self.gradients))
+        for iteration, network in task.networks():
             set_dropout(network, [task.streams.stream("dropout", iteration=iteration)])
             order = task.streams.stream("order", iteration=iteration)
-            for step in range(1, outer + 1):
-                draw = (iteration - 1) * outer + step
-                real = batches.draw("bn_batch", draw, p.bn_batch).flatten(0, 1)
-                self.adapt(network, real)
+            for number in range(1, outer + 1):
+                draw = (iteration - 1) * outer + number
+                bn_real = batches.draw("bn_batch", draw, p.bn_batch).flatten(0, 1)
                 real = batches.draw("real_batch", draw, p.real_batch)
-                synthetic = points.detach().unflatten(0, (-1, task.ppc))
-                _, gradient = match_gradients(network, real, synthetic, p.metric, p.epsilon)
-                points.grad = gradient.flatten(0, 1)
+                _, points.grad = step(network, bn_real, real, points.detach())
                 optimiser.step()
-                if step < outer:
-                    self.train(network, snapshot(iteration).clouds, inner, order)
+                if number < outer:
+                    self.train(network, snapshot(iteration).clouds, inner, order, gradients)
             if iteration in task.snapshots:
                 yield snapshot(iteration)
+
+    def step(self, network: Backbone, bn_real: Tensor, real: Tensor, clouds: Tensor) -> tuple[Tensor, Tensor]:
+        """The classes' distances, (K,), and the gradient of their sum by synthetic clouds (K · m, N, 3).
+
+        bn_real: real clouds (B, N, 3) that set the network's batch norm. real: (K, n, N, 3).
+        """
+        self.adapt(network, bn_real)
+        synthetic = clouds.unflatten(0, (len(real), -1))
+        losses, gradient = match_gradients(network, real, synthetic, self.params.metric, self.params.epsilon)
+        return losses, gradient.flatten(0, 1)
 
     def adapt(self, network: Backbone, real: Tensor) -> None:
         """Let real clouds (B, N, 3) set the network's batch norm, which is frozen afterwards."""
@@ -115,13 +123,29 @@ class DC(Method):
         outer, inner = LOOPS[max(known for known in LOOPS if known <= ppc)]
         return self.params.outer or outer, self.params.inner or inner
 
-    def train(self, network: Backbone, clouds: PointClouds, epochs: int, order: torch.Generator) -> None:
-        """Train the network on all clouds by plain SGD, shuffled in each epoch by `order`."""
+    def train(
+        self,
+        network: Backbone,
+        clouds: PointClouds,
+        epochs: int,
+        order: torch.Generator,
+        gradients: Callable[..., Sequence[Tensor]],
+    ) -> None:
+        """Train the network on all clouds by plain SGD, shuffled in each epoch by `order`.
+
+        gradients: those of `gradients`, or what replays them.
+        """
         network.train()
-        optimiser = torch.optim.SGD(network.parameters(), self.params.inner_lr)
+        parameters = list(network.parameters())
+        optimiser = torch.optim.SGD(parameters, self.params.inner_lr)
         for _ in range(epochs):
             shuffled = torch.randperm(len(clouds), generator=order).to(clouds.points.device)
             for batch in shuffled.split(self.params.inner_batch):
-                optimiser.zero_grad(set_to_none=True)
-                F.cross_entropy(network(clouds.points[batch]), clouds.labels[batch]).backward()
+                found = gradients(network, clouds.points[batch], clouds.labels[batch])
+                for parameter, gradient in zip(parameters, found, strict=True):
+                    parameter.grad = gradient
                 optimiser.step()
+
+    def gradients(self, network: Backbone, clouds: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        """Of the mean cross-entropy of clouds (B, N, 3) by the network's parameters."""
+        return torch.autograd.grad(F.cross_entropy(network(clouds), labels), list(network.parameters()))

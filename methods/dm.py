@@ -13,6 +13,7 @@ from pcbench.ops.batches import RealBatches
 from pcbench.ops.coreset import Initialisation, initial_clouds
 from pcbench.ops.layers import adapt_batch_norm
 from pcbench.ops.matching import match_classes, mean_distance
+from pcbench.ops.replay import Replayed
 
 
 class MatchingParams(MethodParams):
@@ -71,14 +72,22 @@ class DM(Method):
 
         if 0 in task.snapshots:
             yield snapshot(0)
-        for iteration in task.steps():
-            network = task.network(task.streams.stream("network", iteration=iteration)).requires_grad_(False)
-            real = batches.draw("bn_batch", iteration, p.bn_batch).flatten(0, 1)
-            self.adapt(network, real)
+        step = Replayed(self.step, task.device)
+        for iteration, network in task.networks():
+            network.requires_grad_(False)
+            bn_real = batches.draw("bn_batch", iteration, p.bn_batch).flatten(0, 1)
             real = batches.draw("real_batch", iteration, p.real_batch)
-            synthetic = points.detach().unflatten(0, (-1, task.ppc))
-            _, gradient = match_classes(self.feature(network), self.losses, real, synthetic)
-            points.grad = gradient.flatten(0, 1)
+            _, points.grad = step(network, bn_real, real, points.detach())
             optimiser.step()
             if iteration in task.snapshots:
                 yield snapshot(iteration)
+
+    def step(self, network: Backbone, bn_real: Tensor, real: Tensor, clouds: Tensor) -> tuple[Tensor, Tensor]:
+        """The classes' losses, (K,), and the gradient of their sum by synthetic clouds (K · m, N, 3).
+
+        bn_real: real clouds (B, N, 3) that set the network's batch norm. real: (K, n, N, 3).
+        """
+        self.adapt(network, bn_real)
+        synthetic = clouds.unflatten(0, (len(real), -1))
+        losses, gradient = match_classes(self.feature(network), self.losses, real, synthetic)
+        return losses, gradient.flatten(0, 1)

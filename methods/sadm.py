@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Literal, Self
 
 import torch
@@ -14,6 +15,7 @@ from pcbench.ops.batches import RealBatches
 from pcbench.ops.coreset import Initialisation, initial_clouds
 from pcbench.ops.layers import adapt_batch_norm
 from pcbench.ops.matching import Kernel, match_classes, mean_distance, mmd, sorted_features
+from pcbench.ops.replay import Replayed
 from pcbench.ops.rotation import rotate, wrap
 
 CODE, PAPER, OLD_CODE = "authors' code, May 2026", "paper", "authors' code, Feb 2026"
@@ -87,11 +89,12 @@ class SADM(Method):
 
         if 0 in task.snapshots:
             yield snapshot(0)
-        for iteration in task.steps():
-            network = task.network(task.streams.stream("network", iteration=iteration)).requires_grad_(False)
-            real = batches.draw("bn_batch", iteration, p.bn_batch).flatten(0, 1)
-            self.adapt(network, real)
-            self.backward(network, batches.draw("real_batch", iteration, p.real_batch), points, angles)
+        step = Replayed(self.step, task.device)
+        for iteration, network in task.networks():
+            network.requires_grad_(False)
+            bn_real = batches.draw("bn_batch", iteration, p.bn_batch).flatten(0, 1)
+            real = batches.draw("real_batch", iteration, p.real_batch)
+            self.backward(partial(step, network, bn_real, real), points, angles)
             points_sgd.step()
             angles_sgd.step()
             decay.step()
@@ -100,22 +103,37 @@ class SADM(Method):
             if iteration in task.snapshots:
                 yield snapshot(iteration)
 
+    def step(self, network: Backbone, bn_real: Tensor, real: Tensor, clouds: Tensor) -> tuple[Tensor, Tensor]:
+        """`match`, after real clouds bn_real (B, N, 3) have set the network's batch norm."""
+        self.adapt(network, bn_real)
+        return self.match(network, real, clouds)
+
     def adapt(self, network: Backbone, real: Tensor) -> None:
         """Let real clouds (B, N, 3) set the network's batch norm, which is frozen afterwards."""
         adapt_batch_norm(network, real, self.params.bn_momentum, network.observe)
 
-    def backward(self, network: Backbone, real: Tensor, points: Tensor, angles: Sequence[Tensor]) -> Tensor:
-        """Set the gradients of points (K · m, N, 3) and of three angles (K · m,); the classes' losses, (K,).
+    def match(self, network: Backbone, real: Tensor, clouds: Tensor) -> tuple[Tensor, Tensor]:
+        """The classes' losses, (K,), and the gradient of their sum by synthetic clouds (K · m, N, 3).
 
         real: (K, n, N, 3). network: frozen, its batch norm adapted.
+        """
+        synthetic = clouds.unflatten(0, (len(real), -1))
+        losses, gradient = match_classes(network.point_features, self.losses, real, synthetic)
+        return losses, gradient.flatten(0, 1)
+
+    def backward(
+        self, match: Callable[[Tensor], Sequence[Tensor]], points: Tensor, angles: Sequence[Tensor]
+    ) -> Tensor:
+        """Set the gradients of points (K · m, N, 3) and of three angles (K · m,); the classes' losses, (K,).
+
+        match: losses and gradient of the turned clouds, as `match` gives them.
         """
         points.grad = None
         for angle in angles:
             angle.grad = None
         clouds = rotate(points, torch.stack(tuple(angles), 1))
-        synthetic = clouds.unflatten(0, (len(real), -1))
-        losses, gradient = match_classes(network.point_features, self.losses, real, synthetic)
-        synthetic.backward(gradient)
+        losses, gradient = match(clouds.detach())
+        clouds.backward(gradient)
         return losses
 
     def losses(self, real: Tensor, synthetic: Tensor) -> Tensor:

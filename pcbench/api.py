@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from pcbench.clouds import PointClouds
-from pcbench.ops.layers import initialise
+from pcbench.ops.layers import copy_state, initialise
 from pcbench.seeds import Streams
 
 __all__ = [
@@ -87,6 +88,25 @@ class Task:
         for iteration in range(1, self.iterations + 1):
             yield iteration
             self.report(iteration)
+
+    def networks(self) -> Iterator[tuple[int, Backbone]]:
+        """As `steps`, each iteration with a network drawn by its stream `network`, while the one before runs.
+
+        It is always the same object, drawn anew in place.
+        """
+        with ThreadPoolExecutor(1) as thread:
+
+            def ahead(iteration: int) -> Future[Backbone]:
+                return thread.submit(self.network, self.streams.stream("network", iteration=iteration))
+
+            coming = ahead(1)
+            network = coming.result()
+            for iteration in self.steps():
+                if iteration > 1:
+                    copy_state(coming.result(), network)
+                if iteration < self.iterations:
+                    coming = ahead(iteration + 1)
+                yield iteration, network
 
 
 class Method(ABC):

@@ -18,6 +18,7 @@ from pcbench.artifacts import FILE, save_snapshots
 from pcbench.cache import TensorCache
 from pcbench.errors import DataError
 from pcbench.evaluate import Outcome, Report, evaluate, explained, stored_snapshots
+from pcbench.ops.layers import moved
 from pcbench.plan import Cell
 from pcbench.records import (
     DistillationRecord,
@@ -131,7 +132,7 @@ def _follow(cell: Cell, device: torch.device, report: Report, reached: _Reached)
     backbone, preset = cell.backbone, cell.inputs.network.preset
 
     def network(generator: torch.Generator) -> Backbone:
-        return backbone.build(train.classes, preset, generator).to(device)
+        return moved(backbone.build(train.classes, preset, generator), device)
 
     task = Task(
         train=train,

@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from pcbench.api import Backbone
 from pcbench.clouds import PointClouds
 from pcbench.ops import augment
 from pcbench.ops.batches import POINT_BYTES, groups_at_once, in_chunks
 from pcbench.ops.layers import set_dropout, stack
+from pcbench.ops.replay import Replayed
 from pcbench.protocol import Augmentation, Recipe
 from pcbench.seeds import Streams
 
@@ -46,17 +47,24 @@ def train(
         inputs = _Geometry(network, clouds.points)
     else:
         inputs = _Augmented(network, clouds.points, recipe.augmentation, streams)
-    optimiser = _optimiser(network, recipe)
+    parameters = list(network.parameters())
+
+    def gradients(labels: Tensor, points: Tensor, *geometry: Tensor) -> tuple[Tensor, ...]:
+        losses = student_losses(network(points, *geometry), labels, recipe.label_smoothing)
+        return torch.autograd.grad(losses.sum(), parameters, allow_unused=True, materialize_grads=True)
+
+    step = Replayed(gradients, device)
+    optimiser = _optimiser(parameters, recipe)
     for epoch in range(recipe.epochs):
         if recipe.drop_after is not None and epoch == recipe.drop_after + 1:
-            optimiser = _optimiser(network, recipe)
+            optimiser = _optimiser(parameters, recipe)
         for group in optimiser.param_groups:
             group["lr"] = recipe.rate(epoch)
         order = torch.stack([torch.randperm(len(clouds), generator=g) for g in orders]).to(device)
         for batch in order.split(recipe.batch, dim=1):
-            optimiser.zero_grad(set_to_none=True)
-            logits = network(*inputs.batch(batch))
-            student_losses(logits, clouds.labels[batch], recipe.label_smoothing).sum().backward()
+            found = step(clouds.labels[batch], *inputs.batch(batch))
+            for parameter, gradient in zip(parameters, found, strict=True):
+                parameter.grad = gradient
             optimiser.step()
         if report is not None:
             report(epoch + 1, recipe.epochs)
@@ -74,8 +82,8 @@ def student_losses(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Te
     return losses.view_as(labels).mean(1)
 
 
-def _optimiser(network: Backbone, recipe: Recipe) -> torch.optim.Optimizer:
-    parameters, decay = network.parameters(), recipe.weight_decay
+def _optimiser(parameters: Sequence[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    decay = recipe.weight_decay
     match recipe.optimiser:
         case "sgd":
             return torch.optim.SGD(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -120,3 +121,25 @@ def test_a_built_backbone_depends_on_its_generator_alone(pointnet):
     assert one.training
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
     assert not torch.equal(one.classifier.weight, other.classifier.weight)
+
+
+def test_the_networks_of_a_task_are_those_of_its_streams_in_one_object(pointnet, few_clouds):
+    streams, drawn = Streams({"test": "networks"}), []
+
+    def network(generator):
+        drawn.append(pointnet.build(3, "paper", generator))
+        return drawn[-1]
+
+    task = replace(a_task(few_clouds, []), streams=streams, network=network)
+    seen = []
+    for iteration, given in task.networks():
+        expected = pointnet.build(3, "paper", streams.stream("network", iteration=iteration))
+        for name, value in expected.state_dict().items():
+            assert torch.equal(given.state_dict()[name], value)
+        assert given.training
+        given.eval()
+        given.classifier.weight.data.zero_()
+        seen.append((iteration, given))
+    assert [iteration for iteration, _ in seen] == [1, 2, 3]
+    assert {id(given) for _, given in seen} == {id(seen[0][1])}
+    assert len(drawn) == 3

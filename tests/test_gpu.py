@@ -10,7 +10,10 @@ import torch
 
 from pcbench import plugins, students
 from pcbench.api import Task
-from pcbench.ops.layers import Dense, initialise, stack
+from pcbench.ops import replay
+from pcbench.ops.layers import Dense, copy_state, initialise, moved, stack
+from pcbench.ops.replay import Replayed, drawn
+from pcbench.ops.sorting import ascending
 from pcbench.protocol import Recipe
 from pcbench.seeds import Streams
 
@@ -31,6 +34,25 @@ def test_students_learn_alike(pointnet, few_clouds):
     assert students.count_correct(on_gpu, few_clouds.to("cuda"), 2).device.type == "cpu"
 
 
+def task_on(device, pointnet, few_clouds, iterations=1) -> Task:
+    def network(generator):
+        return moved(pointnet.build(3, "paper", generator), device)
+
+    streams = Streams({"test": "gpu"})
+    return Task(
+        train=few_clouds.to(device),
+        ppc=1,
+        iterations=iterations,
+        snapshots=(0, iterations),
+        device=device,
+        streams=streams,
+        network=network,
+        trained_network=lambda: network(streams.stream("trained")),
+        cached=lambda inputs, make: dict(make(streams, lambda done, total: None)),
+        report=lambda _: None,
+    )
+
+
 SMALL = {"real_batch": 3, "bn_batch": 3, "experts": 2, "expert_epochs": 3, "max_start_epoch": 1}
 
 
@@ -40,23 +62,7 @@ def test_methods_give_the_same_clouds(pointnet, few_clouds, name):
     given = {key: value for key, value in SMALL.items() if key in method.Params.model_fields}
     final = []
     for device in DEVICES:
-
-        def network(generator, device=device):
-            return pointnet.build(3, "paper", generator).to(device)
-
-        streams = Streams({"test": "gpu"})
-        task = Task(
-            train=few_clouds.to(device),
-            ppc=1,
-            iterations=1,
-            snapshots=(0, 1),
-            device=device,
-            streams=streams,
-            network=network,
-            trained_network=lambda network=network, streams=streams: network(streams.stream("trained")),
-            cached=lambda inputs, make, streams=streams: dict(make(streams, lambda done, total: None)),
-            report=lambda _: None,
-        )
+        task = task_on(device, pointnet, few_clouds)
         *_, last = method(method.Params(**given)).distill(task)
         assert last.clouds.points.device.type == device.type
         final.append(last.clouds.points.cpu())
@@ -87,3 +93,84 @@ def test_a_run_on_the_gpu_is_recorded_as_one(pcbench):
         assert printed["problem"] == ""
         assert printed["distillation"]["provenance"]["hardware"]["device"] == "cuda"
         assert printed["distillation"]["memory"]["device_bytes"] > 0
+
+
+def test_replayed_students_are_those_of_the_same_work_done_step_by_step(pointnet, few_clouds, monkeypatch):
+    """Batches of two sizes, with dropout, norms that keep statistics, and a new optimiser on the way."""
+    streams = [Streams({"test": "gpu", "repetition": number}) for number in range(2)]
+    recipe = Recipe(epochs=7, drop_after=4, batch=9)
+    found = []
+    for eager_calls in (3, 1000):
+        monkeypatch.setattr(replay, "EAGER_CALLS", eager_calls)
+        clouds = few_clouds.to("cuda")
+        trained = students.train(lambda g: pointnet.build(3, "paper", g), clouds, recipe, streams)
+        found.append(trained.state_dict())
+    for name, value in found[1].items():
+        torch.testing.assert_close(found[0][name], value, rtol=2e-2, atol=2e-4)
+
+
+@pytest.mark.parametrize(("name", "given"), [("sadm", {}), ("dm", {}), ("dc", {"outer": 3}), ("datadam", {})])
+def test_replayed_methods_give_the_clouds_of_the_same_work_done_step_by_step(
+    name, given, pointnet, few_clouds, monkeypatch
+):
+    method = plugins.methods().load(name)
+    params = method.Params(real_batch=3, bn_batch=3, lr=1e-3, **given)
+    found = []
+    for eager_calls in (3, 1000):
+        monkeypatch.setattr(replay, "EAGER_CALLS", eager_calls)
+        task = task_on(torch.device("cuda"), pointnet, few_clouds, iterations=6)
+        first, last = (snapshot.clouds.points for snapshot in method(params).distill(task))
+        found.append(last - first)
+    assert float(found[1].norm()) > 0
+    assert float((found[0] - found[1]).norm()) < 0.02 * float(found[1].norm())
+
+
+def test_replayed_work_sees_new_inputs_new_draws_and_what_it_changed_itself():
+    count, numbers = torch.zeros((), device="cuda"), iter(range(100))
+
+    def work(what: str, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        assert what == "a word"
+        count.add_(1)
+        return x * 2 + drawn(lambda: torch.full((len(x),), float(next(numbers))), x), count.clone()
+
+    step = Replayed(work, torch.device("cuda"))
+    for call, size in enumerate([2, 2, 2, 3, 2, 2, 3, 2, 3, 3, 3, 2]):
+        found, counted = step("a word", torch.full((size,), 10.0 * call, device="cuda"))
+        assert found.tolist() == [20.0 * call + call] * size
+        assert float(counted) == call + 1
+
+
+def test_a_moved_network_is_the_same_and_takes_another_ones_state(pointnet):
+    on_cpu = pointnet.build(3, "paper", Streams({"test": "gpu"}).stream("weights"))
+    there = moved(
+        pointnet.build(3, "paper", Streams({"test": "gpu"}).stream("weights")), torch.device("cuda")
+    )
+    for name, value in on_cpu.state_dict().items():
+        assert torch.equal(there.state_dict()[name].cpu(), value)
+    other = pointnet.build(3, "paper", streams.stream("others")).eval()
+    copy_state(other, there)
+    assert not there.training
+    for name, value in other.state_dict().items():
+        assert torch.equal(there.state_dict()[name].cpu(), value)
+
+
+@pytest.mark.parametrize("points", [1, 5, 64, 100, 1024, 1500, 8192, 9000])
+@pytest.mark.parametrize("needs_gradient", [True, False])
+def test_rows_are_sorted_as_torch_sorts_them(points, needs_gradient):
+    """Equal values, infinities and NaN among them, in the memory layout of a network's features."""
+    features = torch.randn(3, 2, points, generator=Streams({"test": "gpu"}).stream("features"))
+    features[0, 0, : points // 2] = features[0, 0, 0].item()
+    features[1, 0, -1], features[1, 1, 0], features[2, 0, 0] = float("inf"), -float("inf"), float("nan")
+    weights = torch.randn(2, 3, points, generator=Streams({"test": "gpu"}).stream("weights"))
+    rows = features.cuda().transpose(0, 1).requires_grad_(needs_gradient)
+    expected, order = rows.detach().cpu().sort(-1)
+    found = ascending(rows)
+    torch.testing.assert_close(found.detach().cpu(), expected, rtol=0, atol=0, equal_nan=True)
+    assert found.is_contiguous()
+    if needs_gradient:
+        (gradient,) = torch.autograd.grad((found * weights.cuda()).sum(), rows)
+        moved_back = torch.zeros_like(weights).scatter_(-1, order, weights)
+        ties = torch.zeros(2, 3, points, dtype=torch.bool)
+        ties[0, 0] = rows[0, 0].detach().cpu() == features[0, 0, 0]
+        torch.testing.assert_close(gradient.cpu()[~ties], moved_back[~ties], rtol=0, atol=0)
+        assert gradient.stride() == rows.stride()

@@ -16,6 +16,7 @@ import copy
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from pcbench.ops.pooling import max_of_products, moments
+from pcbench.ops.replay import drawn
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -267,12 +269,15 @@ class Dropout(Layer):
                 f"dropout has {len(self.generators)} random streams for {students} networks: "
                 "call set_dropout(network, generators) with one random stream each first"
             )
+        return x * drawn(partial(self._scales, x.shape), x)
+
+    def _scales(self, shape: Sequence[int]) -> Tensor:
+        """0 or 1/(1 − p) for every feature, each student's from its own stream."""
         if self.stacked:
-            mask = torch.stack([torch.rand(x.shape[1:], generator=g) for g in self.generators])
+            uniform = torch.stack([torch.rand(shape[1:], generator=g) for g in self.generators])
         else:
-            mask = torch.rand(x.shape, generator=self.generators[0])
-        keep = (mask >= self.p).to(x.device, x.dtype)
-        return x * keep.div_(1 - self.p)
+            uniform = torch.rand(shape, generator=self.generators[0])
+        return (uniform >= self.p).double().div_(1 - self.p)
 
 
 def set_dropout(network: nn.Module, generators: Iterable[torch.Generator]) -> None:
@@ -323,6 +328,29 @@ def stack(networks: Sequence[Network]) -> Network:
             if buffer is not None:
                 module._buffers[key] = torch.stack([m[name].get_buffer(key) for m in members])
     return stacked
+
+
+def copy_state(source: nn.Module, target: nn.Module) -> None:
+    """Give a network the parameters, the buffers and the mode of another one of its kind, in place."""
+    pairs = zip(target.state_dict().values(), source.state_dict().values(), strict=True)
+    own, given = zip(*pairs, strict=True)
+    torch._foreach_copy_(own, given)
+    target.train(source.training)
+
+
+def moved(network: Network, device: torch.device) -> Network:
+    """The network itself, its tensors on a device: all of a type in one transfer that nobody waits for."""
+    if device.type == "cpu":
+        return network
+    by_type: dict[torch.dtype, list[Tensor]] = {}
+    for tensor in (*network.parameters(), *network.buffers()):
+        by_type.setdefault(tensor.dtype, []).append(tensor)
+    for tensors in by_type.values():
+        packed = torch.cat([tensor.detach().flatten() for tensor in tensors]).pin_memory()
+        there = packed.to(device, non_blocking=True).split([tensor.numel() for tensor in tensors])
+        for tensor, values in zip(tensors, there, strict=True):
+            tensor.data = values.view_as(tensor)
+    return network
 
 
 def adapt_batch_norm(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,6 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from pcbench.ops import batches
 from pcbench.ops.batches import groups_at_once, in_chunks
+from pcbench.ops.sorting import ascending
 
 Kernel = Literal["gaussian", "linear"]
 BANDWIDTH_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -28,28 +27,9 @@ def sorted_features(features: Tensor, descending: bool = True) -> Tensor:
     The squared distance between two clouds' sorted channels is N times the squared 1-d Wasserstein-2 distance
     between their values: sorting is the optimal matching of points, so no correspondence has to be known. The
     distance is the same for either order; ascending spares a pass over memory.
-
-    The CPU path sorts with numpy, whose vectorised sort is many times faster than torch's.
     """
-    channels = features.transpose(-1, -2)
-    if channels.device.type != "cpu":
-        return channels.sort(-1, descending=descending).values
-    if channels.requires_grad:
-        order = torch.empty(channels.shape, dtype=torch.int64)
-        source = channels.detach().contiguous()
-        _over_rows(lambda rows, out: np.copyto(out, np.argsort(rows, axis=-1)), source, order)
-        return channels.gather(-1, order.flip(-1) if descending else order)
-    values = channels.clone(memory_format=torch.contiguous_format)
-    _over_rows(lambda rows: rows.sort(axis=-1), values)
+    values = ascending(features.transpose(-1, -2))
     return values.flip(-1) if descending else values
-
-
-def _over_rows(work: Callable[..., None], *tensors: Tensor) -> None:
-    """Call `work` on shares of the rows (R, N) of contiguous CPU tensors, as many threads as torch uses."""
-    threads = torch.get_num_threads()
-    shares = [np.array_split(tensor.flatten(0, -2).numpy(), threads) for tensor in tensors]
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, *shares))
 
 
 def squared_distances(real: Tensor, synthetic: Tensor) -> Tensor:
@@ -73,12 +53,13 @@ class _SquaredDistances(torch.autograd.Function):
         gram = real.new_zeros(classes, n + m, n + m)
         for start in range(0, size, block):
             ours, theirs = synthetic[..., start : start + block], real[..., start : start + block]
-            centred = torch.cat([theirs, ours], 1).sub_(theirs.mean(1, keepdim=True))
-            if on_cpu and centred.shape[2] % GRAM_ROW == 0:  # many short products beat one of long rows
-                rows = centred.unflatten(2, (-1, GRAM_ROW)).transpose(1, 2)
-                gram += torch.matmul(rows, rows.mT).sum(1)
-            else:
-                gram.baddbmm_(centred, centred.mT)
+            row = GRAM_ROW if ours.shape[2] % GRAM_ROW == 0 else ours.shape[2]
+            ours, theirs = (x.unflatten(2, (-1, row)).transpose(1, 2) for x in (ours, theirs))
+            centre = theirs.mean(2, keepdim=True)
+            rows = real.new_empty(*ours.shape[:2], n + m, row)  # many short products beat one of long rows
+            torch.sub(theirs, centre, out=rows[:, :, :n])
+            torch.sub(ours, centre, out=rows[:, :, n:])
+            gram += torch.matmul(rows, rows.mT).sum(1)
         norms = gram.diagonal(dim1=1, dim2=2)
         distances = (norms.unsqueeze(1) + norms.unsqueeze(2) - 2 * gram).clamp_min(0)
         ctx.save_for_backward(real, synthetic, distances)

@@ -35,21 +35,14 @@ class _MaxOfProducts(torch.autograd.Function):
     def forward(ctx: Any, xs: Tensor, weight: Tensor, points: int) -> Tensor:
         students, outputs, _ = weight.shape
         clouds = xs.shape[2] // points
-        winners = torch.empty(students, clouds, outputs, dtype=torch.int64, device=xs.device)
-        largest = xs.new_empty(students, clouds, outputs)
-        on_cpu, kept = xs.device.type == "cpu", any(ctx.needs_input_grad)
-        size = max(1, MAX_VALUES // (outputs * points)) if on_cpu else clouds
-        for s in range(students):
-            for start in range(0, clouds, size):
-                part = slice(start, min(start + size, clouds))
-                values = torch.mm(weight[s], xs[s, :, part.start * points : part.stop * points])
-                values = values.view(outputs, -1, points)
-                if not kept:
-                    torch.amax(values.transpose(0, 1), 2, out=largest[s, part])
-                    continue
-                place = torch.from_numpy(values.numpy().argmax(-1)) if on_cpu else values.argmax(-1)
-                largest[s, part] = values.gather(2, place.unsqueeze(2)).squeeze(2).T
-                winners[s, part] = place.T
+        kept = any(ctx.needs_input_grad)
+        if xs.device.type != "cpu":
+            values = torch.bmm(weight, xs).view(students, outputs, clouds, points)
+            if not kept:
+                return values.amax(3).mT
+            largest, winners = (found.mT.contiguous() for found in values.max(3))
+        else:
+            largest, winners = _largest_in_parts(xs, weight, points, kept)
         if not kept:
             return largest
         winners += torch.arange(clouds, device=xs.device).unsqueeze(1) * points
@@ -65,6 +58,27 @@ class _MaxOfProducts(torch.autograd.Function):
             return *_gradients_of_groups(xs, weight, winners, gradient), None
         both = _winners_gradients if once else _winners_gradients_twice
         return *both(xs, weight, winners, gradient), None
+
+
+def _largest_in_parts(xs: Tensor, weight: Tensor, points: int, kept: bool) -> tuple[Tensor, Tensor]:
+    """The largest products and their places, (S, B, D), a part at a time; the places are void if not kept."""
+    students, outputs, _ = weight.shape
+    clouds = xs.shape[2] // points
+    largest = xs.new_empty(students, clouds, outputs)
+    winners = torch.empty(students, clouds, outputs, dtype=torch.int64)
+    size = max(1, MAX_VALUES // (outputs * points))
+    for s in range(students):
+        for start in range(0, clouds, size):
+            part = slice(start, min(start + size, clouds))
+            values = torch.mm(weight[s], xs[s, :, part.start * points : part.stop * points])
+            values = values.view(outputs, -1, points)
+            if not kept:
+                torch.amax(values.transpose(0, 1), 2, out=largest[s, part])
+                continue
+            place = torch.from_numpy(values.numpy().argmax(-1))
+            largest[s, part] = values.gather(2, place.unsqueeze(2)).squeeze(2).T
+            winners[s, part] = place.T
+    return largest, winners
 
 
 def _winners_gradients(

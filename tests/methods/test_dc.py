@@ -213,7 +213,7 @@ def test_inner_training_is_plain_sgd(make_task, by_class):
     method = made(inner_batch=4, inner_lr=0.05)
     clouds = task.train.select(torch.arange(9))
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    method.train(Exact(network), clouds, 2, task.streams.stream("order"))
+    method.train(Exact(network), clouds, 2, task.streams.stream("order"), method.gradients)
     streams = task.streams.stream("order"), task.streams.stream("dropout")
     oracle.train(clouds.points.double(), clouds.labels.tolist(), 2, method.params, *streams)
     for name, value in network.named_parameters():
