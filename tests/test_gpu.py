@@ -141,10 +141,9 @@ def test_replayed_work_sees_new_inputs_new_draws_and_what_it_changed_itself():
 
 
 def test_a_moved_network_is_the_same_and_takes_another_ones_state(pointnet):
-    on_cpu = pointnet.build(3, "paper", Streams({"test": "gpu"}).stream("weights"))
-    there = moved(
-        pointnet.build(3, "paper", Streams({"test": "gpu"}).stream("weights")), torch.device("cuda")
-    )
+    streams = Streams({"test": "gpu"})
+    on_cpu, there = (pointnet.build(3, "paper", streams.stream("weights")) for _ in DEVICES)
+    there = moved(there, DEVICES[1])
     for name, value in on_cpu.state_dict().items():
         assert torch.equal(there.state_dict()[name].cpu(), value)
     other = pointnet.build(3, "paper", streams.stream("others")).eval()
