@@ -6,7 +6,9 @@ and a docstring whose first line says what it is. It imports from `pcbench.api` 
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -54,6 +56,9 @@ class Snapshot:
     clouds: PointClouds
 
 
+DRAWN_AHEAD = 3
+"""Networks that are drawn at once, each by a thread: drawing one takes longer than a GPU's iteration."""
+
 MakeTensors: TypeAlias = Callable[[Streams, Callable[[int, int], None]], Mapping[str, Tensor]]
 
 
@@ -90,22 +95,28 @@ class Task:
             self.report(iteration)
 
     def networks(self) -> Iterator[tuple[int, Backbone]]:
-        """As `steps`, each iteration with a network drawn by its stream `network`, while the one before runs.
+        """As `steps`, each iteration with a network drawn by its stream `network`.
 
-        It is always the same object, drawn anew in place.
+        It is always the same object, drawn anew in place. Those of the next iterations are drawn meanwhile.
         """
-        with ThreadPoolExecutor(1) as thread:
+        iterations = iter(range(1, self.iterations + 1))
+        coming: deque[Future[Backbone]] = deque()
+        network: Backbone | None = None
+        with ThreadPoolExecutor(DRAWN_AHEAD) as threads:
 
-            def ahead(iteration: int) -> Future[Backbone]:
-                return thread.submit(self.network, self.streams.stream("network", iteration=iteration))
+            def draw(count: int) -> None:
+                for iteration in itertools.islice(iterations, count):
+                    stream = self.streams.stream("network", iteration=iteration)
+                    coming.append(threads.submit(self.network, stream))
 
-            coming = ahead(1)
-            network = coming.result()
+            draw(DRAWN_AHEAD)
             for iteration in self.steps():
-                if iteration > 1:
-                    copy_state(coming.result(), network)
-                if iteration < self.iterations:
-                    coming = ahead(iteration + 1)
+                fresh = coming.popleft().result()
+                draw(1)
+                if network is None:
+                    network = fresh
+                else:
+                    copy_state(fresh, network)
                 yield iteration, network
 
 

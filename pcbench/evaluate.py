@@ -15,8 +15,10 @@ from pcbench import machine, students
 from pcbench.api import Snapshot, Splits
 from pcbench.artifacts import FILE, load_snapshots
 from pcbench.cache import source_hash
+from pcbench.clouds import concatenate
 from pcbench.errors import DataError, PcbenchError
 from pcbench.files import write_text
+from pcbench.ops.batches import POINT_BYTES, groups_at_once, in_chunks
 from pcbench.plan import Evaluation
 from pcbench.records import (
     DistillationRecord,
@@ -137,23 +139,30 @@ Scored: TypeAlias = tuple[SnapshotScores, list[list[int]] | None]
 """The scores of a snapshot's students, with their summed confusion where it is known."""
 
 
-def _report_epochs(report: Report, before: int, total: int, epoch: int, _: int) -> None:
-    report("train students", before + epoch, total)
+def _report_epochs(report: Report, before: int, sets: int, total: int, epoch: int, _: int) -> None:
+    report("train students", before + sets * epoch, total)
 
 
 @dataclass
 class _Test:
     """One test of the students of every snapshot, and what it has given so far.
 
-    known: the scores that clouds have got in other records, by their hash.
+    known: the scores that clouds have got in other records, by their hash. scored: by the snapshot's place.
     """
 
     inputs: EvaluationInputs
     known: dict[str, Scored]
-    scores: list[Scored] = field(default_factory=list)
+    scored: dict[int, Scored] = field(default_factory=dict)
     trained: list[int] = field(default_factory=list)
     train_seconds: float = 0.0
     test_seconds: float = 0.0
+
+    def reuse(self, snapshots: Sequence[Snapshot]) -> None:
+        """Take over what is known of some snapshots' clouds."""
+        for place, snapshot in enumerate(snapshots):
+            if self.inputs.clouds[place] in self.known:
+                scores, confusion = self.known[self.inputs.clouds[place]]
+                self.scored[place] = scores.model_copy(update={"iteration": snapshot.iteration}), confusion
 
 
 def _evaluate(
@@ -164,7 +173,10 @@ def _evaluate(
     device: torch.device,
     report: Report,
 ) -> list[EvaluationRecord]:
-    """Train the protocol's students on every snapshot whose clouds lack a score, and test them for it."""
+    """Train the protocol's students on every snapshot whose clouds lack a score, and test them for it.
+
+    On a GPU as many snapshots at once as its memory takes: one set of ten students leaves most of it idle.
+    """
     machine.warm_up(device)
     memory = machine.PeakMemory(device)
     protocol, whole = evaluation.protocol, distillation.inputs.ppc == 0
@@ -173,43 +185,52 @@ def _evaluate(
     provenance = machine.provenance(device)
     runs = [] if whole else read_runs(folder.parent)[0]
     tests = [_Test(inputs, _known_scores(runs, inputs, provenance)) for inputs in asked]
-    for done, (snapshot, clouds) in enumerate(zip(snapshots, asked[0].clouds, strict=True)):
-        for test in tests:
-            if clouds in test.known:
-                scores, confusion = test.known[clouds]
-                scores = scores.model_copy(update={"iteration": snapshot.iteration})
-                test.scores.append((scores, confusion))
-        new = [test for test in tests if clouds not in test.known]
-        if not new:
-            continue
-        start = machine.now(device)
+    for test in tests:
+        test.reuse(snapshots)
+    missing = [place for place in range(len(snapshots)) if any(place not in test.scored for test in tests)]
+    total = len(missing) * recipe.epochs
+
+    def train_and_test(part: slice) -> None:
+        places, start = missing[part], machine.now(device)
+        clouds = [snapshots[place].clouds.normalised() for place in places]
         network = students.train(
             evaluation.build,
-            snapshot.clouds.normalised().to(device),
+            concatenate(clouds).to(device),
             recipe,
             evaluation.streams(),
-            partial(_report_epochs, report, done * recipe.epochs, len(snapshots) * recipe.epochs),
+            partial(_report_epochs, report, part.start * recipe.epochs, len(places), total),
+            sets=len(places),
         )
         seconds = machine.now(device) - start
-        for test in new:
-            test.trained.append(snapshot.iteration)
-            test.train_seconds += seconds
+        for test in tests:
+            new = [place for place in places if place not in test.scored]
+            if not new:
+                continue
             tested = evaluation.test(test.inputs.variant).to(device)
-            totals = evaluation.totals(test.inputs.variant)
             answers = evaluation.answers(test.inputs.variant)
             ready = machine.now(device)
-            confusions = students.confusions(network, tested, protocol.students, answers)
+            found = students.confusions(network, tested, len(places) * protocol.students, answers)
             test.test_seconds += machine.now(device) - ready
-            correct = confusions.diagonal(dim1=1, dim2=2).tolist()
-            test.scores.append((_scores(snapshot.iteration, correct, totals), confusions.sum(0).tolist()))
+            test.train_seconds += seconds
+            test.trained += [snapshots[place].iteration for place in new]
+            for place, confusions in zip(places, found.split(protocol.students), strict=True):
+                if place in new:
+                    correct = confusions.diagonal(dim1=1, dim2=2).tolist()
+                    scores = _scores(
+                        snapshots[place].iteration, correct, evaluation.totals(test.inputs.variant)
+                    )
+                    test.scored[place] = scores, confusions.sum(0).tolist()
+
+    points = protocol.students * recipe.batch * protocol.points
+    in_chunks(train_and_test, len(missing), groups_at_once(device, 1, POINT_BYTES * points))
     return [
         EvaluationRecord(
             key=test.inputs.key,
             distillation=distillation.key,
             inputs=test.inputs,
             totals=evaluation.totals(test.inputs.variant),
-            snapshots=[scores for scores, _ in test.scores],
-            confusion=test.scores[-1][1],
+            snapshots=[test.scored[place][0] for place in range(len(snapshots))],
+            confusion=test.scored[len(snapshots) - 1][1],
             trained=test.trained,
             code=source_hash(),
             train_seconds=test.train_seconds,

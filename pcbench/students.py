@@ -32,13 +32,17 @@ def train(
     recipe: Recipe,
     streams: Sequence[Streams],
     report: Callable[[int, int], None] | None = None,
+    sets: int = 1,
 ) -> Backbone:
     """Train one student per entry of `streams` on all clouds (B, N, 3); the result is stacked.
 
-    Streams used: `weights`, `order`, `dropout` and, where the recipe augments, `augmentation`. `report` gets
-    the epochs done and in all.
+    sets: where the clouds are those of several sets of one size, one after another, every set has students of
+    its own, those of the first set first, as if it were trained on alone. Streams used: `weights`, `order`,
+    `dropout` and, where the recipe augments, `augmentation`. `report` gets the epochs done and in all.
     """
     device = clouds.points.device
+    size, streams = len(clouds) // sets, [*streams] * sets
+    first = torch.arange(sets).repeat_interleave(len(streams) // sets).unsqueeze(1) * size
     network = stack([build(stream.stream("weights")) for stream in streams]).to(device).train()
     set_dropout(network, [stream.stream("dropout") for stream in streams])
     orders = [stream.stream("order") for stream in streams]
@@ -60,8 +64,8 @@ def train(
             optimiser = _optimiser(parameters, recipe)
         for group in optimiser.param_groups:
             group["lr"] = recipe.rate(epoch)
-        order = torch.stack([torch.randperm(len(clouds), generator=g) for g in orders]).to(device)
-        for batch in order.split(recipe.batch, dim=1):
+        order = torch.stack([torch.randperm(size, generator=g) for g in orders]) + first
+        for batch in order.to(device).split(recipe.batch, dim=1):
             found = step(clouds.labels[batch], *inputs.batch(batch))
             for parameter, gradient in zip(parameters, found, strict=True):
                 parameter.grad = gradient

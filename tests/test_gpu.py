@@ -7,11 +7,12 @@ import json
 
 import pytest
 import torch
+from torch.nn.utils import parameters_to_vector
 
 from pcbench import plugins, students
 from pcbench.api import Task
 from pcbench.ops import replay
-from pcbench.ops.layers import Dense, copy_state, initialise, moved, stack
+from pcbench.ops.layers import Dense, copy_state, initialise, moved, set_dropout, stack
 from pcbench.ops.replay import Replayed, drawn
 from pcbench.ops.sorting import ascending
 from pcbench.protocol import Recipe
@@ -23,14 +24,20 @@ DEVICES = (torch.device("cpu"), torch.device("cuda"))
 
 
 def test_students_learn_alike(pointnet, few_clouds):
+    """One step: more of them would magnify rounding, as one point wins a maximum instead of another."""
     streams = [Streams({"test": "gpu", "repetition": number}) for number in range(2)]
     recipe = Recipe(epochs=1, drop_after=0, batch=9)
+    fresh = [pointnet.build(3, "paper", stream.stream("weights")) for stream in streams]
+    start = torch.stack([parameters_to_vector(network.parameters()) for network in fresh]).flatten()
     on_cpu, on_gpu = (
         students.train(lambda g: pointnet.build(3, "paper", g), few_clouds.to(device), recipe, streams)
         for device in DEVICES
     )
-    for name, value in on_cpu.state_dict().items():
-        torch.testing.assert_close(on_gpu.state_dict()[name].cpu(), value, rtol=2e-3, atol=2e-5)
+    ours, theirs = (
+        torch.cat([p.detach().cpu().flatten(1) for p in network.parameters()], 1).flatten()
+        for network in (on_gpu, on_cpu)
+    )
+    assert float((ours - theirs).norm()) < 0.05 * float((theirs - start).norm())
     assert students.count_correct(on_gpu, few_clouds.to("cuda"), 2).device.type == "cpu"
 
 
@@ -95,24 +102,38 @@ def test_a_run_on_the_gpu_is_recorded_as_one(pcbench):
         assert printed["distillation"]["memory"]["device_bytes"] > 0
 
 
-def test_replayed_students_are_those_of_the_same_work_done_step_by_step(pointnet, few_clouds, monkeypatch):
-    """Batches of two sizes, with dropout, norms that keep statistics, and a new optimiser on the way."""
+def test_replayed_gradients_of_students_are_those_of_the_same_work_done_as_it_is_written(
+    pointnet, few_clouds
+):
+    """Batches of two sizes, dropout that is drawn at every step, norms that keep their statistics."""
     streams = [Streams({"test": "gpu", "repetition": number}) for number in range(2)]
-    recipe = Recipe(epochs=7, drop_after=4, batch=9)
-    found = []
-    for eager_calls in (3, 1000):
-        monkeypatch.setattr(replay, "EAGER_CALLS", eager_calls)
-        clouds = few_clouds.to("cuda")
-        trained = students.train(lambda g: pointnet.build(3, "paper", g), clouds, recipe, streams)
-        found.append(trained.state_dict())
-    for name, value in found[1].items():
-        torch.testing.assert_close(found[0][name], value, rtol=2e-2, atol=2e-4)
+    clouds, found = few_clouds.to("cuda"), []
+    for device in (torch.device("cuda"), torch.device("cpu")):  # where it says CPU nothing is replayed
+        network = stack([pointnet.build(3, "paper", s.stream("weights")) for s in streams]).to("cuda")
+        set_dropout(network, [stream.stream("dropout") for stream in streams])
+
+        def gradients(points, labels, network=network):
+            losses = students.student_losses(network(points), labels)
+            return torch.autograd.grad(losses.sum(), list(network.parameters()))
+
+        step, values = Replayed(gradients, device), []
+        for number in range(12):
+            index = torch.arange(number, number + (5 if number % 3 else 4)) % 9
+            index = torch.stack([index, index.flip(0)]).cuda()
+            given = step(clouds.points[index], clouds.labels[index])
+            values.append(torch.cat([gradient.flatten() for gradient in given]))
+        found.append((torch.stack(values), network.state_dict()))
+    (ours, state), (theirs, expected) = found
+    assert float((ours - theirs).norm(dim=1).max()) < 1e-3 * float(theirs.norm(dim=1).min())
+    for name, value in expected.items():
+        torch.testing.assert_close(state[name], value, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "given"), [("sadm", {}), ("dm", {}), ("dc", {"outer": 3}), ("datadam", {})])
+@pytest.mark.parametrize(("name", "given"), [("sadm", {}), ("dm", {}), ("dc", {"outer": 1}), ("datadam", {})])
 def test_replayed_methods_give_the_clouds_of_the_same_work_done_step_by_step(
     name, given, pointnet, few_clouds, monkeypatch
 ):
+    """Without inner training, in which rounding alone soon leads elsewhere, on a CPU as well."""
     method = plugins.methods().load(name)
     params = method.Params(real_batch=3, bn_batch=3, lr=1e-3, **given)
     found = []

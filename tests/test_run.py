@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pcbench import run, students
+from pcbench import evaluate, run, students
 from pcbench.plan import Request, cells
 from pcbench.records import Run, read_runs
 from pcbench.report.cells import board, results
@@ -36,9 +36,9 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     train = students.train
 
-    def counted(build, clouds, *rest):
+    def counted(build, clouds, *rest, **named):
         sizes.append(len(clouds))
-        return train(build, clouds, *rest)
+        return train(build, clouds, *rest, **named)
 
     monkeypatch.setattr(students, "train", counted)
     return sizes
@@ -55,6 +55,20 @@ def test_clouds_that_were_scored_are_not_scored_again(tmp_path, trainings):
     fresh = executed(tmp_path / "elsewhere", "dm")[0].evaluations[0]
     assert trainings == [10] * 4
     assert fresh.snapshots == dm.evaluations[0].snapshots
+
+
+def test_snapshots_trained_on_together_have_the_scores_that_they_have_one_by_one(
+    tmp_path, trainings, monkeypatch
+):
+    (one_by_one,) = executed(tmp_path / "one", "dm")
+    assert trainings == [10, 10]
+    monkeypatch.setattr(evaluate, "groups_at_once", lambda *_: 5)
+    (together,) = executed(tmp_path / "all", "dm")
+    assert trainings == [10, 10, 20]
+    (expected,), (found,) = one_by_one.evaluations, together.evaluations
+    assert found.snapshots == expected.snapshots
+    assert found.confusion == expected.confusion
+    assert found.trained == expected.trained == [0, 2]
 
 
 def test_another_training_of_the_students_scores_the_clouds_anew(tmp_path, trainings):

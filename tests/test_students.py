@@ -71,6 +71,19 @@ def test_together_equals_one_after_another(pointnet, few_clouds):
         assert_close(weights(together, number), weights(alone, 0), rtol=1e-5, atol=1e-6)
 
 
+def test_students_of_two_sets_are_those_of_each_set_alone(pointnet, few_clouds):
+    build = double_builder(pointnet)
+    flat = PointClouds(
+        few_clouds.points * torch.tensor([0.5, 1.0, 0.8]), few_clouds.labels, few_clouds.class_names
+    )
+    together = students.train(build, double(concatenate([few_clouds, flat])), RECIPE, streams(2), sets=2)
+    for number, clouds in enumerate((few_clouds, flat)):
+        alone = students.train(build, double(clouds), RECIPE, streams(2))
+        for student in range(2):
+            ours, theirs = weights(together, 2 * number + student), weights(alone, student)
+            assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
 def test_together_equals_alone_in_float32_while_rounding_is_small(pointnet, few_clouds):
     step = Recipe(epochs=1, drop_after=0, batch=9)
     together = students.train(builder(pointnet), few_clouds, step, streams(2))

@@ -26,7 +26,7 @@ def ascending(rows: Tensor) -> Tensor:
         return _on_cpu(rows)
     fits = rows.dtype == torch.float32 and rows.shape[-1] <= MOST_IN_REGISTERS and rows.stride(-1) == 1
     if not (fits and importlib.util.find_spec("triton")):
-        return rows.sort(-1).values
+        return rows.sort(-1).values.contiguous()
     clouds = rows.flatten(0, -3) if rows.dim() > 2 else rows.unsqueeze(0)
     found: Tensor = _InRegisters.apply(clouds)  # type: ignore[no-untyped-call]
     return found.view(rows.shape)
