@@ -65,6 +65,12 @@ class Replayed:
             self._recordings[key] = self._record(inputs)
         return self._recordings[key].replay(inputs)
 
+    def prepare(self, *inputs: Any) -> None:
+        """On a GPU do the work until it is recorded, so that what comes then can be timed; else nothing."""
+        if self._pool is not None:
+            for _ in range(EAGER_CALLS + 1):
+                self(*inputs)
+
     def _aside(self, inputs: Sequence[Any]) -> Sequence[Tensor]:
         """As it is written, on a stream of its own, as CUDA wants it before a recording."""
         here = torch.cuda.current_stream(self.device)
