@@ -6,11 +6,8 @@ and a docstring whose first line says what it is. It imports from `pcbench.api` 
 
 from __future__ import annotations
 
-import itertools
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -19,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from pcbench.clouds import PointClouds
-from pcbench.ops.layers import copy_state, initialise
+from pcbench.ops.layers import initialise
+from pcbench.ops.redraw import Redraws
 from pcbench.seeds import Streams
 
 __all__ = [
@@ -55,9 +53,6 @@ class Snapshot:
     iteration: int
     clouds: PointClouds
 
-
-DRAWN_AHEAD = 3
-"""Networks that are drawn at once, each by a thread: drawing one takes longer than a GPU's iteration."""
 
 MakeTensors: TypeAlias = Callable[[Streams, Callable[[int, int], None]], Mapping[str, Tensor]]
 
@@ -97,26 +92,16 @@ class Task:
     def networks(self) -> Iterator[tuple[int, Backbone]]:
         """As `steps`, each iteration with a network drawn by its stream `network`.
 
-        It is always the same object, drawn anew in place. Those of the next iterations are drawn meanwhile.
+        It is always the same object, drawn anew in place.
         """
-        iterations = iter(range(1, self.iterations + 1))
-        coming: deque[Future[Backbone]] = deque()
-        network: Backbone | None = None
-        with ThreadPoolExecutor(DRAWN_AHEAD) as threads:
-
-            def draw(count: int) -> None:
-                for iteration in itertools.islice(iterations, count):
-                    stream = self.streams.stream("network", iteration=iteration)
-                    coming.append(threads.submit(self.network, stream))
-
-            draw(DRAWN_AHEAD)
+        streams = (
+            self.streams.stream("network", iteration=iteration) for iteration in range(1, self.iterations + 1)
+        )
+        network = self.network(next(streams))
+        with Redraws(network, streams) as redraws:
             for iteration in self.steps():
-                fresh = coming.popleft().result()
-                draw(1)
-                if network is None:
-                    network = fresh
-                else:
-                    copy_state(fresh, network)
+                if iteration > 1:
+                    redraws.apply()
                 yield iteration, network
 
 

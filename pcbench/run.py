@@ -18,7 +18,6 @@ from pcbench.artifacts import FILE, save_snapshots
 from pcbench.cache import TensorCache
 from pcbench.errors import DataError
 from pcbench.evaluate import Outcome, Report, evaluate, explained, stored_snapshots
-from pcbench.ops.layers import moved
 from pcbench.plan import Cell
 from pcbench.records import (
     DistillationRecord,
@@ -132,7 +131,7 @@ def _follow(cell: Cell, device: torch.device, report: Report, reached: _Reached)
     backbone, preset = cell.backbone, cell.inputs.network.preset
 
     def network(generator: torch.Generator) -> Backbone:
-        return moved(backbone.build(train.classes, preset, generator), device)
+        return backbone.build(train.classes, preset, generator).to(device)
 
     task = Task(
         train=train,

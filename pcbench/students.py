@@ -55,7 +55,8 @@ def train(
 
     def gradients(labels: Tensor, points: Tensor, *geometry: Tensor) -> tuple[Tensor, ...]:
         losses = student_losses(network(points, *geometry), labels, recipe.label_smoothing)
-        return torch.autograd.grad(losses.sum(), parameters, allow_unused=True, materialize_grads=True)
+        found = torch.autograd.grad(losses.sum(), parameters, allow_unused=True, materialize_grads=True)
+        return tuple(gradient.contiguous() for gradient in found)  # as the fused optimisers want them
 
     step = Replayed(gradients, device)
     optimiser = _optimiser(parameters, recipe)

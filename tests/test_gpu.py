@@ -11,8 +11,10 @@ from torch.nn.utils import parameters_to_vector
 
 from pcbench import plugins, students
 from pcbench.api import Task
+from pcbench.clouds import PointClouds
 from pcbench.ops import replay
-from pcbench.ops.layers import Dense, copy_state, initialise, moved, set_dropout, stack
+from pcbench.ops.layers import Dense, initialise, set_dropout, stack
+from pcbench.ops.redraw import Redraws
 from pcbench.ops.replay import Replayed, drawn
 from pcbench.ops.sorting import ascending
 from pcbench.protocol import Recipe
@@ -43,7 +45,7 @@ def test_students_learn_alike(pointnet, few_clouds):
 
 def task_on(device, pointnet, few_clouds, iterations=1) -> Task:
     def network(generator):
-        return moved(pointnet.build(3, "paper", generator), device)
+        return pointnet.build(3, "paper", generator).to(device)
 
     streams = Streams({"test": "gpu"})
     return Task(
@@ -161,17 +163,44 @@ def test_replayed_work_sees_new_inputs_new_draws_and_what_it_changed_itself():
         assert float(counted) == call + 1
 
 
-def test_a_moved_network_is_the_same_and_takes_another_ones_state(pointnet):
-    streams = Streams({"test": "gpu"})
-    on_cpu, there = (pointnet.build(3, "paper", streams.stream("weights")) for _ in DEVICES)
-    there = moved(there, DEVICES[1])
-    for name, value in on_cpu.state_dict().items():
-        assert torch.equal(there.state_dict()[name].cpu(), value)
-    other = pointnet.build(3, "paper", streams.stream("others")).eval()
-    copy_state(other, there)
-    assert not there.training
-    for name, value in other.state_dict().items():
-        assert torch.equal(there.state_dict()[name].cpu(), value)
+def test_a_network_on_a_gpu_is_drawn_anew_as_on_a_cpu(pointnet):
+    streams = [Streams({"test": "gpu"}).stream("network", iteration=number) for number in range(6)]
+    network = pointnet.build(3, "paper", streams[0]).cuda()
+    with Redraws(network, iter(streams[1:])) as redraws:
+        for number in range(1, 6):
+            redraws.apply()
+            same = Streams({"test": "gpu"}).stream("network", iteration=number)
+            for name, value in pointnet.build(3, "paper", same).state_dict().items():
+                assert torch.equal(network.state_dict()[name].cpu(), value)
+
+
+@pytest.mark.parametrize("name", plugins.backbones().names())
+def test_students_of_every_backbone_train_as_recorded_steps(name):
+    """Gradients of six steps, the last three replayed, from the same weights."""
+    cls = plugins.backbones().load(name)
+    points = torch.randn(8, 256, 3, generator=Streams({"test": "gpu"}).stream("points"))
+    clouds = PointClouds(points, torch.arange(4).repeat(2), ("a", "b", "c", "d")).normalised().to("cuda")
+    found = []
+    for device in (torch.device("cuda"), torch.device("cpu")):  # where it says CPU nothing is replayed
+        streams = [Streams({"test": "gpu", "repetition": number}) for number in range(2)]
+        built = [cls.build(4, next(iter(cls.presets)), stream.stream("weights")) for stream in streams]
+        network = stack(built).to("cuda").train()
+        set_dropout(network, [stream.stream("dropout") for stream in streams])
+        geometry = [
+            values.unsqueeze(0).expand(2, *values.shape) for values in network.geometry(clouds.points)
+        ]
+
+        def gradients(points, labels, *geometry, network=network):
+            losses = students.student_losses(network(points, *geometry), labels)
+            return torch.autograd.grad(losses.sum(), list(network.parameters()))
+
+        step = Replayed(gradients, device)
+        given = clouds.points.expand(2, 8, 256, 3), clouds.labels.expand(2, 8), *geometry
+        steps = [torch.cat([g.flatten() for g in step(*given)]) for _ in range(6)]
+        found.append(torch.stack(steps))
+    ours, theirs = found
+    assert bool(theirs.isfinite().all())
+    assert float((ours - theirs).norm(dim=1).max()) < 0.01 * float(theirs.norm(dim=1).min())
 
 
 @pytest.mark.parametrize("points", [1, 5, 64, 100, 1024, 1500, 8192, 9000])

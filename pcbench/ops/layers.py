@@ -338,21 +338,6 @@ def copy_state(source: nn.Module, target: nn.Module) -> None:
     target.train(source.training)
 
 
-def moved(network: Network, device: torch.device) -> Network:
-    """The network itself, its tensors on a device: all of a type in one transfer that nobody waits for."""
-    if device.type == "cpu":
-        return network
-    by_type: dict[torch.dtype, list[Tensor]] = {}
-    for tensor in (*network.parameters(), *network.buffers()):
-        by_type.setdefault(tensor.dtype, []).append(tensor)
-    for tensors in by_type.values():
-        packed = torch.cat([tensor.detach().flatten() for tensor in tensors]).pin_memory()
-        there = packed.to(device, non_blocking=True).split([tensor.numel() for tensor in tensors])
-        for tensor, values in zip(tensors, there, strict=True):
-            tensor.data = values.view_as(tensor)
-    return network
-
-
 def adapt_batch_norm(
     network: nn.Module, xyz: Tensor, momentum: float = 0.1, through: Callable[[Tensor], object] | None = None
 ) -> None:

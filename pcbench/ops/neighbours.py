@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pcbench.errors import DataError
+from pcbench.ops.replay import recording
 
 SEARCH_BYTES = 1 << 24
 """Temporary memory of a search, in bytes: 16 MiB, which fits into a processor's cache."""
@@ -254,7 +255,12 @@ def _merged(x: Tensor) -> Tensor:
 
 
 def _require_finite(who: str, *tensors: Tensor) -> None:
-    """By the extremes, which NaN passes on: a mask would take as much memory as the input."""
+    """By the extremes, which NaN passes on: a mask would take as much memory as the input.
+
+    What is recorded has been checked when it was done before.
+    """
+    if recording():
+        return
     extremes = [torch.stack(torch.aminmax(x)) for x in tensors if x.numel() > 0]
     if extremes and not torch.isfinite(torch.cat(extremes)).all():
         raise DataError(f"{who} needs finite coordinates")

@@ -53,7 +53,8 @@ class _Spread(torch.autograd.Function):
         ctx.save_for_backward(index)
         found = index.flatten()
         origin = found.argsort() // index.shape[1]
-        ends = torch.bincount(found, minlength=rows).cumsum(0)
+        ones = found.new_ones(()).expand_as(found)  # torch.bincount would wait for a GPU
+        ends = found.new_zeros(rows).scatter_add_(0, found, ones).cumsum(0)
         starts = F.pad(ends[:-1], (1, 0))
         return F.embedding_bag(origin, sums.contiguous(), starts, mode="sum")
 

@@ -97,6 +97,11 @@ class Replayed:
         return recording
 
 
+def recording() -> bool:
+    """Whether the work at hand is being recorded: then nothing may look at a value."""
+    return _open is not None
+
+
 def drawn(make: Callable[[], Tensor], like: Tensor) -> Tensor:
     """make(), which gives a CPU tensor of the shape of `like`, on its device and of its type.
 
