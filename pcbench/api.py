@@ -97,7 +97,10 @@ class Task:
         streams = (
             self.streams.stream("network", iteration=iteration) for iteration in range(1, self.iterations + 1)
         )
-        network = self.network(next(streams))
+        first = next(streams, None)
+        if first is None:
+            return
+        network = self.network(first)
         with Redraws(network, streams) as redraws:
             for iteration in self.steps():
                 if iteration > 1:
