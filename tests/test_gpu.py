@@ -30,7 +30,7 @@ def test_students_learn_alike(pointnet, few_clouds):
     streams = [Streams({"test": "gpu", "repetition": number}) for number in range(2)]
     recipe = Recipe(epochs=1, drop_after=0, batch=9)
     fresh = [pointnet.build(3, "paper", stream.stream("weights")) for stream in streams]
-    start = torch.stack([parameters_to_vector(network.parameters()) for network in fresh]).flatten()
+    start = torch.stack([parameters_to_vector(network.parameters()).detach() for network in fresh]).flatten()
     on_cpu, on_gpu = (
         students.train(lambda g: pointnet.build(3, "paper", g), few_clouds.to(device), recipe, streams)
         for device in DEVICES
@@ -207,7 +207,9 @@ def test_students_of_every_backbone_train_as_recorded_steps(name):
 @pytest.mark.parametrize("needs_gradient", [True, False])
 def test_rows_are_sorted_as_torch_sorts_them(points, needs_gradient):
     """Equal values, infinities and NaN among them, in the memory layout of a network's features."""
-    features = torch.randn(3, 2, points, generator=Streams({"test": "gpu"}).stream("features"))
+    stream = Streams({"test": "gpu"}).stream("features")
+    features = torch.stack([torch.randperm(points, generator=stream) - points / 2 for _ in range(6)])
+    features = features.view(3, 2, points) / 7
     features[0, 0, : points // 2] = features[0, 0, 0].item()
     features[1, 0, -1], features[1, 1, 0], features[2, 0, 0] = float("inf"), -float("inf"), float("nan")
     weights = torch.randn(2, 3, points, generator=Streams({"test": "gpu"}).stream("weights"))

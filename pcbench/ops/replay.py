@@ -6,7 +6,9 @@ the GPU needs to do them. A CUDA graph launches all of them at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,27 +18,49 @@ from torch import Tensor
 EAGER_CALLS = 3
 """Calls with some shapes that are done as they are written, before the next one is recorded."""
 
+Draw = tuple[Tensor, Callable[[], Tensor]]
+"""A tensor that recorded work reads, and what makes its values for every call."""
 
-@dataclass
+
+@dataclass(frozen=True)
 class _Recording:
-    """A graph with the tensors that it reads and writes. refreshed: made anew before it is launched."""
+    """What work has become: the tensors that it reads and writes, and its launch."""
 
     inputs: Sequence[Any]
-    outputs: Sequence[Tensor] = ()
-    graph: torch.cuda.CUDAGraph = field(default_factory=torch.cuda.CUDAGraph)
-    refreshed: list[tuple[Tensor, Callable[[], Tensor]]] = field(default_factory=list)
+    draws: Sequence[Draw]
+    outputs: Sequence[Tensor]
+    launch: Callable[[], None]
 
     def replay(self, inputs: Sequence[Any]) -> Sequence[Tensor]:
         for own, given in zip(self.inputs, inputs, strict=True):
             if isinstance(own, Tensor):
                 own.copy_(given, non_blocking=True)
-        for own, make in self.refreshed:
+        for own, make in self.draws:
             own.copy_(make())
-        self.graph.replay()
+        self.launch()
         return self.outputs
 
 
-_open: _Recording | None = None
+@dataclass
+class _Draws:
+    """The draws of the work at hand: kept as they are made, or handed out again to its recording."""
+
+    recording: bool
+    kept: list[Draw] = field(default_factory=list)
+    coming: deque[Draw] = field(default_factory=deque)
+
+
+_draws: _Draws | None = None
+
+
+@contextmanager
+def _following(draws: _Draws) -> Iterator[_Draws]:
+    global _draws
+    before, _draws = _draws, draws
+    try:
+        yield draws
+    finally:
+        _draws = before
 
 
 class Replayed:
@@ -48,58 +72,73 @@ class Replayed:
     """
 
     def __init__(self, work: Callable[..., Sequence[Tensor]], device: torch.device) -> None:
-        self.work, self.device = work, device
+        self.work = work
+        self._graphs = _Graphs(device) if device.type == "cuda" else None
         self._calls: dict[Hashable, int] = {}
+        self._draws: dict[Hashable, Sequence[Draw]] = {}
         self._recordings: dict[Hashable, _Recording] = {}
-        self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
-        self._stream: torch.cuda.Stream | None = None
 
     def __call__(self, *inputs: Any) -> Sequence[Tensor]:
-        if self._pool is None:
+        if self._graphs is None:
             return self.work(*inputs)
         key = tuple(given.shape if isinstance(given, Tensor) else given for given in inputs)
         if key not in self._recordings:
             calls = self._calls[key] = self._calls.get(key, 0) + 1
             if calls <= EAGER_CALLS:
-                return self._aside(inputs)
-            self._recordings[key] = self._record(inputs)
+                with _following(_Draws(recording=False)) as draws:
+                    outputs = self._graphs.aside(self.work, inputs)
+                self._draws[key] = draws.kept
+                return outputs
+            self._recordings[key] = self._record(self._graphs, inputs, self._draws.pop(key))
         return self._recordings[key].replay(inputs)
 
     def prepare(self, *inputs: Any) -> None:
         """On a GPU do the work until it is recorded, so that what comes then can be timed; else nothing."""
-        if self._pool is not None:
+        if self._graphs is not None:
             for _ in range(EAGER_CALLS + 1):
                 self(*inputs)
 
-    def _aside(self, inputs: Sequence[Any]) -> Sequence[Tensor]:
-        """As it is written, on a stream of its own, as CUDA wants it before a recording."""
+    def _record(self, graphs: _Graphs, inputs: Sequence[Any], draws: Sequence[Draw]) -> _Recording:
+        """The draws' tensors are those of the last call: a recording's own may share memory with others."""
+        own = [given.clone() if isinstance(given, Tensor) else given for given in inputs]
+        with _following(_Draws(recording=True, coming=deque(draws))):
+            outputs, launch = graphs.record(self.work, own)
+        return _Recording(own, draws, outputs, launch)
+
+
+class _Graphs:
+    """A GPU's way to do work aside and to record it, all recordings in one pool of memory."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.pool = torch.cuda.graph_pool_handle()
+        self.stream = torch.cuda.Stream(device)
+
+    def aside(self, work: Callable[..., Sequence[Tensor]], inputs: Sequence[Any]) -> Sequence[Tensor]:
+        """Done as it is written, on a stream of its own, as CUDA wants it before a recording."""
         here = torch.cuda.current_stream(self.device)
-        if self._stream is None:
-            self._stream = torch.cuda.Stream(self.device)
-        self._stream.wait_stream(here)
-        with torch.cuda.stream(self._stream):
-            outputs = self.work(*inputs)
-        here.wait_stream(self._stream)
+        self.stream.wait_stream(here)
+        with torch.cuda.stream(self.stream):
+            outputs = work(*inputs)
+        here.wait_stream(self.stream)
         for tensor in outputs:
             tensor.record_stream(here)
         return outputs
 
-    def _record(self, inputs: Sequence[Any]) -> _Recording:
-        global _open
-        recording = _Recording([x.clone() if isinstance(x, Tensor) else x for x in inputs])
-        before, _open = _open, recording
-        try:
-            # relaxed: other threads may draw networks meanwhile, and free memory is asked for
-            with torch.cuda.graph(recording.graph, pool=self._pool, capture_error_mode="relaxed"):
-                recording.outputs = self.work(*recording.inputs)
-        finally:
-            _open = before
-        return recording
+    def record(
+        self, work: Callable[..., Sequence[Tensor]], inputs: Sequence[Any]
+    ) -> tuple[Sequence[Tensor], Callable[[], None]]:
+        """The outputs of a recording, and its launch, which fills them."""
+        graph = torch.cuda.CUDAGraph()
+        # relaxed: other threads may draw networks meanwhile, and free memory is asked for
+        with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="relaxed"):
+            outputs = work(*inputs)
+        return outputs, graph.replay
 
 
 def recording() -> bool:
     """Whether the work at hand is being recorded: then nothing may look at a value."""
-    return _open is not None
+    return _draws is not None and _draws.recording
 
 
 def drawn(make: Callable[[], Tensor], like: Tensor) -> Tensor:
@@ -107,8 +146,9 @@ def drawn(make: Callable[[], Tensor], like: Tensor) -> Tensor:
 
     It is made anew each time the work that asks for it is done, replayed or not.
     """
-    if _open is None:
-        return make().to(like.device, like.dtype)
-    tensor = torch.empty(like.shape, dtype=like.dtype, device=like.device)
-    _open.refreshed.append((tensor, make))
+    if _draws is not None and _draws.recording:
+        return _draws.coming.popleft()[0]
+    tensor = make().to(like.device, like.dtype)
+    if _draws is not None:
+        _draws.kept.append((tensor, make))
     return tensor

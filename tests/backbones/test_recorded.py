@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
 from pcbench import plugins, students
-from pcbench.ops import replay
+from pcbench.ops import layers, replay
 from pcbench.ops.layers import set_dropout, stack
 from pcbench.seeds import Streams
 
@@ -29,7 +27,8 @@ def test_a_step_runs_on_tensors_without_values(name, preset, monkeypatch):
     geometry = [values.expand(2, *values.shape).to("meta") for values in built[0].geometry(clouds)]
     network = stack(built).to("meta").train()
     set_dropout(network, [stream.stream("dropout") for stream in streams])
-    monkeypatch.setattr(replay, "_open", SimpleNamespace(refreshed=[]))
+    monkeypatch.setattr(replay, "_draws", replay._Draws(recording=True))
+    monkeypatch.setattr(layers, "drawn", lambda make, like: torch.empty_like(like))
     logits = network(clouds.expand(2, *clouds.shape).to("meta"), *geometry)
     assert logits.shape == (2, 3, 4)
     losses = students.student_losses(logits, torch.empty(2, 3, dtype=torch.int64, device="meta"))
