@@ -8,8 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MAX_VALUES = 1 << 21
-"""Values of a layer among which a maximum is sought at a time on the CPU: 8 MiB of float32."""
+MAX_VALUES = 1 << 17
+"""Values of a layer among which a maximum is sought at a time on the CPU: 512 KiB of float32."""
+
+WINNER_VALUES = 1 << 20
+"""The same where its place is sought as well, and parts are whole clouds: 4 MiB of float32."""
 
 GRADIENT_VALUES = 1 << 18
 """Values of a layer whose gradient is formed at a time on the CPU: 1 MiB of float32."""
@@ -41,10 +44,10 @@ class _MaxOfProducts(torch.autograd.Function):
             if not kept:
                 return values.amax(3).mT
             largest, winners = (found.mT.contiguous() for found in values.max(3))
+        elif not kept:
+            return _largest_in_parts(xs, weight, points)
         else:
-            largest, winners = _largest_in_parts(xs, weight, points, kept)
-        if not kept:
-            return largest
+            largest, winners = _winners_in_parts(xs, weight, points)
         winners += torch.arange(clouds, device=xs.device).unsqueeze(1) * points
         ctx.save_for_backward(xs, weight, winners)
         ctx.points = points
@@ -60,21 +63,32 @@ class _MaxOfProducts(torch.autograd.Function):
         return *both(xs, weight, winners, gradient), None
 
 
-def _largest_in_parts(xs: Tensor, weight: Tensor, points: int, kept: bool) -> tuple[Tensor, Tensor]:
-    """The largest products and their places, (S, B, D), a part at a time; the places are void if not kept."""
+def _largest_in_parts(xs: Tensor, weight: Tensor, points: int) -> Tensor:
+    """The largest products, (S, B, D): some clouds at a time, or some channels of one."""
+    students, outputs, _ = weight.shape
+    clouds = xs.shape[2] // points
+    largest = xs.new_empty(students, clouds, outputs)
+    size, width = max(1, MAX_VALUES // (outputs * points)), max(1, MAX_VALUES // points)
+    for s in range(students):
+        for columns, found in zip(xs[s].split(size * points, 1), largest[s].split(size), strict=True):
+            for rows, best in zip(weight[s].split(width), found.split(width, 1), strict=True):
+                values = torch.mm(rows, columns).view(len(rows), -1, points)
+                torch.amax(values.transpose(0, 1), 2, out=best)
+    return largest
+
+
+def _winners_in_parts(xs: Tensor, weight: Tensor, points: int) -> tuple[Tensor, Tensor]:
+    """The largest products and their places, (S, B, D), some clouds at a time."""
     students, outputs, _ = weight.shape
     clouds = xs.shape[2] // points
     largest = xs.new_empty(students, clouds, outputs)
     winners = torch.empty(students, clouds, outputs, dtype=torch.int64)
-    size = max(1, MAX_VALUES // (outputs * points))
+    size = max(1, WINNER_VALUES // (outputs * points))
     for s in range(students):
         for start in range(0, clouds, size):
             part = slice(start, min(start + size, clouds))
             values = torch.mm(weight[s], xs[s, :, part.start * points : part.stop * points])
             values = values.view(outputs, -1, points)
-            if not kept:
-                torch.amax(values.transpose(0, 1), 2, out=largest[s, part])
-                continue
             place = torch.from_numpy(values.numpy().argmax(-1))
             largest[s, part] = values.gather(2, place.unsqueeze(2)).squeeze(2).T
             winners[s, part] = place.T

@@ -340,7 +340,7 @@ def pooling_case(make, students: int, shape: tuple[int, ...]) -> tuple[nn.Module
 @pytest.mark.parametrize("students", [0, 3])
 @pytest.mark.parametrize("shape", [(4, 9, 5), (1, 2, 5), (3, 1, 5)])
 def test_the_pooled_unit_is_the_maximum_of_its_features(make, bias, training, students, shape, monkeypatch):
-    monkeypatch.setattr(pooling, "MAX_VALUES", 2 * 7 * shape[-2])
+    monkeypatch.setattr(pooling, "WINNER_VALUES", 2 * 7 * shape[-2])
     unit, x = pooling_case(lambda: make(5, 7, bias), students, shape)
     unit.train(training)
     plain = copy.deepcopy(unit)
@@ -355,6 +355,16 @@ def test_the_pooled_unit_is_the_maximum_of_its_features(make, bias, training, st
         close(a, b, 1e-10)
     for a, b in zip(unit.buffers(), plain.buffers(), strict=True):
         close(a, b)
+
+
+@pytest.mark.parametrize("most", [1, 3 * 9, 2 * 7 * 9, 10_000])  # a channel, some channels, two clouds, all
+@pytest.mark.parametrize("students", [0, 3])
+def test_the_maximum_without_gradient_is_the_same_in_whatever_parts(most, students, monkeypatch):
+    monkeypatch.setattr(pooling, "MAX_VALUES", most)
+    unit, x = pooling_case(lambda: Dense(5, 7), students, (5, 9, 5))
+    unit.eval()
+    with torch.no_grad():
+        close(unit.max_over_points(x), max_over_points(unit(x)))
 
 
 def test_the_pooled_unit_of_one_point_keeps_the_running_statistics():
