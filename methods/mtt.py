@@ -89,6 +89,12 @@ class MTT(Method):
             source="proposed; ten times less moves hardly a point, with ten times more students diverge",
             gt=0,
         )
+        longest: float = param(
+            10.0,
+            "largest gradient of a cloud, the root mean square over its points; a longer one is shortened",
+            source="proposed; without it one step throws clouds far out, and students diverge from there",
+            gt=0,
+        )
         momentum: float = param(
             0.5, "momentum of the points and of the student's learning rate", source=CODE, ge=0, lt=1
         )
@@ -134,7 +140,9 @@ class MTT(Method):
                 lr,
                 [batch.to(task.device) for batch in batches],
             )
-            points.grad = by_points * (points.numel() / 3)
+            by_points *= points.numel() / 3
+            size = by_points.square().sum(2).mean(1).sqrt()
+            points.grad = by_points * (p.longest / size.clamp_min(p.longest)).view(-1, 1, 1)
             log_lr.grad = (by_lr * lr).clamp(-1, 1)
             optimiser.step()
             if iteration in task.snapshots:

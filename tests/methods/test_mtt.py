@@ -91,11 +91,12 @@ def plain_match(network, way: Tensor, epoch: int, buffers: Tensor, xyz, labels, 
 
 
 @pytest.mark.parametrize("batch_syn", [None, 4], ids=["all at once", "batches"])
-def test_two_iterations_match_the_oracle(batch_syn, make_task, kept, monkeypatch):
+@pytest.mark.parametrize("longest", [1e9, 2.0])
+def test_two_iterations_match_the_oracle(batch_syn, longest, make_task, kept, monkeypatch):
     """In float32 against float64: a ReLU or a maximum that switches for one point costs a few percent."""
     task = replace(make_task(ppc=2, snapshots=(0, 1, 2)), cached=kept)
     rate = 0.02 / (6 * task.train.points_per_cloud)
-    method = mtt(batch_syn=batch_syn, lr=rate, lr_lr=0.01, momentum=0.5)
+    method = mtt(batch_syn=batch_syn, lr=rate, lr_lr=0.01, momentum=0.5, longest=longest)
     rates: list[float] = []
     match = method.distill.__globals__["match_trajectory"]
 
@@ -122,7 +123,10 @@ def test_two_iterations_match_the_oracle(batch_syn, make_task, kept, monkeypatch
         way, buffers = experts["parameters"][expert], experts["buffers"][expert]
         loss = plain_match(network, way, epoch, buffers, leaves[0], start.labels, leaves[1].exp(), cut)
         by_points, by_rate = torch.autograd.grad(loss, leaves)
-        gradients = (by_points, by_rate.clamp(-1, 1))
+        sizes = [6 * float(len(g) * g.square().sum()) ** 0.5 for g in by_points]
+        assert (max(sizes) > longest) == (longest == 2.0)
+        shares = torch.tensor([min(1, longest / size) for size in sizes]).double().view(-1, 1, 1)
+        gradients = (by_points * shares, by_rate.clamp(-1, 1))
         velocities = [0.5 * v + g for v, g in zip(velocities, gradients, strict=True)]
         assert rates[iteration - 1] == pytest.approx(float(log_lr.exp()), rel=1e-3)
         points, log_lr = points - 0.02 * velocities[0], log_lr - 0.01 * velocities[1]
@@ -182,7 +186,7 @@ def test_cached_experts_give_the_same_clouds(make_task, monkeypatch):
 
 def test_points_come_nearer_to_the_experts(make_task, kept, monkeypatch):
     """One expert, one epoch: the loss falls where only the points can change it."""
-    rates = {"expert_lr": 3e-4, "student_lr": 3e-4, "lr": 5e-4, "lr_lr": 0}
+    rates = {"expert_lr": 3e-4, "student_lr": 3e-4, "lr": 5e-4, "lr_lr": 0, "longest": 100}
     method = mtt(experts=1, expert_epochs=1, max_start_epoch=0, **rates)
     losses: list[float] = []
     match = method.distill.__globals__["match_trajectory"]
