@@ -21,7 +21,7 @@ from pcbench.ops.replay import Replayed
 from pcbench.protocol import Augmentation, Recipe
 from pcbench.seeds import Streams
 
-TEST_POINTS = 1 << 14  # points of one test chunk, all students together
+TEST_POINTS = 1 << 16  # points of one test chunk, all students together
 GEOMETRY_BYTES = 1 << 30  # what is kept of all clouds' geometry; above that it is worked out for every batch
 GEOMETRY_CLOUDS = 64  # clouds whose geometry is worked out together
 

@@ -8,11 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MAX_VALUES = 1 << 17
-"""Values of a layer among which a maximum is sought at a time on the CPU: 512 KiB of float32."""
-
-WINNER_VALUES = 1 << 20
-"""The same where its place is sought as well, and parts are whole clouds: 4 MiB of float32."""
+MAX_VALUES = 1 << 20
+"""Values of a layer among which a maximum is sought at a time on the CPU: 4 MiB of float32."""
 
 GRADIENT_VALUES = 1 << 18
 """Values of a layer whose gradient is formed at a time on the CPU: 1 MiB of float32."""
@@ -83,7 +80,7 @@ def _winners_in_parts(xs: Tensor, weight: Tensor, points: int) -> tuple[Tensor, 
     clouds = xs.shape[2] // points
     largest = xs.new_empty(students, clouds, outputs)
     winners = torch.empty(students, clouds, outputs, dtype=torch.int64)
-    size = max(1, WINNER_VALUES // (outputs * points))
+    size = max(1, MAX_VALUES // (outputs * points))
     for s in range(students):
         for start in range(0, clouds, size):
             part = slice(start, min(start + size, clouds))

@@ -340,7 +340,7 @@ def pooling_case(make, students: int, shape: tuple[int, ...]) -> tuple[nn.Module
 @pytest.mark.parametrize("students", [0, 3])
 @pytest.mark.parametrize("shape", [(4, 9, 5), (1, 2, 5), (3, 1, 5)])
 def test_the_pooled_unit_is_the_maximum_of_its_features(make, bias, training, students, shape, monkeypatch):
-    monkeypatch.setattr(pooling, "WINNER_VALUES", 2 * 7 * shape[-2])
+    monkeypatch.setattr(pooling, "MAX_VALUES", 2 * 7 * shape[-2])
     unit, x = pooling_case(lambda: make(5, 7, bias), students, shape)
     unit.train(training)
     plain = copy.deepcopy(unit)
