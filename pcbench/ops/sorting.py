@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -25,11 +28,18 @@ def ascending(rows: Tensor) -> Tensor:
     if rows.device.type == "cpu":
         return _on_cpu(rows)
     fits = rows.dtype == torch.float32 and rows.shape[-1] <= MOST_IN_REGISTERS and rows.stride(-1) == 1
-    if not (fits and importlib.util.find_spec("triton")):
+    if not (fits and has_triton()):
         return rows.sort(-1).values.contiguous()
     clouds = rows.flatten(0, -3) if rows.dim() > 2 else rows.unsqueeze(0)
     found: Tensor = _InRegisters.apply(clouds)  # type: ignore[no-untyped-call]
     return found.view(rows.shape)
+
+
+@cache
+def has_triton() -> bool:
+    """Whether Triton can build kernels here: it comes with torch for GPUs, but calls a C compiler."""
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    return compiler is not None and importlib.util.find_spec("triton") is not None
 
 
 class _InRegisters(torch.autograd.Function):

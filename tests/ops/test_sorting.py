@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+import shutil
+
 import pytest
 import torch
 
-from pcbench.ops.sorting import ascending
+from pcbench.ops.sorting import ascending, has_triton
 
 
 @pytest.mark.parametrize("needs_gradient", [False, True])
@@ -28,3 +31,14 @@ def test_a_gradient_goes_back_to_where_its_value_came_from():
     rows = torch.tensor([[3.0, 1.0, 2.0]], requires_grad=True)
     (gradient,) = torch.autograd.grad((ascending(rows) * torch.tensor([10.0, 20.0, 30.0])).sum(), rows)
     assert gradient.tolist() == [[30.0, 10.0, 20.0]]
+
+
+@pytest.mark.parametrize("compiler", [None, "/usr/bin/gcc"])
+@pytest.mark.parametrize("spec", [None, object()])
+def test_triton_is_asked_only_where_it_can_build(compiler, spec, monkeypatch):
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(shutil, "which", lambda _: compiler)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: spec)
+    has_triton.cache_clear()
+    assert has_triton() == (compiler is not None and spec is not None)
+    has_triton.cache_clear()
