@@ -6,6 +6,7 @@ the GPU needs to do them. A CUDA graph launches all of them at once.
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -82,15 +83,15 @@ class Replayed:
         if self._graphs is None:
             return self.work(*inputs)
         key = tuple(given.shape if isinstance(given, Tensor) else given for given in inputs)
-        if key not in self._recordings:
-            calls = self._calls[key] = self._calls.get(key, 0) + 1
-            if calls <= EAGER_CALLS:
-                with _following(_Draws(recording=False)) as draws:
-                    outputs = self._graphs.aside(self.work, inputs)
-                self._draws[key] = draws.kept
-                return outputs
-            self._recordings[key] = self._record(self._graphs, inputs, self._draws.pop(key))
-        return self._recordings[key].replay(inputs)
+        calls = self._calls[key] = self._calls.get(key, 0) + 1
+        if calls == EAGER_CALLS + 1:
+            self._try_to_record(self._graphs, key, inputs)
+        if key in self._recordings:
+            return self._recordings[key].replay(inputs)
+        with _following(_Draws(recording=False)) as draws:
+            outputs = self._graphs.aside(self.work, inputs)
+        self._draws[key] = draws.kept
+        return outputs
 
     def prepare(self, *inputs: Any) -> None:
         """On a GPU do the work until it is recorded, so that what comes then can be timed; else nothing."""
@@ -98,12 +99,20 @@ class Replayed:
             for _ in range(EAGER_CALLS + 1):
                 self(*inputs)
 
-    def _record(self, graphs: _Graphs, inputs: Sequence[Any], draws: Sequence[Draw]) -> _Recording:
-        """The draws' tensors are those of the last call: a recording's own may share memory with others."""
-        own = [given.clone() if isinstance(given, Tensor) else given for given in inputs]
-        with _following(_Draws(recording=True, coming=deque(draws))):
-            outputs, launch = graphs.record(self.work, own)
-        return _Recording(own, draws, outputs, launch)
+    def _try_to_record(self, graphs: _Graphs, key: Hashable, inputs: Sequence[Any]) -> None:
+        """Where work cannot be recorded, as a plugin's network may look at a value, it is done as before.
+
+        The draws' tensors are those of the last call: a recording's own may share memory with others.
+        """
+        own, draws = [x.clone() if isinstance(x, Tensor) else x for x in inputs], self._draws.pop(key)
+        try:
+            with _following(_Draws(recording=True, coming=deque(draws))):
+                outputs, launch = graphs.record(self.work, own)
+        except RuntimeError as error:
+            reason = str(error).partition("\n")[0]
+            warnings.warn(f"a step cannot be recorded, and is slower for it: {reason}", stacklevel=3)
+        else:
+            self._recordings[key] = _Recording(own, draws, outputs, launch)
 
 
 class _Graphs:

@@ -109,3 +109,17 @@ def test_preparing_does_the_work_until_it_is_recorded(replayed):
     step.prepare(torch.ones(1))
     assert step._graphs.recorded == 1
     Replayed(pytest.fail, CPU).prepare(torch.ones(1))
+
+
+def test_work_that_cannot_be_recorded_is_done_as_it_is_written_and_said_once(replayed):
+    def work(x: torch.Tensor) -> tuple[torch.Tensor]:
+        if recording():
+            raise RuntimeError("operation not permitted when stream is capturing\nSearch for it in a manual")
+        return (x + drawn(lambda: torch.ones(len(x)), x),)
+
+    step = replayed(work)
+    with pytest.warns(UserWarning, match="slower for it: operation not permitted when stream is capturing$"):
+        found = [step(torch.full((2,), float(call)))[0].tolist() for call in range(7)]
+    assert found == [[call + 1.0] * 2 for call in range(7)]
+    assert step(torch.zeros(2))[0].tolist() == [1.0, 1.0]
+    assert step._graphs.recorded == 1
