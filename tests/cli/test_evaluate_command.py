@@ -63,9 +63,9 @@ def test_students_are_trained_once_for_all_tests_that_are_missing(pcbench, run, 
     trainings = []
     train = students.train
 
-    def counted(*words):
+    def counted(*words, **named):
         trainings.append(words)
-        return train(*words)
+        return train(*words, **named)
 
     monkeypatch.setattr(students, "train", counted)
     before = {path: path.read_bytes() for path in run.folder.iterdir()}
