@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
 import torch
+from torch import Tensor
 
 from pcbench import machine, students
 from pcbench.api import Snapshot, Splits
@@ -24,11 +25,14 @@ from pcbench.records import (
     DistillationRecord,
     EvaluationInputs,
     EvaluationRecord,
+    Memory,
     Provenance,
     Run,
     SnapshotScores,
     accuracies,
     evaluation_path,
+    part_path,
+    part_paths,
     read_evaluation,
     read_runs,
     write_record,
@@ -64,8 +68,8 @@ def evaluate(evaluation: Evaluation, run: Run, device: torch.device, report: Rep
     asked = [evaluation.inputs(distillation.snapshots, variant) for variant in evaluation.variants]
     for inputs in asked:
         _trace(folder, inputs).unlink(missing_ok=True)
-        record = _finished(evaluation_path(folder, inputs), inputs)
-        if record is None:
+        record = _readable(evaluation_path(folder, inputs))
+        if record is None or record.key != inputs.key:
             missing.append(inputs)
         else:
             records[inputs.key] = record
@@ -77,6 +81,8 @@ def evaluate(evaluation: Evaluation, run: Run, device: torch.device, report: Rep
             return Outcome(Run(folder, distillation, ()), label, problem=problem)
         for record in made:
             write_record(evaluation_path(folder, record.inputs), record)
+            for path in part_paths(folder, record.inputs):
+                path.unlink()
             records[record.key] = record
     scored = tuple(records[inputs.key] for inputs in asked)
     return Outcome(Run(folder, distillation, scored), label, reused=not missing)
@@ -105,64 +111,63 @@ def stored_snapshots(splits: Splits, folder: Path, record: DistillationRecord) -
     return [Snapshot(0, splits.train)]
 
 
-def _finished(path: Path, inputs: EvaluationInputs) -> EvaluationRecord | None:
-    if not path.is_file():
-        return None
+def _readable(path: Path) -> EvaluationRecord | None:
     try:
-        record = read_evaluation(path)
+        return read_evaluation(path)
     except DataError:
         return None
-    return record if record.key == inputs.key else None
-
-
-def _known_scores(runs: Sequence[Run], inputs: EvaluationInputs, provenance: Provenance) -> dict[str, Scored]:
-    """The scores that clouds have got before, by their hash: same test, students, code and machine.
-
-    All methods start from the same clouds, which are therefore scored once.
-    """
-    known: dict[str, Scored] = {}
-    for run in runs:
-        for record in run.evaluations:
-            same_work = record.inputs.model_copy(update={"clouds": inputs.clouds}) == inputs
-            same_code = (record.code, record.provenance.packages) == (source_hash(), provenance.packages)
-            same_machine = record.provenance.hardware == provenance.hardware
-            if same_work and same_code and same_machine and run.distillation.inputs.ppc:
-                last = len(record.snapshots) - 1
-                for place, clouds in enumerate(record.inputs.clouds):
-                    scored = record.snapshots[place], record.confusion if place == last else None
-                    if clouds not in known or scored[1] is not None:
-                        known[clouds] = scored
-    return known
 
 
 Scored: TypeAlias = tuple[SnapshotScores, list[list[int]] | None]
 """The scores of a snapshot's students, with their summed confusion where it is known."""
 
 
+def _scores_in(
+    records: Iterable[EvaluationRecord], inputs: EvaluationInputs, provenance: Provenance
+) -> dict[str, Scored]:
+    """The scores that clouds have got in records, by their hash: same test, students, code and machine.
+
+    All methods start from the same clouds, which are therefore scored once.
+    """
+    known: dict[str, Scored] = {}
+    for record in records:
+        same_work = record.inputs.model_copy(update={"clouds": inputs.clouds}) == inputs
+        same_code = (record.code, record.provenance.packages) == (source_hash(), provenance.packages)
+        same_machine = record.provenance.hardware == provenance.hardware
+        if same_work and same_code and same_machine:
+            last = len(record.snapshots) - 1
+            for place, clouds in enumerate(record.inputs.clouds):
+                scored = record.snapshots[place], record.confusion if place == last else None
+                if clouds not in known or scored[1] is not None:
+                    known[clouds] = scored
+    return known
+
+
 def _report_epochs(report: Report, before: int, sets: int, total: int, epoch: int, _: int) -> None:
     report("train students", before + sets * epoch, total)
 
 
-@dataclass
 class _Test:
-    """One test of the students of every snapshot, and what it has given so far.
+    """One test of the students of every snapshot: its record's inputs, and the scores known so far.
 
-    known: the scores that clouds have got in other records, by their hash. scored: by the snapshot's place.
+    Scores that are new become a record of their snapshots at once, a part of the one to come, in a file
+    beside it: an interruption loses only the students that are being trained.
     """
 
-    inputs: EvaluationInputs
-    known: dict[str, Scored]
-    scored: dict[int, Scored] = field(default_factory=dict)
-    trained: list[int] = field(default_factory=list)
-    train_seconds: float = 0.0
-    test_seconds: float = 0.0
+    def __init__(
+        self, inputs: EvaluationInputs, folder: Path, runs: Sequence[Run], provenance: Provenance
+    ) -> None:
+        self.inputs, self.folder = inputs, folder
+        kept = [part for path in part_paths(folder, inputs) if (part := _readable(path)) is not None]
+        self.parts = [part for part in kept if _scores_in([part], inputs, provenance)]
+        others = [record for run in runs if run.distillation.inputs.ppc for record in run.evaluations]
+        self.scored = _scores_in([*others, *self.parts], inputs, provenance)
 
-    def reuse(self, snapshots: Sequence[Snapshot]) -> None:
-        """Take over what is known of some snapshots' clouds."""
-        for place, snapshot in enumerate(snapshots):
-            if self.inputs.clouds[place] in self.known:
-                scores, confusion = self.known[self.inputs.clouds[place]]
-                self.scored[place] = scores.model_copy(update={"iteration": snapshot.iteration}), confusion
+    def add(self, part: EvaluationRecord) -> None:
+        """Keep the record of some of the snapshots."""
+        write_record(part_path(self.folder, self.inputs, len(self.parts)), part)
+        self.parts.append(part)
+        self.scored |= _scores_in([part], self.inputs, part.provenance)
 
 
 def _evaluate(
@@ -181,21 +186,20 @@ def _evaluate(
     memory = machine.PeakMemory(device)
     protocol, whole = evaluation.protocol, distillation.inputs.ppc == 0
     snapshots = stored_snapshots(evaluation.splits, folder, distillation)
+    clouds = [entry.clouds for entry in distillation.snapshots]
     recipe = protocol.whole if whole else protocol.recipe
     provenance = machine.provenance(device)
     runs = [] if whole else read_runs(folder.parent)[0]
-    tests = [_Test(inputs, _known_scores(runs, inputs, provenance)) for inputs in asked]
-    for test in tests:
-        test.reuse(snapshots)
-    missing = [place for place in range(len(snapshots)) if any(place not in test.scored for test in tests)]
+    tests = [_Test(inputs, folder, runs, provenance) for inputs in asked]
+    first = [place for place, name in enumerate(clouds) if name not in clouds[:place]]
+    missing = [place for place in first if any(clouds[place] not in test.scored for test in tests)]
     total = len(missing) * recipe.epochs
 
     def train_and_test(part: slice) -> None:
         places, start = missing[part], machine.now(device)
-        clouds = [snapshots[place].clouds.normalised() for place in places]
         network = students.train(
             evaluation.build,
-            concatenate(clouds).to(device),
+            concatenate([snapshots[place].clouds.normalised() for place in places]).to(device),
             recipe,
             evaluation.streams(),
             partial(_report_epochs, report, part.start * recipe.epochs, len(places), total),
@@ -203,23 +207,34 @@ def _evaluate(
         )
         seconds = machine.now(device) - start
         for test in tests:
-            new = [place for place in places if place not in test.scored]
+            new = [place for place in places if clouds[place] not in test.scored]
             if not new:
                 continue
             tested = evaluation.test(test.inputs.variant).to(device)
-            answers = evaluation.answers(test.inputs.variant)
+            answers, totals = evaluation.answers(test.inputs.variant), evaluation.totals(test.inputs.variant)
             ready = machine.now(device)
             found = students.confusions(network, tested, len(places) * protocol.students, answers)
-            test.test_seconds += machine.now(device) - ready
-            test.train_seconds += seconds
-            test.trained += [snapshots[place].iteration for place in new]
-            for place, confusions in zip(places, found.split(protocol.students), strict=True):
-                if place in new:
-                    correct = confusions.diagonal(dim1=1, dim2=2).tolist()
-                    scores = _scores(
-                        snapshots[place].iteration, correct, evaluation.totals(test.inputs.variant)
-                    )
-                    test.scored[place] = scores, confusions.sum(0).tolist()
+            test_seconds = machine.now(device) - ready
+            confusions = dict(zip(places, found.split(protocol.students), strict=True))
+            inputs = test.inputs.model_copy(update={"clouds": [clouds[place] for place in new]})
+            test.add(
+                EvaluationRecord(
+                    key=inputs.key,
+                    distillation=distillation.key,
+                    inputs=inputs,
+                    totals=totals,
+                    snapshots=[
+                        _scores(snapshots[place].iteration, confusions[place], totals) for place in new
+                    ],
+                    confusion=confusions[new[-1]].sum(0).tolist(),
+                    trained=[snapshots[place].iteration for place in new],
+                    code=source_hash(),
+                    train_seconds=seconds,
+                    test_seconds=test_seconds,
+                    memory=memory.read(),
+                    provenance=provenance,
+                )
+            )
 
     points = protocol.students * recipe.batch * protocol.points
     in_chunks(train_and_test, len(missing), groups_at_once(device, 1, POINT_BYTES * points))
@@ -229,20 +244,31 @@ def _evaluate(
             distillation=distillation.key,
             inputs=test.inputs,
             totals=evaluation.totals(test.inputs.variant),
-            snapshots=[test.scored[place][0] for place in range(len(snapshots))],
-            confusion=test.scored[len(snapshots) - 1][1],
-            trained=test.trained,
+            snapshots=[
+                test.scored[name][0].model_copy(update={"iteration": snapshot.iteration})
+                for name, snapshot in zip(clouds, snapshots, strict=True)
+            ],
+            confusion=test.scored[clouds[-1]][1],
+            trained=[iteration for part in test.parts for iteration in part.trained],
             code=source_hash(),
-            train_seconds=test.train_seconds,
-            test_seconds=test.test_seconds,
-            memory=memory.read(),
+            train_seconds=sum(part.train_seconds for part in test.parts),
+            test_seconds=sum(part.test_seconds for part in test.parts),
+            memory=_largest([memory.read(), *(part.memory for part in test.parts)]),
             provenance=provenance,
         )
         for test in tests
     ]
 
 
-def _scores(iteration: int, correct: list[list[int]], totals: list[int]) -> SnapshotScores:
+def _largest(peaks: Sequence[Memory]) -> Memory:
+    on_device = [peak.device_bytes for peak in peaks if peak.device_bytes is not None]
+    return Memory(
+        host_bytes=max(peak.host_bytes for peak in peaks), device_bytes=max(on_device, default=None)
+    )
+
+
+def _scores(iteration: int, confusions: Tensor, totals: list[int]) -> SnapshotScores:
+    correct: list[list[int]] = confusions.diagonal(dim1=1, dim2=2).tolist()
     pairs = [accuracies(counts, totals) for counts in correct]
     return SnapshotScores(
         iteration=iteration,

@@ -4,6 +4,7 @@
         distillation.json            inputs in effect, clock, memory, provenance, hashes of the snapshots
         clouds.h5                    the snapshots' clouds
         evaluation-77ab01c3d9.json   raw scores of the students trained on them
+        part-77ab01c3d9-0.json       the same of some snapshots, while others are still to be scored
         verification-77ab01c3d9.json what somebody else found who trained them again
 
 Folder and file names are for people; what a record is stands inside it.
@@ -499,6 +500,16 @@ def run_folder(out: Path, inputs: DistillationInputs) -> Path:
 def evaluation_path(folder: Path, inputs: EvaluationInputs) -> Path:
     """Where an evaluation record stands in its run's folder."""
     return folder / f"evaluation-{inputs.key[:10]}.json"
+
+
+def part_path(folder: Path, inputs: EvaluationInputs, number: int) -> Path:
+    """Where a part of an unfinished evaluation stands: a record of some of its snapshots."""
+    return folder / f"part-{inputs.key[:10]}-{number}.json"
+
+
+def part_paths(folder: Path, inputs: EvaluationInputs) -> list[Path]:
+    """The files of all parts of an unfinished evaluation."""
+    return sorted(folder.glob(f"part-{inputs.key[:10]}-*.json"))
 
 
 def verification_path(folder: Path, evaluation: str) -> Path:

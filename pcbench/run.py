@@ -120,6 +120,8 @@ def _drop_stale(folder: Path, record: DistillationRecord) -> None:
         with contextlib.suppress(DataError):
             if read_evaluation(path).inputs.clouds != clouds:
                 path.unlink()
+    for path in folder.glob("part-*.json"):
+        path.unlink()
 
 
 def _follow(cell: Cell, device: torch.device, report: Report, reached: _Reached) -> None:

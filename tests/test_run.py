@@ -9,7 +9,7 @@ import torch
 
 from pcbench import evaluate, run, students
 from pcbench.plan import Request, cells
-from pcbench.records import Run, read_runs
+from pcbench.records import Run, read_evaluation, read_runs
 from pcbench.report.cells import board, results
 
 SMALL = {"points": "16", "iterations": "2", "recipe.epochs": "2", "recipe.batch": "16", "whole.epochs": "1"}
@@ -71,6 +71,64 @@ def test_snapshots_trained_on_together_have_the_scores_that_they_have_one_by_one
     assert found.trained == expected.trained == [0, 2]
 
 
+@pytest.fixture
+def interrupted(tmp_path, monkeypatch) -> Path:
+    """The folder of a run that was interrupted in the second of its two trainings of students."""
+    train, begun = students.train, []
+
+    def stops(*args, **named):
+        begun.append(True)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        return train(*args, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(students, "train", stops)
+        with pytest.raises(KeyboardInterrupt):
+            executed(tmp_path, "dm")
+    (folder,) = (path.parent for path in tmp_path.glob("*/distillation.json"))
+    return folder
+
+
+def test_an_interrupted_evaluation_goes_on_with_the_snapshot_that_it_was_at(interrupted, trainings):
+    (part,) = map(read_evaluation, interrupted.glob("part-*.json"))
+    assert [scores.iteration for scores in part.snapshots] == part.trained == [0]
+    (dm,) = executed(interrupted.parent, "dm")
+    assert trainings == [10]
+    (record,) = dm.evaluations
+    assert record.trained == [0, 2]
+    assert record.train_seconds > part.train_seconds
+    assert record.memory.host_bytes >= part.memory.host_bytes
+    (expected,) = executed(interrupted.parent / "at once", "dm")[0].evaluations
+    assert (record.key, record.snapshots, record.confusion) == (
+        expected.key,
+        expected.snapshots,
+        expected.confusion,
+    )
+    assert not list(interrupted.glob("part-*"))
+    assert read_runs(interrupted.parent) == ([dm], [])
+
+
+@pytest.mark.parametrize("text", ["{", "of other code"])
+def test_a_part_that_is_broken_or_of_other_code_is_made_again(interrupted, trainings, text):
+    (path,) = interrupted.glob("part-*.json")
+    other = read_evaluation(path).model_copy(update={"code": "0" * 64})
+    path.write_text(text if text == "{" else other.model_dump_json())
+    (dm,) = executed(interrupted.parent, "dm")
+    assert trainings == [10, 10]
+    assert dm.evaluations[0].trained == [0, 2]
+    assert not list(interrupted.glob("part-*"))
+
+
+def test_clouds_that_a_method_left_alone_are_scored_once(tmp_path, trainings):
+    (dm,) = executed(tmp_path, "dm", lr="1e-30")
+    first, last = dm.evaluations[0].snapshots
+    assert trainings == [10]
+    assert first.correct == last.correct
+    assert (first.iteration, last.iteration) == (0, 2)
+    assert dm.evaluations[0].trained == [0]
+
+
 def test_another_training_of_the_students_scores_the_clouds_anew(tmp_path, trainings):
     executed(tmp_path, "random")
     executed(tmp_path, "random", **{"recipe.epochs": "3"})
@@ -105,6 +163,9 @@ def test_only_a_finished_distillation_drops_the_evaluations_of_other_clouds(tmp_
     run._drop_stale(random.folder, random.distillation)
     assert evaluation.exists()
     entries = [entry.model_copy(update={"clouds": "0" * 64}) for entry in random.distillation.snapshots]
+    part = random.folder / "part-0000000000-0.json"
+    part.write_text("{}")
     run._drop_stale(random.folder, random.distillation.model_copy(update={"snapshots": entries}))
+    assert not part.exists()
     assert not evaluation.exists()
     assert foreign.exists()
