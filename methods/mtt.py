@@ -30,10 +30,10 @@ class MTT(Method):
     cloud of 1024 points: where there are many clouds, set batch_syn.
 
     It did not beat random clouds on ModelNet10 (protocol `lite`, two experts, PPC 1 and 3). A PointNet's way
-    through an epoch hardly repeats: there, ten steps on 300 real clouds went along an expert's with a cosine of
-    0.1 to 0.7 and left a loss of 0.6 or more (with norms in training mode: cosines of 0.1 to 0.4). Clouds matched
-    at PPC 3 lowered the loss from the fourth checkpoint on (1.4 to 0.9), where students of few clouds overshoot,
-    and raised it from the first (0.9 to 1.0), where the classes are learnt.
+    through an epoch hardly repeats: there, ten steps on 300 real clouds went along an expert's with a cosine
+    of 0.1 to 0.7 and left a loss of 0.6 or more (with norms in training mode: cosines of 0.1 to 0.4). Clouds
+    matched at PPC 3 lowered the loss from the fourth checkpoint on (1.4 to 0.9), where students of few clouds
+    overshoot, and raised it from the first (0.9 to 1.0), where the classes are learnt.
     """
 
     name = "mtt"
