@@ -90,7 +90,7 @@ class DC(Method):
         if 0 in task.snapshots:
             yield snapshot(0)
         step, gradients = (Replayed(work, task.device) for work in (self.step, self.gradients))
-        for iteration, network in task.networks():
+        for iteration, network in task.networks(optimiser):
             set_dropout(network, [task.streams.stream("dropout", iteration=iteration)])
             order = task.streams.stream("order", iteration=iteration)
             for number in range(1, outer + 1):

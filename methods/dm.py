@@ -73,7 +73,7 @@ class DM(Method):
         if 0 in task.snapshots:
             yield snapshot(0)
         step = Replayed(self.step, task.device)
-        for iteration, network in task.networks():
+        for iteration, network in task.networks(optimiser):
             network.requires_grad_(False)
             bn_real = batches.draw("bn_batch", iteration, p.bn_batch).flatten(0, 1)
             real = batches.draw("real_batch", iteration, p.real_batch)

@@ -130,7 +130,7 @@ class MTT(Method):
             yield snapshot(0)
         experts = self.experts(task)
         network = task.network(task.streams.stream("network"))
-        for iteration in task.steps():
+        for iteration in task.steps(optimiser):
             stream = task.streams.stream("trajectory", iteration=iteration)
             expert = int(torch.randint(p.experts, (), generator=stream))
             epoch = int(torch.randint(p.max_start_epoch + 1, (), generator=stream))

@@ -77,10 +77,8 @@ class SADM(Method):
         start = initial_clouds(p.init, task.train, task.ppc, task.streams, task.trained_network)
         points = start.points.clone().requires_grad_(p.optimise_points)
         x, y, z = angles = [points.new_zeros(len(points)).requires_grad_(p.rotate) for _ in "xyz"]
-        points_sgd = torch.optim.SGD([points], p.lr, p.momentum)
-        groups = [{"params": [x, z], "lr": p.lr_xz}, {"params": [y], "lr": p.lr_y}]
-        angles_sgd = torch.optim.SGD(groups, momentum=p.momentum)
-        decay = torch.optim.lr_scheduler.StepLR(angles_sgd, p.angle_step, p.angle_gamma)
+        groups = [{"params": [points], "lr": p.lr}, {"params": [x, z]}, {"params": [y]}]
+        optimiser = torch.optim.SGD(groups, momentum=p.momentum)
         batches = RealBatches(task.train, task.streams)
 
         def snapshot(iteration: int) -> Snapshot:
@@ -90,14 +88,15 @@ class SADM(Method):
         if 0 in task.snapshots:
             yield snapshot(0)
         step = Replayed(self.step, task.device)
-        for iteration, network in task.networks():
+        for iteration, network in task.networks(optimiser):
             network.requires_grad_(False)
             bn_real = batches.draw("bn_batch", iteration, p.bn_batch).flatten(0, 1)
             real = batches.draw("real_batch", iteration, p.real_batch)
             self.backward(partial(step, network, bn_real, real), points, angles)
-            points_sgd.step()
-            angles_sgd.step()
-            decay.step()
+            decay = p.angle_gamma ** ((iteration - 1) // p.angle_step)
+            for group, lr in zip(optimiser.param_groups[1:], (p.lr_xz, p.lr_y), strict=True):
+                group["lr"] = lr * decay
+            optimiser.step()
             for angle in angles:
                 angle.data = wrap(angle.data)
             if iteration in task.snapshots:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from pcbench.clouds import PointClouds
 from pcbench.ops.layers import initialise
@@ -69,7 +70,9 @@ class Task:
     experts are: cached(inputs, make) calls make(streams, report) once for this training split, network,
     repetition, plugin source and `inputs` (plain JSON values), whatever the PPC, and later takes its tensors
     from the cache; their time counts as well. make draws from the streams it is given and reports (done,
-    total). report: called with the iterations done; `steps` calls it.
+    total). report: called with the iterations done. restore: puts what an interrupted run left back into an
+    optimiser and gives the number of iterations done. keep: called with the iteration done and the
+    optimiser, leaves them for the next run. `steps` calls these three.
     """
 
     train: PointClouds
@@ -82,29 +85,41 @@ class Task:
     trained_network: Callable[[], Backbone]
     cached: Callable[[Mapping[str, Any], MakeTensors], dict[str, Tensor]]
     report: Callable[[int], None]
+    restore: Callable[[Optimizer], int] = lambda _: 0
+    keep: Callable[[int, Optimizer], None] = lambda *_: None
 
-    def steps(self) -> Iterator[int]:
-        """The iterations 1, 2, …, `iterations`, each reported when it is done."""
-        for iteration in range(1, self.iterations + 1):
+    def steps(self, optimiser: Optimizer | None = None) -> Iterator[int]:
+        """The iterations 1, 2, …, `iterations`, each reported when it is done.
+
+        optimiser: where one is given, an interrupted run goes on instead of beginning again: its parameters
+        and their state are put back before the first iteration that is left. All that one iteration hands to
+        the next must stand there; a learning rate that changes is set from the iteration.
+        """
+        done = 0 if optimiser is None else self.restore(optimiser)
+        for iteration in range(done + 1, self.iterations + 1):
             yield iteration
+            if optimiser is not None:
+                self.keep(iteration, optimiser)
             self.report(iteration)
 
-    def networks(self) -> Iterator[tuple[int, Backbone]]:
+    def networks(self, optimiser: Optimizer | None = None) -> Iterator[tuple[int, Backbone]]:
         """As `steps`, each iteration with a network drawn by its stream `network`.
 
         It is always the same object, drawn anew in place.
         """
-        streams = (
-            self.streams.stream("network", iteration=iteration) for iteration in range(1, self.iterations + 1)
-        )
-        first = next(streams, None)
+        steps = self.steps(optimiser)
+        first = next(steps, None)
         if first is None:
             return
-        network = self.network(first)
+        streams = (
+            self.streams.stream("network", iteration=iteration)
+            for iteration in range(first, self.iterations + 1)
+        )
+        network = self.network(next(streams))
         with Redraws(network, streams) as redraws:
-            for iteration in self.steps():
-                if iteration > 1:
-                    redraws.apply()
+            yield first, network
+            for iteration in steps:
+                redraws.apply()
                 yield iteration, network
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pcbench import machine
-from pcbench.clouds import open_hdf5, own_array, write_hdf5
+from pcbench.clouds import open_hdf5, own_array, write_array, write_hdf5
 from pcbench.datasets.store import cache_root
 from pcbench.errors import DataError
 from pcbench.files import digest, file_digest
@@ -71,9 +71,7 @@ class TensorCache:
         with write_hdf5(path, [tensor.nbytes for tensor in tensors.values()]) as file:
             file.attrs["seconds"] = seconds
             for name, tensor in tensors.items():
-                summed = tensor.dim() > 0 and tensor.numel() > 0
-                chunk = tuple(tensor.shape) if summed else None
-                file.create_dataset(name, data=tensor.cpu().numpy(), chunks=chunk, fletcher32=summed)
+                write_array(file, name, tensor.cpu().numpy())
         return tensors
 
 

@@ -134,6 +134,12 @@ def stored_sizes(*parts: PointClouds) -> Iterator[int]:
         yield len(canonical_json(list(clouds.class_names)).encode())
 
 
+def write_array(group: h5py.Group, name: str, array: np.ndarray) -> None:
+    """Put an array into an open HDF5 group, with a checksum that is tested when it is read."""
+    summed = array.ndim > 0 and array.size > 0
+    group.create_dataset(name, data=array, chunks=array.shape if summed else None, fletcher32=summed)
+
+
 def write_clouds(group: h5py.Group, clouds: PointClouds) -> None:
     """Put clouds into an open HDF5 group: `points`, `labels`, and the attribute `class_names`."""
     points, labels = as_stored(clouds)

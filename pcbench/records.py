@@ -3,6 +3,7 @@
     OUT/sadm-shapes10-ppc1-3f9c0a12be/
         distillation.json            inputs in effect, clock, memory, provenance, hashes of the snapshots
         clouds.h5                    the snapshots' clouds
+        checkpoint.h5                what a distillation that is not finished has reached
         evaluation-77ab01c3d9.json   raw scores of the students trained on them
         part-77ab01c3d9-0.json       the same of some snapshots, while others are still to be scored
         verification-77ab01c3d9.json what somebody else found who trained them again

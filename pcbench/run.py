@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pcbench import guard, machine, students
-from pcbench.api import Backbone, MakeTensors, PointClouds, Snapshot, Task
+from pcbench import checkpoint, guard, machine, students
+from pcbench.api import Backbone, MakeTensors, PointClouds, Task
 from pcbench.artifacts import FILE, save_snapshots
-from pcbench.cache import TensorCache
+from pcbench.cache import TensorCache, source_hash
+from pcbench.checkpoint import Checkpoint, Reached
 from pcbench.errors import DataError
 from pcbench.evaluate import Outcome, Report, evaluate, explained, stored_snapshots
 from pcbench.plan import Cell
 from pcbench.records import (
     DistillationRecord,
     Run,
-    SnapshotEntry,
     Status,
     read_distillation,
     read_evaluation,
@@ -65,25 +65,16 @@ def _finished_distillation(folder: Path, cell: Cell) -> DistillationRecord | Non
     return record
 
 
-@dataclass
-class _Reached:
-    """What a distillation has reached so far, kept for its record however it ends."""
-
-    snapshots: list[Snapshot] = field(default_factory=list)
-    entries: list[SnapshotEntry] = field(default_factory=list)
-    seconds: float = 0.0
-
-
 def distil(cell: Cell, folder: Path, device: torch.device, report: Report) -> DistillationRecord:
     """Run the method of a cell; its record and clouds, however it ends, stand in `folder` then."""
     machine.warm_up(device)
     memory = machine.PeakMemory(device)
-    reached = _Reached()
+    reached = Reached(device)
     status: Status = "ok"
     reason = ""
     interruption: KeyboardInterrupt | None = None
     try:
-        _follow(cell, device, report, reached)
+        _follow(cell, folder, device, report, reached)
     except KeyboardInterrupt as error:
         interruption, status, reason = error, "interrupted", "interrupted by the user"
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything; its record says what
@@ -103,6 +94,8 @@ def distil(cell: Cell, folder: Path, device: torch.device, report: Report) -> Di
         save_snapshots(folder / FILE, reached.snapshots)
     write_record(folder / "distillation.json", record)
     _drop_stale(folder, record)
+    if status == "ok":
+        (folder / checkpoint.FILE).unlink(missing_ok=True)
     if interruption is not None:
         raise interruption
     return record
@@ -124,12 +117,14 @@ def _drop_stale(folder: Path, record: DistillationRecord) -> None:
         path.unlink()
 
 
-def _follow(cell: Cell, device: torch.device, report: Report, reached: _Reached) -> None:
-    """Run the method and keep its checked snapshots; the clock runs only while the method does."""
+def _follow(cell: Cell, folder: Path, device: torch.device, report: Report, reached: Reached) -> None:
+    """Run the method and keep its checked snapshots; it goes on from a checkpoint in `folder`."""
     iterations = cell.inputs.iterations
     split = cell.evaluation.splits.train
     train = _own_copy(split, device)
     trained = _Trained(cell, _own_copy(split, device), device, report)
+    reached.owed = trained.cache.owed
+    kept = Checkpoint(folder / checkpoint.FILE, _about(cell, device), reached)
     backbone, preset = cell.backbone, cell.inputs.network.preset
 
     def network(generator: torch.Generator) -> Backbone:
@@ -146,26 +141,30 @@ def _follow(cell: Cell, device: torch.device, report: Report, reached: _Reached)
         trained_network=trained.network,
         cached=trained.tensors,
         report=lambda done: report("distil", done, iterations),
+        restore=kept.restore,
+        keep=kept.keep,
     )
     report("distil", 0, iterations)
     source = guard.watched(cell.method, task)
     while True:
-        start = machine.now(device)
+        reached.start()
         snapshot = next(source, None)
-        reached.seconds += machine.now(device) - start + trained.cache.owed()
+        reached.read()
         if snapshot is None:
             break
-        snapshot = guard.checked(cell.method, snapshot, task, reached.snapshots)
-        reached.snapshots.append(snapshot)
-        reached.entries.append(
-            SnapshotEntry(
-                iteration=snapshot.iteration,
-                seconds=reached.seconds,
-                clouds=snapshot.clouds.content_hash(),
-            )
-        )
+        reached.add(guard.checked(cell.method, snapshot, task, reached.snapshots))
     guard.check_complete(cell.method, reached.snapshots, task)
     report("distil", iterations, iterations)
+
+
+def _about(cell: Cell, device: torch.device) -> dict[str, str]:
+    """What a checkpoint of a cell belongs to: other code or another machine begins again."""
+    return {
+        "key": cell.inputs.key,
+        "code": source_hash(),
+        "torch": torch.__version__,
+        "hardware": machine.hardware(device).label,
+    }
 
 
 def _own_copy(clouds: PointClouds, device: torch.device) -> PointClouds:

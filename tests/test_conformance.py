@@ -236,6 +236,12 @@ def test_what_the_broken_plugins_are_made_from_is_sound(tmp_path: Path, text: st
         ),
         ("in task.steps()", "in range(1, task.iterations + 1)", "cancellation", "it reported []"),
         (
+            "task.steps()",
+            "task.steps(torch.optim.SGD([clouds.points], 1.0))",
+            "resumption",
+            "let the optimiser hold all",
+        ),
+        (
             "        yield snapshot(0)\n",
             "        yield snapshot(0)\n        try:\n            task.report(1)\n"
             "        except BaseException:\n            pass\n",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
-from pcbench import guard, students
+from pcbench import checkpoint, guard, students
 from pcbench.api import Backbone, MakeTensors, Method, MethodParams, PointClouds, Snapshot, Streams, Task
 from pcbench.conformance.clauses import Failed, NotApplicable, other_seeds, small_clouds
 from pcbench.files import canonical_json, digest
@@ -164,6 +165,7 @@ class MethodContract:
             "global state": self.global_state,
             "clouds left as given": self.clouds_left_as_given,
             "cancellation": self.cancellation,
+            "resumption": self.resumption,
         }
 
     def parameters(self) -> str:
@@ -270,6 +272,28 @@ class MethodContract:
             raise Failed(f"it turned an interruption into {type(error).__name__}: let it pass") from error
         raise Failed("it went on after an interruption: let KeyboardInterrupt pass")
 
+    def resumption(self) -> str:
+        """All that one iteration hands to the next stands in the optimiser that the task is given."""
+        first = self.done()
+        kept: dict[int, checkpoint.State] = {}
+
+        def keep(iteration: int, optimiser: Optimizer) -> None:
+            kept[iteration] = checkpoint.state_of(optimiser)
+
+        def restore(optimiser: Optimizer) -> int:
+            checkpoint.put_back(optimiser, kept[1])
+            return 1
+
+        self.follow(replace(self.bench.task(), keep=keep), seed=1)
+        if not kept:
+            raise NotApplicable("it gives no optimiser to task.steps or task.networks, and begins again")
+        if not self.follow(replace(self.bench.task(), restore=restore), seed=1).same_clouds(first):
+            raise Failed(
+                "it gives other clouds if it goes on after iteration 1: let the optimiser hold all that "
+                "iterations hand on, and set a learning rate that changes from the iteration"
+            )
+        return "goes on after an iteration as if it had not been interrupted, bit for bit"
+
     def made(self) -> Method:
         return self.method(self.method.Params())
 
@@ -283,7 +307,7 @@ class MethodContract:
 
     def follow(self, given: Task, seed: int) -> _Trace:
         trace = _Trace(given, [], [], set())
-        task = Task(**{**vars(trace.task), "report": trace.reported.append})
+        task = replace(trace.task, report=trace.reported.append)
         method = self.made()
         with other_seeds(seed) as changed:
             for snapshot in guard.watched(method, task):
