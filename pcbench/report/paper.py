@@ -12,10 +12,11 @@ from pcbench.stats import Interval, hierarchical_interval, mean_interval, printe
 
 @dataclass(frozen=True)
 class Ours:
-    """One data set and PPC: scores in percent, of the students of each distillation, and the mean clock."""
+    """One data set and PPC: percents of every distillation's students, the mean clock, the runs' pages."""
 
     scores: Sequence[Sequence[float]]
     hours: float
+    pages: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class Beside:
     difference: Interval | None
     inside: bool | None
     rule: Literal["", "distillations", "students", "students, none reported"]
+
+    @property
+    def pages(self) -> list[str]:
+        """The runs that ours is of."""
+        return [page for cell in cells_of(self.reported) for page in self.measured.cells[cell].pages]
 
 
 def beside(figures: Iterable[Reported], rows: Sequence[Measured]) -> list[Beside]:

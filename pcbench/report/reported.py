@@ -9,7 +9,7 @@ from pcbench.report.cells import Board, Cell, Row, Section, grouped
 from pcbench.report.paper import Beside, Measured, Ours, beside
 from pcbench.report.tables import MISSING, Block, Heading, Line, Method, Table, Value
 from pcbench.report.text import number, plain, shown, signed, spread
-from pcbench.report.values import bounds, method_page, signed_bounds
+from pcbench.report.values import bounds, method_page, run_links, signed_bounds
 from pcbench.reported import Reported, tables
 from pcbench.reported import Table as PaperTable
 
@@ -67,7 +67,9 @@ def _measured(sections: Sequence[Section]) -> list[Measured]:
 
 def _cells(row: Row) -> dict[tuple[str, int], Ours]:
     return {
-        (place.name, place.ppc): Ours([list(g.values()) for g in cell.oa.groups.values()], _hours(cell))
+        (place.name, place.ppc): Ours(
+            [list(g.values()) for g in cell.oa.groups.values()], _hours(cell), cell.pages
+        )
         for place, cell in row.cells.items()
         if place.standard
     }
@@ -112,13 +114,17 @@ def _compared(figure: Reported, ours: Beside | None) -> tuple[Value, Value, Valu
     if ours is None:
         return MISSING, MISSING, MISSING
     interval = ours.ours
+    link, more = run_links(ours.pages)
     if figure.metric == "hours":
-        return Value(number(interval.mean, 4), interval.mean, badge="reproduced"), MISSING, MISSING
+        clock = Value(number(interval.mean, 4), interval.mean, link=link, more=more, badge="reproduced")
+        return clock, MISSING, MISSING
     here = Value(
         spread(interval.mean, interval.std),
         interval.mean,
         note=", ".join(bounds(interval)),
         std=interval.std,
+        link=link,
+        more=more,
         badge="reproduced",
     )
     if ours.difference is None:

@@ -20,12 +20,10 @@ from pcbench.records import (
 from pcbench.report.cells import Cell, page_name, results
 from pcbench.report.details import Confusion, by_class, confusion, learning_curves
 from pcbench.report.tables import Block, Heading, Line, Method, Table, Value
-from pcbench.report.text import duration, number, plain, plain_lines, shown, signed, size
+from pcbench.report.text import duration, number, plain, shown, signed, size
 from pcbench.report.values import method_page, run_page
 
 Pairs = tuple[tuple[str, str], ...]
-LOG = "log.txt"
-MAX_LOG_BYTES = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,6 @@ class RunPage:
     snapshots: tuple[Snapshot, ...]
     evaluations: tuple[Evaluated, ...]
     downloads: tuple[tuple[str, str], ...]
-    log: str
 
 
 def page(run: Run) -> RunPage:
@@ -110,7 +107,6 @@ def page(run: Run) -> RunPage:
             for n, (scored, cell) in enumerate(zip(run.evaluations, cells, strict=False), 1)
         ),
         downloads=tuple((f"data/{name}/{file}", file) for file in record_files(run)),
-        log=_log(run),
     )
 
 
@@ -209,16 +205,6 @@ def _raw(scored: EvaluationRecord, name: str, title: str) -> Table:
 
 def _percent(share: float) -> Value:
     return Value(number(100 * share, 2), 100 * share)
-
-
-def _log(run: Run) -> str:
-    """The end of the run's log, where one stands beside its records."""
-    path = run.folder / LOG
-    if path.is_symlink() or not path.is_file():
-        return ""
-    with path.open("rb") as stream:
-        stream.seek(max(0, path.stat().st_size - MAX_LOG_BYTES))
-        return plain_lines(stream.read(MAX_LOG_BYTES).decode("utf-8", "replace"))
 
 
 def listed(run: Run) -> Line:

@@ -47,17 +47,23 @@ def scored(cell: Cell | None, scores: Scores | None = None, best: bool = False) 
     if cell is None:
         return MISSING
     interval = (scores or cell.oa).interval
-    first, *others = cell.pages
+    link, more = run_links(cell.pages)
     return Value(
         text=spread(interval.mean, interval.std),
         value=interval.mean,
         note=", ".join([*bounds(interval), cell.counts]),
-        link=Link(run_page(first)),
-        more=tuple(Link(run_page(page), str(n)) for n, page in enumerate(others, 2)),
+        link=link,
+        more=more,
         badge="" if cell.badge == "reproduced" else cell.badge,
         best=best,
         std=interval.std,
     )
+
+
+def run_links(pages: Sequence[str]) -> tuple[Link, tuple[Link, ...]]:
+    """The link of a value to the first of its runs, and those to the others by number."""
+    first, *others = pages
+    return Link(run_page(first)), tuple(Link(run_page(page), str(n)) for n, page in enumerate(others, 2))
 
 
 def bounds(interval: Interval) -> list[str]:

@@ -26,7 +26,7 @@ def row(**changes: Any) -> Measured:
     standing: dict[str, Any] = {
         "method": "sadm", "params": {"init": "random", "rotate": True}, "variation": [],
         "network": "pointnet:paper", "student": "pointnet:paper",
-        "cells": {("modelnet10", 3): Ours([STUDENTS], 0.5)},
+        "cells": {("modelnet10", 3): Ours([STUDENTS], 0.5, ("run",))},
     }  # fmt: skip
     return Measured(**(standing | changes))
 
@@ -47,7 +47,12 @@ def test_a_figure_stands_beside_the_row_of_its_cell():
         {"student": "pointnet:canonical"},
         {"student": "dgcnn:paper"},
         {"variation": ["lr"]},
-        {"cells": {("modelnet10", 1): Ours([STUDENTS], 1), ("modelnet40", 3): Ours([STUDENTS], 1)}},
+        {
+            "cells": {
+                ("modelnet10", 1): Ours([STUDENTS], 1, ("run",)),
+                ("modelnet40", 3): Ours([STUDENTS], 1, ("run",)),
+            }
+        },
     ],
 )
 def test_rows_of_another_kind_are_not_compared(other):
@@ -74,7 +79,7 @@ def test_other_students_stand_beside_their_own_column():
 def test_a_mean_over_cells_needs_all_of_them():
     mean = figure(ppc=(1, 3), data=("modelnet10", "shapenet55"), std=None)
     names = [(data, ppc) for data in ("modelnet10", "shapenet55") for ppc in (1, 3)]
-    cells = {name: Ours([[s + i for s in STUDENTS]], 1) for i, name in enumerate(names)}
+    cells = {name: Ours([[s + i for s in STUDENTS]], 1, ("run",)) for i, name in enumerate(names)}
     (found,) = beside([mean], [row(cells=cells)])
     assert found.ours.mean == pytest.approx(80.6 + 1.5)
     assert (found.difference.mean, found.rule) == (pytest.approx(2.1), "students, none reported")
@@ -88,13 +93,13 @@ def test_inside_and_outside():
 
 
 def test_several_distillations_make_the_rule():
-    several = row(cells={("modelnet10", 3): Ours([[80, 81], [84, 83], [79, 80]], 1)})
+    several = row(cells={("modelnet10", 3): Ours([[80, 81], [84, 83], [79, 80]], 1, ("run",))})
     (found,) = beside([figure(value=84.0)], [several])
     assert (found.rule, found.inside, found.difference.covers) == ("distillations", True, "distillation")
 
 
 def test_one_student_alone_decides_nothing():
-    (found,) = beside([figure()], [row(cells={("modelnet10", 3): Ours([[80.0]], 1)})])
+    (found,) = beside([figure()], [row(cells={("modelnet10", 3): Ours([[80.0]], 1, ("run",))})])
     assert (found.ours.mean, found.difference.mean, found.inside, found.rule) == (80, 0, None, "")
 
 
@@ -106,7 +111,12 @@ def test_hours_are_shown_and_not_compared():
 def test_versions_of_a_method_each_get_a_line_in_the_order_of_the_figures():
     first, second = (
         row(),
-        row(cells={("modelnet10", 3): Ours([[70.0, 71.0]], 1), ("modelnet10", 1): Ours([[40.0, 41.0]], 1)}),
+        row(
+            cells={
+                ("modelnet10", 3): Ours([[70.0, 71.0]], 1, ("run",)),
+                ("modelnet10", 1): Ours([[40.0, 41.0]], 1, ("run",)),
+            }
+        ),
     )
     found = beside([figure(ppc=(1,)), figure()], [first, second])
     assert [(each.reported.ppc, each.measured) for each in found] == [

@@ -8,12 +8,13 @@ import pytest
 from report_records import a_run
 
 from pcbench.protocol import PAPER
+from pcbench.records import read_distillation
 from pcbench.report import comparisons, methods, overview, reported, timing
-from pcbench.report.cells import Board
+from pcbench.report.cells import Board, page_name
 from pcbench.report.gather import gather
 from pcbench.report.site import board_of
 from pcbench.report.svg import Data, Point, linear_ticks, log_ticks, scatter
-from pcbench.report.tables import Block, Heading, Line, Method, Table, Value, paginated
+from pcbench.report.tables import Block, Heading, Line, Link, Method, Table, Value, paginated
 from pcbench.report.text import file_stem
 
 
@@ -147,7 +148,7 @@ def test_times_have_one_block_a_hardware_class(tmp_path: Path) -> None:
 
 def test_the_papers_figures_stand_beside_ours(tmp_path: Path) -> None:
     names = [f"class{n}" for n in range(2)]
-    a_run(
+    run = a_run(
         tmp_path, method="random", ppc=3, protocol=PAPER,
         data={"name": "modelnet10", "class_names": names}, right=scores(7),
     )  # fmt: skip
@@ -162,6 +163,7 @@ def test_the_papers_figures_stand_beside_ours(tmp_path: Path) -> None:
     assert texts[:3] == ["modelnet10", "PPC 3", "pointnet"]
     assert line.values[3].badge == "reported"
     assert line.values[4].badge == "reproduced"
+    assert line.values[4].link == Link(f"runs/{page_name(read_distillation(run / 'distillation.json').key)}")
     ours, theirs = line.values[4].value, line.values[3].value
     assert isinstance(ours, float)
     assert isinstance(theirs, float)
