@@ -27,7 +27,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from pcbench import machine, plugins
+from pcbench.catalogue import plugins
+from pcbench.engine import machine
 from pcbench.ops.layers import set_dropout
 
 PAGE = Path(__file__).parents[1] / "docs" / "backbones.md"

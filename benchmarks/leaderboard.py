@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "repor
 
 from report_records import a_run
 
-from pcbench.plugins import datasets
-from pcbench.protocol import LITE, PAPER, QUICK
+from pcbench.catalogue.plugins import datasets
+from pcbench.protocols.protocol import LITE, PAPER, QUICK
 from pcbench.report.site import build
 from pcbench.report.viewer import Clouds
 

@@ -11,15 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pcbench import plugins, students
 from pcbench.api import Backbone, Method
+from pcbench.catalogue import plugins
 from pcbench.clouds import PointClouds
+from pcbench.engine import students
 from pcbench.errors import UsageError
 from pcbench.ops import coreset, neighbours, replay
 from pcbench.ops.batches import ClassIndex
 from pcbench.ops.layers import BatchNorm, Dropout, Linear, adapt_batch_norm, copy_state, stack
 from pcbench.ops.replay import Replayed
-from pcbench.protocol import Recipe
+from pcbench.protocols.protocol import Recipe
 from pcbench.seeds import Streams
 
 from . import plain

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from pcbench import machine
+from pcbench.engine import machine
 from pcbench.errors import PcbenchError
 
 Side = Literal["plain", "pcbench"]

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pcbench.common.files import atomic_path, canonical_json
 from pcbench.errors import DataError
-from pcbench.files import atomic_path, canonical_json
 
 MAX_NAMES_BYTES = 1 << 20
 _HDF5_OWN = 1 << 16

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import torch
 
-from pcbench.files import canonical_json
+from pcbench.common.files import canonical_json
 
 Axis: TypeAlias = str | int
 

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 from scipy.stats import rankdata
 
-from pcbench.files import digest
+from pcbench.common.files import digest
 
 Scores: TypeAlias = Sequence[float] | Sequence[Sequence[float]]
 Floats: TypeAlias = NDArray[np.float64]

@@ -12,8 +12,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from pcbench import plugins
 from pcbench.api import Backbone
+from pcbench.catalogue import plugins
 from pcbench.cli.main import main
 from pcbench.clouds import PointClouds
 from pcbench.seeds import Streams

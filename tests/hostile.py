@@ -119,7 +119,7 @@ def hostile_plugin(folder: Path) -> Path:
 
 def fail(run: Run, reason: str) -> None:
     """Turn a finished run into a failed one."""
-    from pcbench.records import write_record
+    from pcbench.records.store import write_record
 
     made = run.distillation.model_copy(update={"status": "failed"})
     values = made.model_dump() | {"reason": reason, "snapshots": []}

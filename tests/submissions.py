@@ -11,13 +11,15 @@ from typing import Any
 
 import torch
 
-from pcbench import plugins
 from pcbench.api import Snapshot
-from pcbench.artifacts import FILE, save_snapshots
+from pcbench.catalogue import plugins
 from pcbench.clouds import PointClouds
-from pcbench.files import digest, file_digest
-from pcbench.protocol import QUICK, Protocol, customised
-from pcbench.records import (
+from pcbench.common.files import digest, file_digest
+from pcbench.common.text import one_line
+from pcbench.engine.artifacts import FILE, save_snapshots
+from pcbench.protocols.protocol import QUICK, Protocol, customised
+from pcbench.records.layout import evaluation_path, run_folder
+from pcbench.records.models import (
     LONGEST_NAME,
     DataInputs,
     DistillationInputs,
@@ -32,15 +34,11 @@ from pcbench.records import (
     SnapshotEntry,
     SnapshotScores,
     accuracies,
-    evaluation_path,
-    one_line,
-    read_run,
-    run_folder,
-    write_record,
 )
+from pcbench.records.store import read_run, write_record
 from pcbench.seeds import Streams
-from pcbench.submission import MANIFEST, RUNS
-from pcbench.submit import submit
+from pcbench.submission.manifest import MANIFEST, RUNS
+from pcbench.submission.submit import submit
 
 TINY = customised(QUICK, {"students": 2, "points": 8, "iterations": 20, "snapshot_every": 20})
 TOTALS = [10, 20]

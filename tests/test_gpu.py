@@ -9,15 +9,16 @@ import pytest
 import torch
 from torch.nn.utils import parameters_to_vector
 
-from pcbench import plugins, students
 from pcbench.api import Task
+from pcbench.catalogue import plugins
 from pcbench.clouds import PointClouds
+from pcbench.engine import students
 from pcbench.ops import replay
 from pcbench.ops.layers import Dense, initialise, set_dropout, stack
 from pcbench.ops.redraw import Redraws
 from pcbench.ops.replay import Replayed, drawn
 from pcbench.ops.sorting import ascending
-from pcbench.protocol import Recipe
+from pcbench.protocols.protocol import Recipe
 from pcbench.seeds import Streams
 
 pytestmark = pytest.mark.gpu

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pcbench.artifacts import FILE
-from pcbench.records import read_runs
-from pcbench.validate import validate
+from pcbench.engine.artifacts import FILE
+from pcbench.records.store import read_runs
+from pcbench.submission.validate import validate
 
 LEADERBOARD = Path(__file__).parents[1] / "leaderboard"
 RESULTS = LEADERBOARD / "results"

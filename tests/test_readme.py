@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pcbench.records import read_runs
+from pcbench.records.store import read_runs
 
 README = Path(__file__).parents[1] / "README.md"
 

@@ -43,7 +43,7 @@ def test_wheel_in_an_empty_environment_lists_methods_and_runs(tmp_path):
     assert len(suites) == len(list((ROOT / "leaderboard" / "suites").glob("*.toml")))
     recipes = json.loads(call(pcbench, "list", "recipes", "--json", cwd=away, env=env))
     assert len(recipes) == len(list((ROOT / "leaderboard" / "recipes").glob("*.toml")))
-    count = "from pcbench import reported; print(len(reported.tables()))"
+    count = "from pcbench.report import papers; print(len(papers.tables()))"
     assert int(call(python, "-c", count, cwd=away, env=env)) == len(
         list((ROOT / "leaderboard" / "reported").glob("*.toml"))
     )

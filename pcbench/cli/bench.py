@@ -95,7 +95,7 @@ def bench(
     """
     import torch
 
-    from pcbench import machine
+    from pcbench.engine import machine
 
     on = machine.choose_device(device)
     settings = _points(line, dataset, ppc, classes, points, backbone, students)
@@ -154,7 +154,7 @@ def _package() -> ModuleType:
     import importlib.util
     import sys
 
-    from pcbench.plugins import builtin
+    from pcbench.common.packaged import builtin
 
     name, folder = "_pcbench_benchmarks", builtin("benchmarks")
     if name not in sys.modules:

@@ -48,7 +48,7 @@ def _print_report(report: Report) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from pcbench.plugins import LABELS
+    from pcbench.catalogue.plugins import LABELS
 
     verdict = "keeps its contract" if report.passed else "breaks its contract"
     console().print(f"{LABELS[report.kind]} {report.name} {verdict} ({report.origin})", soft_wrap=True)

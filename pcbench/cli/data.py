@@ -56,8 +56,8 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Check a copy of a data set and put it into the store (PCBENCH_DATA, or the user's cache)."""
+    from pcbench.catalogue.plugins import datasets
     from pcbench.datasets.store import ImportOptions, data_root, importable
-    from pcbench.plugins import datasets
 
     dataset = importable(datasets(folders or ()).load(name)())
     options = ImportOptions(sampling.value, seed, allow_incomplete)
@@ -138,8 +138,8 @@ def remove(
 
 def _stored(name: str, folders: list[Path] | None) -> str:
     """The name under which the store has a data set, or the one that it is a part of."""
+    from pcbench.catalogue.plugins import datasets
     from pcbench.datasets import store
-    from pcbench.plugins import datasets
 
     if name in store.stored_names():
         return name

@@ -24,10 +24,10 @@ def fetch(
     folders: PluginFolders = None,
 ) -> None:
     """Download a data set, check it, and put it into the store; an interrupted download is resumed."""
+    from pcbench.catalogue.plugins import datasets
     from pcbench.datasets import fetch as fetching
     from pcbench.datasets.store import data_root, importable
     from pcbench.errors import UsageError
-    from pcbench.plugins import datasets
 
     archive = fetching.archive_of(name)
     dataset = datasets(folders or ()).load(name)()

@@ -15,7 +15,7 @@ from pcbench.cli.work import work_through
 from pcbench.errors import DataError
 
 if TYPE_CHECKING:
-    from pcbench.records import Run
+    from pcbench.records.models import Run
 
 
 def evaluate(
@@ -60,9 +60,9 @@ def evaluate(
     run's folder, beside the others. Neither the method nor its plugin is needed: a
     folder that someone else distilled will do.
     """
-    from pcbench import machine, plan
-    from pcbench import protocol as protocols
-    from pcbench.evaluate import evaluate as work
+    from pcbench.engine import machine, plan
+    from pcbench.engine.evaluate import evaluate as work
+    from pcbench.protocols import protocol as protocols
 
     settings = pairs(set_ or ())
     if seeds is not None:
@@ -88,7 +88,7 @@ def evaluate(
 
 def found_runs(folder: Path) -> Sequence[Run]:
     """The run in a folder, or the finished runs below it."""
-    from pcbench.records import read_run, read_runs
+    from pcbench.records.store import read_run, read_runs
 
     if (folder / "distillation.json").exists():
         run, problems = read_run(folder)

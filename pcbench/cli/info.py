@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pcbench.catalogue.describe import docstring, limits_text, parameters, value_text
 from pcbench.cli.output import AsJson, PluginFolders, console, show
-from pcbench.describe import docstring, limits_text, parameters, value_text
 from pcbench.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from pcbench.api import Backbone, Dataset
-    from pcbench.plugins import Plugin
+    from pcbench.catalogue.plugins import Plugin
 
 CLASS_COUNTS = (10, 15, 40, 55)
 
@@ -35,8 +35,9 @@ def info(
 
 def described(name: str, folders: list[Path]) -> dict[str, dict[str, Any]]:
     """By kind, what carries the name, as JSON values; raises UsageError where nothing does."""
-    from pcbench import plugins, recipes
-    from pcbench.protocol import PROTOCOLS, STANDARD
+    from pcbench.catalogue import plugins
+    from pcbench.protocols import recipes
+    from pcbench.protocols.protocol import PROTOCOLS, STANDARD
 
     methods, backbones, datasets = (
         plugins.methods(folders),

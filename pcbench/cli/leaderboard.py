@@ -46,7 +46,7 @@ def build(
     folders: PluginFolders = None,
 ) -> None:
     """Make a site of all records of a folder: pages, leaderboard.md, data/leaderboard.json."""
-    from pcbench.plugins import datasets
+    from pcbench.catalogue.plugins import datasets
     from pcbench.report.viewer import Clouds
 
     clouds = Clouds(datasets(folders or ()), with_clouds)
@@ -86,7 +86,8 @@ def serve(
     folders: PluginFolders = None,
 ) -> None:
     """Build the site, show it on this machine alone, and again when records change; Ctrl-C ends it."""
-    from pcbench.plugins import builtin, datasets
+    from pcbench.catalogue.plugins import datasets
+    from pcbench.common.packaged import builtin
     from pcbench.report.serve import Server
     from pcbench.report.site import build as rebuilt
     from pcbench.report.viewer import Clouds

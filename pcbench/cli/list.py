@@ -53,18 +53,18 @@ def list_(
 def listing(kind: Listed, folders: list[Path]) -> list[dict[str, Any]]:
     """What `pcbench list` prints, as JSON values."""
     if kind is Listed.protocols:
-        from pcbench.protocol import PROTOCOLS
+        from pcbench.protocols.protocol import PROTOCOLS
 
         return [{"name": each.name, "summary": each.summary} for each in PROTOCOLS.values()]
     if kind is Listed.recipes:
-        from pcbench import recipes
+        from pcbench.protocols import recipes
 
         return [{"name": each.backbone, "summary": each.summary} for each in recipes.listing()]
     if kind is Listed.suites:
-        from pcbench import suites
+        from pcbench.protocols import suites
 
         return [{"name": each.name, "summary": each.summary} for each in suites.listing()]
-    from pcbench import plugins
+    from pcbench.catalogue import plugins
 
     found: list[plugins.Plugin[Any]]
     match kind:

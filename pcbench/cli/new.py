@@ -31,7 +31,7 @@ def new(
     import shlex
     from string import Template
 
-    from pcbench.files import write_text
+    from pcbench.common.files import write_text
 
     _check_name(kind, name, folders or [])
     paths = {"test.py.txt": folder / f"test_{name}.py", f"{kind}.py.txt": folder / f"{name}.py"}
@@ -54,7 +54,7 @@ def _check_name(kind: Made, name: str, folders: list[Path]) -> None:
     import keyword
     import re
 
-    from pcbench import plugins
+    from pcbench.catalogue import plugins
 
     fitting = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")
     if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) or keyword.iskeyword(name):

@@ -14,10 +14,10 @@ import typer
 from pcbench.cli.output import show
 
 if TYPE_CHECKING:
-    from pcbench.estimate import Estimate
-    from pcbench.evaluate import Outcome
-    from pcbench.plan import Absent, Cell, Evaluation
-    from pcbench.records import DistillationInputs
+    from pcbench.engine.estimate import Estimate
+    from pcbench.engine.evaluate import Outcome
+    from pcbench.engine.plan import Absent, Cell, Evaluation
+    from pcbench.records.models import DistillationInputs
 
 
 def method_label(name: str, variation: Mapping[str, Any]) -> str:
@@ -26,8 +26,8 @@ def method_label(name: str, variation: Mapping[str, Any]) -> str:
 
 def cell_title(inputs: DistillationInputs, evaluation: Evaluation) -> str:
     """`sadm lr=5 modelnet10 PPC 3`, the students' network where it is another, tests other than plain."""
-    from pcbench.records import ppc_label
-    from pcbench.variants import PLAIN
+    from pcbench.protocols.variants import PLAIN
+    from pcbench.records.labels import ppc_label
 
     words = [method_label(inputs.method, inputs.variation), inputs.data.name, ppc_label(inputs.ppc)]
     student = evaluation.network.label
@@ -65,9 +65,9 @@ def _cells(count: int) -> str:
 def print_plan(
     cells: Sequence[Cell], absent: Sequence[Absent], device: str, out: Path, as_json: bool
 ) -> None:
-    from pcbench import machine
-    from pcbench.estimate import estimates
-    from pcbench.records import read_runs
+    from pcbench.engine import machine
+    from pcbench.engine.estimate import estimates
+    from pcbench.records.store import read_runs
 
     hardware = machine.hardware(machine.choose_device(device))
     runs, _ = read_runs(out)
@@ -159,8 +159,8 @@ def print_accuracies(outcomes: Sequence[Outcome], out: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from pcbench.protocols.variants import PLAIN
     from pcbench.report.text import duration
-    from pcbench.variants import PLAIN
 
     table = Table(
         title="Test accuracy in percent, mean ± standard deviation over the students",

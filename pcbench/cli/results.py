@@ -12,7 +12,7 @@ import typer
 from pcbench.cli.output import AsJson, PluginFolders, words
 
 if TYPE_CHECKING:
-    from pcbench.submission import Problem
+    from pcbench.submission.manifest import Problem
 
 app = typer.Typer(help="Check records that others made.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -47,8 +47,8 @@ def validate(
     """
     from contextlib import ExitStack
 
-    from pcbench.validate import published_at
-    from pcbench.validate import validate as check
+    from pcbench.submission.validate import published_at
+    from pcbench.submission.validate import validate as check
 
     with ExitStack() as stack:
         published = stack.enter_context(published_at(against, folder)) if against else None

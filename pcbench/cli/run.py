@@ -16,8 +16,8 @@ from pcbench.cli.work import work_through
 from pcbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from pcbench.evaluate import Outcome, Report
-    from pcbench.plan import Absent, Cell, Request
+    from pcbench.engine.evaluate import Outcome, Report
+    from pcbench.engine.plan import Absent, Cell, Request
 
 DEMONSTRATION = ("random", "sadm")
 
@@ -72,7 +72,7 @@ def run(
     Without options: the demonstration, random selection and SADM on the embedded data set, in about a minute.
     A cell that is finished already is shown, not computed again.
     """
-    from pcbench import plan
+    from pcbench.engine import plan
 
     common = plan.Request(
         methods=tuple(words(method)),
@@ -109,7 +109,8 @@ def _with_defaults(asked: Request) -> Request:
 
 def _of_suite(name: str, asked: Request) -> list[Request]:
     """The requests of a suite, or of the part of it that the options choose."""
-    from pcbench import plan, suites
+    from pcbench.engine import plan
+    from pcbench.protocols import suites
 
     if asked.settings:
         key = next(iter(asked.settings))
@@ -133,8 +134,8 @@ def _numbers(texts: Sequence[str]) -> list[int]:
 
 def _execute(cells: Sequence[Cell], device: str, out: Path) -> list[Outcome]:
     """Every cell; a distillation that fails is not tried again for its other students."""
-    from pcbench import machine
-    from pcbench.run import execute
+    from pcbench.engine import machine
+    from pcbench.engine.distil import execute
 
     chosen = machine.choose_device(device)
     failed: dict[str, Outcome] = {}

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from pcbench.api import Dataset, Splits
     from pcbench.clouds import PointClouds
-    from pcbench.pictures import Neighbour, Sheet
-    from pcbench.records import DistillationRecord, SnapshotEntry
+    from pcbench.look.pictures import Neighbour, Sheet
+    from pcbench.records.models import DistillationRecord, SnapshotEntry
 
 
 class Form(enum.StrEnum):
@@ -63,7 +63,7 @@ def show_run(
     """
     import statistics
 
-    from pcbench import pictures
+    from pcbench.look import pictures
 
     record, entry = _opened(run, iteration)
     path = _picture_path(out, run.resolve().name, force)
@@ -126,9 +126,9 @@ def show_data(
 
     The clouds are drawn at random, the same ones every time. The picture is NAME.png.
     """
-    from pcbench import pictures
-    from pcbench.export import file_names
-    from pcbench.plugins import datasets
+    from pcbench.catalogue.plugins import datasets
+    from pcbench.look import pictures
+    from pcbench.look.export import file_names
     from pcbench.seeds import Streams
 
     dataset = datasets(folders or ()).load(name)()
@@ -177,7 +177,7 @@ def export(
     """
     from dataclasses import asdict
 
-    from pcbench.export import export_clouds
+    from pcbench.look.export import export_clouds
 
     _, entry = _opened(run, iteration)
     folder = out or Path("export") / f"{run.resolve().name}-{entry.iteration}"
@@ -195,7 +195,7 @@ def export(
 
 def _opened(folder: Path, iteration: int | None) -> tuple[DistillationRecord, SnapshotEntry]:
     """The record of a run that has clouds of its own, and the snapshot that is asked for."""
-    from pcbench.records import read_distillation
+    from pcbench.records.store import read_distillation
 
     path = folder / "distillation.json"
     if not path.is_file():
@@ -225,7 +225,7 @@ def _entry(folder: Path, record: DistillationRecord, iteration: int) -> Snapshot
 
 
 def _clouds(folder: Path, entry: SnapshotEntry) -> PointClouds:
-    from pcbench.artifacts import FILE, load_snapshots
+    from pcbench.engine.artifacts import FILE, load_snapshots
 
     (snapshot,) = load_snapshots(folder / FILE, [entry])
     return snapshot.clouds
@@ -233,7 +233,7 @@ def _clouds(folder: Path, entry: SnapshotEntry) -> PointClouds:
 
 def _data_of(record: DistillationRecord, folders: list[Path]) -> tuple[Dataset | None, Splits | None]:
     """The data set of a run and its splits, as far as they are here; a warning says what is missing."""
-    from pcbench.plugins import datasets
+    from pcbench.catalogue.plugins import datasets
 
     inputs = record.inputs.data
     dataset = None
@@ -278,7 +278,7 @@ def _chosen(clouds: PointClouds, wanted: Sequence[str] | None) -> torch.Tensor:
 
 def _title(record: DistillationRecord, entry: SnapshotEntry) -> str:
     from pcbench.cli.outcomes import method_label
-    from pcbench.records import ppc_label
+    from pcbench.records.labels import ppc_label
 
     inputs = record.inputs
     words = method_label(inputs.method, inputs.variation), inputs.data.name, ppc_label(inputs.ppc)

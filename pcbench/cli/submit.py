@@ -12,7 +12,7 @@ from pcbench.cli.evaluate import found_runs
 from pcbench.cli.output import AsJson, PluginFolders
 
 if TYPE_CHECKING:
-    from pcbench.submit import Submitted
+    from pcbench.submission.submit import Submitted
 
 
 def submit(
@@ -47,7 +47,7 @@ def submit(
     made from data that may not be passed on, as ModelNet's, are named by hash, and by address where
     --artifact-url gives one.
     """
-    from pcbench.submit import submit as make
+    from pcbench.submission.submit import submit as make
 
     runs = [each for folder in run for each in found_runs(folder)]
     made = make(runs, out, licence, artifact_url, tuple(plugins or ()))

@@ -15,8 +15,8 @@ from pcbench.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pcbench.records import VerificationRecord
-    from pcbench.verify import Claim
+    from pcbench.records.models import VerificationRecord
+    from pcbench.submission.verify import Claim
 
 
 def verify(
@@ -55,9 +55,9 @@ def verify(
     """
     from functools import partial
 
-    from pcbench import machine
-    from pcbench import verify as work
     from pcbench.cli.work import Bars
+    from pcbench.engine import machine
+    from pcbench.submission import verify as work
 
     work.check_margin(margin)
     if sample is not None and sample < 1:

@@ -13,7 +13,7 @@ from pcbench.errors import Interrupted
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from pcbench.evaluate import Outcome, Report
+    from pcbench.engine.evaluate import Outcome, Report
 
 
 def work_through(cells: Sequence[tuple[str, Callable[[Report], Outcome]]]) -> list[Outcome]:
@@ -22,7 +22,7 @@ def work_through(cells: Sequence[tuple[str, Callable[[Report], Outcome]]]) -> li
 
     from rich.text import Text
 
-    from pcbench import machine
+    from pcbench.engine import machine
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     machine.keep_pages()

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pcbench import plugins
+from pcbench.catalogue import plugins
+from pcbench.catalogue.plugins import CONTRACTS, Kind, Neighbourhood, Plugin, Registry
 from pcbench.conformance.backbones import BackboneContract
 from pcbench.conformance.clauses import Failed, Item, NotApplicable, Report, tried
 from pcbench.conformance.datasets import DatasetContract
 from pcbench.conformance.methods import MethodContract
 from pcbench.errors import UsageError, did_you_mean
-from pcbench.plugins import CONTRACTS, Kind, Neighbourhood, Plugin, Registry
 
 __all__ = ["Item", "Report", "check", "failures"]
 

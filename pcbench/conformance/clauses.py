@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from pcbench.api import PointClouds, Streams
+from pcbench.catalogue.plugins import Kind
 from pcbench.errors import PcbenchError
-from pcbench.plugins import Kind
 
 Result: TypeAlias = Literal["ok", "failed", "warning", "not applicable"]
 

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pcbench import checkpoint, guard, students
 from pcbench.api import Backbone, MakeTensors, Method, MethodParams, PointClouds, Snapshot, Streams, Task
+from pcbench.common.files import canonical_json, digest
 from pcbench.conformance.clauses import Failed, NotApplicable, other_seeds, small_clouds
-from pcbench.files import canonical_json, digest
+from pcbench.engine import checkpoint, guard, students
 from pcbench.ops.layers import Dense, Dropout, Linear, LinearNorm, max_over_points, mlp
-from pcbench.protocol import Recipe
+from pcbench.protocols.protocol import Recipe
 
 SNAPSHOTS = (0, 2, 3)
 RECIPE = Recipe(epochs=2, drop_after=1, batch=8)

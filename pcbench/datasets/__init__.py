@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from pcbench.api import Dataset
+from pcbench.catalogue.plugins import datasets
 from pcbench.datasets.store import Importable
 from pcbench.errors import DataError, UsageError
-from pcbench.plugins import datasets
 
 
 @dataclass(frozen=True)

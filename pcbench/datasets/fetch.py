@@ -19,10 +19,10 @@ import requests
 import urllib3
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pcbench.archives import Limits, unpack
+from pcbench.common.files import file_digest, write_json
+from pcbench.datasets.archives import Limits, unpack
 from pcbench.datasets.store import Importable, Manifest, data_root
 from pcbench.errors import DataError, UsageError
-from pcbench.files import file_digest, write_json
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 """Told of what is being done, how much of it is done, and the total, if it is known."""

@@ -23,6 +23,7 @@ import torch
 
 from pcbench.api import Dataset, Splits
 from pcbench.clouds import PointClouds, open_hdf5, own_array
+from pcbench.common.files import digest, file_digest
 from pcbench.datasets.formats import Mesh, Points, check_floats, read_bytes, read_cloud
 from pcbench.datasets.store import (
     DEFAULTS,
@@ -43,7 +44,6 @@ from pcbench.datasets.store import (
     writing,
 )
 from pcbench.errors import DataError
-from pcbench.files import digest, file_digest
 from pcbench.ops.neighbours import farthest_point_sample
 from pcbench.ops.sampling import resample
 from pcbench.seeds import seed_of

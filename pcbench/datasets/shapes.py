@@ -15,9 +15,9 @@ from scipy.special import elliprg
 
 from pcbench.api import Dataset, Splits
 from pcbench.clouds import PointClouds
+from pcbench.common.files import digest
 from pcbench.datasets.store import cache_root, load_splits, save_splits, splits_hash
 from pcbench.errors import DataError
-from pcbench.files import digest
 from pcbench.seeds import seed_of
 
 Array: TypeAlias = NDArray[np.float64]

@@ -40,10 +40,10 @@ from pcbench.clouds import (
     write_clouds,
     write_hdf5,
 )
+from pcbench.common.files import canonical_json, digest, write_json
+from pcbench.common.schema import Model, Sha256
 from pcbench.errors import DataError, UsageError
-from pcbench.files import canonical_json, digest, write_json
 from pcbench.ops.sampling import Sampling
-from pcbench.schema import Model, Sha256
 
 T = TypeVar("T")
 Progress: TypeAlias = Callable[[int, int], None]

@@ -9,12 +9,13 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pcbench.files import digest
-from pcbench.protocol import PROTOCOLS
-from pcbench.records import DistillationRecord, EvaluationRecord, Run, division
+from pcbench.common.files import digest
+from pcbench.protocols.protocol import PROTOCOLS
+from pcbench.protocols.variants import PLAIN
+from pcbench.records.division import division
+from pcbench.records.models import DistillationRecord, EvaluationRecord, Run
 from pcbench.report.text import plain, shown
 from pcbench.stats import Interval, hierarchical_interval
-from pcbench.variants import PLAIN
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)

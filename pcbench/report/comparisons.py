@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from pcbench.records import ppc_label
+from pcbench.records.labels import ppc_label
 from pcbench.report.cells import Board, Cell, Entry, Place, Row, Section, grouped
 from pcbench.report.tables import Block, Heading, Line, Method, Table
 from pcbench.report.text import shown

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from pcbench.artifacts import FILE
+from pcbench.engine.artifacts import FILE
 from pcbench.errors import DataError
-from pcbench.records import Run, orphans, read_run, run_folders
+from pcbench.records.layout import run_folders
+from pcbench.records.models import Run
+from pcbench.records.store import orphans, read_run
 from pcbench.report import runs
 from pcbench.report.cells import Result, Unfinished, page_name, results, unfinished
 from pcbench.report.output import Folder

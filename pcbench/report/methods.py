@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pcbench.describe import docstring, limits_text, parameters, value_text
+from pcbench.catalogue.describe import docstring, limits_text, parameters, value_text
+from pcbench.catalogue.plugins import Registry
 from pcbench.errors import UsageError
-from pcbench.plugins import Registry
-from pcbench.records import ppc_label
+from pcbench.records.labels import ppc_label
 from pcbench.report.cells import Board, Place, Row, Section
 from pcbench.report.details import Confusion, by_class, confusion, learning_curves
 from pcbench.report.tables import Block, Heading, Line, Table, Value

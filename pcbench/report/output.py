@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Self
 
+from pcbench.common.files import write_quickly, write_text
 from pcbench.errors import DataError, UsageError
-from pcbench.files import write_quickly, write_text
 
 MANIFEST = ".pcbench-site.json"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from pcbench.records import ppc_label
+from pcbench.records.labels import ppc_label
 from pcbench.report.cells import Board, Cell, Place, Row, Section
 from pcbench.report.tables import MISSING, Block, Heading, Line, Table, Value
 from pcbench.report.text import number

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pcbench.plugins import builtin
+from pcbench.common.packaged import builtin
 from pcbench.report.details import SHADES
 from pcbench.report.methods import About, MethodPage
 from pcbench.report.runs import RunPage

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pcbench.reported import Reported
+from pcbench.report.papers import Reported
 from pcbench.stats import Interval, hierarchical_interval, mean_interval, printed_difference
 
 

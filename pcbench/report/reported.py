@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pcbench.records import ppc_label
+from pcbench.records.labels import ppc_label
 from pcbench.report.cells import Board, Cell, Row, Section, grouped
 from pcbench.report.paper import Beside, Measured, Ours, beside
+from pcbench.report.papers import Reported, tables
+from pcbench.report.papers import Table as PaperTable
 from pcbench.report.tables import MISSING, Block, Heading, Line, Method, Table, Value
 from pcbench.report.text import number, plain, shown, signed, spread
 from pcbench.report.values import bounds, method_page, run_links, signed_bounds
-from pcbench.reported import Reported, tables
-from pcbench.reported import Table as PaperTable
 
 HEADINGS = (
     Heading("data", "Data set", "text"),

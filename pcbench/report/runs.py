@@ -8,15 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pcbench.describe import value_text
-from pcbench.records import (
-    EvaluationRecord,
-    Run,
-    VerificationRecord,
-    evaluation_path,
-    ppc_label,
-    verification_path,
-)
+from pcbench.catalogue.describe import value_text
+from pcbench.records.labels import ppc_label
+from pcbench.records.layout import evaluation_path, verification_path
+from pcbench.records.models import EvaluationRecord, Run, VerificationRecord
 from pcbench.report.cells import Cell, page_name, results
 from pcbench.report.details import Confusion, by_class, confusion, learning_curves
 from pcbench.report.tables import Block, Heading, Line, Method, Table, Value

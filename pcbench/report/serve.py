@@ -12,8 +12,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from pcbench.common.packaged import builtin
 from pcbench.errors import PcbenchError, UsageError
-from pcbench.plugins import builtin
 
 HOST = "127.0.0.1"
 NAMES = frozenset({"127.0.0.1", "localhost"})

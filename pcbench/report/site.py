@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pcbench import plugins
+from pcbench.catalogue import plugins
+from pcbench.common.packaged import builtin
 from pcbench.errors import DataError
-from pcbench.records import ppc_label, run_folders
+from pcbench.records.labels import ppc_label
+from pcbench.records.layout import run_folders
 from pcbench.report import comparisons, methods, overview, reported, timing
 from pcbench.report.cells import Board, Scores, board
 from pcbench.report.gather import Gathered, Progress, write_runs
@@ -57,7 +59,7 @@ def build(
             raise DataError(NOTHING.format(source=source))
         for path, content in _tables(gathered, made, base_url, folders, report):
             target.write(path, content)
-        for file in sorted(plugins.builtin("leaderboard/static").iterdir()):
+        for file in sorted(builtin("leaderboard/static").iterdir()):
             target.write(f"static/{file.name}", file.read_bytes())
         removed = target.finish()
     return Built(len(target.written), tuple(removed), (*gathered.told(), *clouds.problems))

@@ -11,7 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from pcbench.files import canonical_json
+from pcbench.common.files import canonical_json
 
 DECIMALS = 1
 MINUS = "−"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pcbench.records import ppc_label
+from pcbench.records.labels import ppc_label
 from pcbench.report.cells import Board, Cell, Place, Row, Section
 from pcbench.report.svg import COLOURS, Data, Point, scatter
 from pcbench.report.tables import MISSING, Block, Heading, Line, Table, Value

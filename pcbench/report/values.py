@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from pcbench.records import ppc_label
+from pcbench.records.labels import ppc_label
 from pcbench.report.cells import Board, Cell, Entry, Place, Row, Scores, Section
 from pcbench.report.tables import MISSING, Heading, Link, Method, Value
 from pcbench.report.text import DECIMALS, MINUS, duration, file_stem, number, signed, spread

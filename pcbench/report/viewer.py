@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from pcbench import pictures
 from pcbench.api import Splits
-from pcbench.artifacts import FILE, load_snapshots
+from pcbench.catalogue.plugins import Registry, redistributable
 from pcbench.clouds import PointClouds, as_stored
+from pcbench.common.files import digest
+from pcbench.engine.artifacts import FILE, load_snapshots
 from pcbench.errors import DataError, PcbenchError
-from pcbench.files import digest
-from pcbench.plugins import Registry, redistributable
-from pcbench.records import DistillationInputs, Run, ppc_label
+from pcbench.look import pictures
+from pcbench.records.labels import ppc_label
+from pcbench.records.models import DistillationInputs, Run
 from pcbench.report.cells import page_name
 from pcbench.report.text import plain
 

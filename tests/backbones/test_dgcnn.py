@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pcbench import plugins, students
 from pcbench.api import Backbone
+from pcbench.catalogue import plugins
 from pcbench.clouds import PointClouds
+from pcbench.engine import students
 from pcbench.ops.layers import BatchNorm, initialise, set_dropout, stack
-from pcbench.protocol import Recipe
+from pcbench.protocols.protocol import Recipe
 from pcbench.seeds import Streams
 
 NEIGHBOURS = 6

@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pcbench import plugins, students
+from pcbench.catalogue import plugins
 from pcbench.clouds import PointClouds
+from pcbench.engine import students
 from pcbench.ops.layers import BatchNorm, Dropout, initialise, set_dropout, stack
 from pcbench.ops.neighbours import farthest_point_sample
-from pcbench.protocol import Recipe
+from pcbench.protocols.protocol import Recipe
 from pcbench.seeds import Streams
 
 PCT = plugins.backbones().load("pct")

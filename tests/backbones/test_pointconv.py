@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pcbench import plugins, students
+from pcbench.catalogue import plugins
 from pcbench.clouds import PointClouds
+from pcbench.engine import students
 from pcbench.ops.layers import BatchNorm, adapt_batch_norm, set_dropout, stack
-from pcbench.protocol import Recipe
+from pcbench.protocols.protocol import Recipe
 from pcbench.seeds import Streams
 
 PointConv = plugins.backbones().load("pointconv")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pcbench import plugins, students
 from pcbench.api import Backbone
+from pcbench.catalogue import plugins
 from pcbench.clouds import PointClouds
-from pcbench.protocol import Recipe
+from pcbench.engine import students
+from pcbench.protocols.protocol import Recipe
 from pcbench.seeds import Streams
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pcbench import plugins, students
+from pcbench.catalogue import plugins
+from pcbench.engine import students
 from pcbench.ops import layers, replay
 from pcbench.ops.layers import set_dropout, stack
 from pcbench.seeds import Streams

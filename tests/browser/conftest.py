@@ -16,7 +16,7 @@ from browser_clouds import clouds_file
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from pcbench.plugins import builtin
+from pcbench.common.packaged import builtin
 
 PAGES = Path(__file__).parent / "pages"
 # WebGL is drawn by SwiftShader, on the CPU; the rest keeps Chromium from looking for its maker's hosts.

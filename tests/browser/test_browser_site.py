@@ -14,8 +14,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 from report_records import a_run
 
-from pcbench.plugins import datasets
-from pcbench.records import one_line
+from pcbench.catalogue.plugins import datasets
+from pcbench.common.text import one_line
 from pcbench.report import site
 from pcbench.report.viewer import Clouds
 

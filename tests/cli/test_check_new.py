@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pcbench.records import read_runs
+from pcbench.records.store import read_runs
 
 TINY = (
     "--set",
@@ -157,13 +157,13 @@ def test_a_broken_method_is_refused_by_check_and_by_run(pcbench, faulty):
 
 def test_a_method_that_reaches_for_data_is_refused_by_check_and_by_run(pcbench, faulty):
     reach = "        plugins.datasets().load('shapes10')().load(16)\n        clouds ="
-    text = "from pcbench import plugins\n" + NOT_FINITE.replace("        clouds =", reach, 1)
+    text = "from pcbench.catalogue import plugins\n" + NOT_FINITE.replace("        clouds =", reach, 1)
     faulty.write_text(text)
     refused = "method 'faulty' loaded data set 'shapes10': a method sees the training clouds alone"
     checked = pcbench("check", "faulty", "--plugins", faulty.parent)
     assert checked.code == 1
     assert refused in checked.out
-    assert f"{faulty}:1 imports pcbench.plugins" in checked.out
+    assert f"{faulty}:1 imports pcbench.catalogue" in checked.out
     run = pcbench("run", "--method", "faulty", "--plugins", faulty.parent, *TINY)
     assert run.code == 1
     assert refused in run.err

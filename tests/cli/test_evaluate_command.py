@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pcbench import plan, students
+from pcbench.engine import plan, students
 from pcbench.ops.sampling import resample
-from pcbench.records import Run, read_run, read_runs
+from pcbench.records.models import Run
+from pcbench.records.store import read_run, read_runs
 
 TINY = (
     "--ppc",

@@ -14,9 +14,9 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from pcbench.catalogue.describe import type_text
 from pcbench.cli.info import info
 from pcbench.cli.list import list_
-from pcbench.describe import type_text
 from pcbench.errors import UsageError
 
 PLUGIN = '''
@@ -165,7 +165,7 @@ def test_info_on_a_data_set(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def test_info_on_a_protocol(call: Call) -> None:
-    from pcbench.protocol import PAPER
+    from pcbench.protocols.protocol import PAPER
 
     assert json.loads(call("info", "paper", "--json").stdout) == {"protocol": PAPER.model_dump(mode="json")}
     assert "epochs=501" in call("info", "paper").stdout

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from pcbench.records import read_runs
+from pcbench.records.store import read_runs
 
 START = "import sys; sys.argv = ['pcbench', *sys.argv[1:]]; from pcbench.cli.main import main\n"
 

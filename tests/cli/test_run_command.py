@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pcbench import run
-from pcbench.artifacts import load_snapshots
-from pcbench.records import read_runs
+from pcbench.engine import distil as run
+from pcbench.engine.artifacts import load_snapshots
+from pcbench.records.store import read_runs
 
 TINY = (
     "--ppc",

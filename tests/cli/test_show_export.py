@@ -10,8 +10,9 @@ import h5py
 import pytest
 from PIL import Image
 
-from pcbench.files import write_json
-from pcbench.records import DistillationRecord, read_runs
+from pcbench.common.files import write_json
+from pcbench.records.models import DistillationRecord
+from pcbench.records.store import read_runs
 
 TINY = (
     "--ppc",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pcbench.recipes import find
-from pcbench.records import read_evaluation
+from pcbench.protocols.recipes import find
+from pcbench.records.store import read_evaluation
 
 TINY = ("--set", "points=16", "--set", "whole.epochs=1", "--seeds", "1")
 RUN = ("run", "-m", "whole", "-d", "shapes10", "-p", "standard", *TINY)

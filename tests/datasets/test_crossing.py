@@ -8,18 +8,19 @@ import layouts
 import pytest
 import torch
 
-from pcbench import crossing, students
 from pcbench.api import Splits
 from pcbench.clouds import PointClouds, concatenate
 from pcbench.datasets import importing, modelnet, shapenet
 from pcbench.datasets.modelnet import ModelNet40
 from pcbench.datasets.shapenet import ShapeNet55
+from pcbench.engine import crossing, students
 from pcbench.errors import DataError, UsageError
-from pcbench.protocol import Recipe
-from pcbench.records import evaluation_path, read_run, read_runs, write_record
+from pcbench.protocols.protocol import Recipe
+from pcbench.protocols.variants import named, split
+from pcbench.records.layout import evaluation_path
+from pcbench.records.store import read_run, read_runs, write_record
 from pcbench.report import cells
 from pcbench.seeds import Streams
-from pcbench.variants import named, split
 
 CLASSES = crossing.shared("modelnet40", "shapenet55")
 TINY = (

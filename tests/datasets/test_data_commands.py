@@ -7,7 +7,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from pcbench import plugins
+from pcbench.catalogue import plugins
 from pcbench.cli.data import app
 from pcbench.datasets import listing, store
 from pcbench.errors import DataError, UsageError

@@ -18,10 +18,10 @@ import h5py
 import numpy as np
 import pytest
 
-from pcbench import plugins
-from pcbench.archives import Limits
+from pcbench.catalogue import plugins
 from pcbench.datasets import fetch as fetching
 from pcbench.datasets import store
+from pcbench.datasets.archives import Limits
 from pcbench.datasets.modelnet import CLASSES
 
 TOP = "modelnet40_ply_hdf5_2048"

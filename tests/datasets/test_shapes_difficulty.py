@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pcbench import plugins, students
 from pcbench.api import Splits
+from pcbench.catalogue import plugins
+from pcbench.engine import students
 from pcbench.ops.coreset import initial_clouds
-from pcbench.protocol import Recipe
+from pcbench.protocols.protocol import Recipe
 from pcbench.seeds import Streams
 
 

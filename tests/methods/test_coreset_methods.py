@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pcbench import plugins
+from pcbench.catalogue import plugins
 from pcbench.errors import UsageError
 from pcbench.ops.batches import ClassIndex
 from pcbench.ops.coreset import herding, kcenter

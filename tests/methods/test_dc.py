@@ -10,7 +10,7 @@ from plain_pointnet import PlainPointNet
 from pydantic import ValidationError
 from torch import Tensor
 
-from pcbench import plugins
+from pcbench.catalogue import plugins
 from pcbench.errors import UsageError
 from pcbench.ops.batches import RealBatches
 from pcbench.ops.gradients import match_gradients

@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 import torch
 
-from pcbench import plugins
+from pcbench.catalogue import plugins
 from pcbench.ops.coreset import Initialisation, initial_clouds
 
 METHODS = {name: plugins.methods().load(name) for name in plugins.methods().names()}

@@ -8,7 +8,7 @@ from plain_pointnet import PlainPointNet
 from pydantic import ValidationError
 from torch import Tensor
 
-from pcbench import plugins
+from pcbench.catalogue import plugins
 from pcbench.ops.batches import RealBatches
 from pcbench.ops.layers import adapt_batch_norm
 from pcbench.ops.matching import match_classes

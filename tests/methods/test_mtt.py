@@ -11,8 +11,8 @@ from plain_pointnet import PlainPointNet
 from pydantic import ValidationError
 from torch import Tensor
 
-from pcbench import plugins
-from pcbench.cache import TensorCache
+from pcbench.catalogue import plugins
+from pcbench.engine.cache import TensorCache
 from pcbench.ops import trajectories
 from pcbench.seeds import Streams
 

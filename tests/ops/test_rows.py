@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pcbench import plugins
+from pcbench.catalogue import plugins
 from pcbench.ops import rows
 from pcbench.ops.layers import BatchNorm, Dense, LinearNorm, initialise, stack
 from pcbench.ops.neighbours import gather_points, nearest

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pcbench.protocol import QUICK, Protocol
-from pcbench.records import (
+from pcbench.protocols.protocol import QUICK, Protocol
+from pcbench.protocols.variants import named
+from pcbench.records.layout import evaluation_path, run_folder
+from pcbench.records.models import (
     DataInputs,
     DistillationInputs,
     DistillationRecord,
@@ -20,11 +22,8 @@ from pcbench.records import (
     SnapshotEntry,
     SnapshotScores,
     accuracies,
-    evaluation_path,
-    run_folder,
-    write_record,
 )
-from pcbench.variants import named
+from pcbench.records.store import write_record
 
 TOTALS = [10, 20]
 

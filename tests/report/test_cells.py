@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from report_records import a_run
 
-from pcbench.protocol import PAPER, QUICK, customised
-from pcbench.records import read_runs
+from pcbench.protocols.protocol import PAPER, QUICK, customised
+from pcbench.records.store import read_runs
 from pcbench.report.cells import Board, Cell, Section, board, results, unfinished
 from pcbench.report.gather import gather
 from pcbench.report.text import plain

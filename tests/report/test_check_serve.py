@@ -14,9 +14,9 @@ import typer
 from report_records import a_run
 from typer.testing import CliRunner
 
+from pcbench.catalogue.plugins import datasets
 from pcbench.cli.leaderboard import app
 from pcbench.errors import UsageError
-from pcbench.plugins import datasets
 from pcbench.report import check
 from pcbench.report.serve import Server
 from pcbench.report.site import build

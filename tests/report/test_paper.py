@@ -8,7 +8,7 @@ import pytest
 
 from pcbench import stats
 from pcbench.report.paper import Measured, Ours, beside
-from pcbench.reported import Reported
+from pcbench.report.papers import Reported
 
 STUDENTS = [80.0, 81.0, 79.5, 82.0, 80.5]
 

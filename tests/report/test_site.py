@@ -14,11 +14,11 @@ from markdown_it import MarkdownIt
 from report_records import a_run
 from typer.testing import CliRunner
 
+from pcbench.catalogue.plugins import datasets
 from pcbench.cli.leaderboard import app
+from pcbench.common.text import one_line
 from pcbench.errors import DataError, UsageError
-from pcbench.plugins import datasets
-from pcbench.protocol import QUICK
-from pcbench.records import one_line
+from pcbench.protocols.protocol import QUICK
 from pcbench.report import gather, site
 from pcbench.report.output import MANIFEST
 from pcbench.report.text import duration, escape_markdown, letter, plain

@@ -13,11 +13,11 @@ import torch
 from report_records import a_run
 
 from pcbench.api import Dataset, Snapshot, Splits
-from pcbench.artifacts import FILE, save_snapshots
 from pcbench.clouds import PointClouds
+from pcbench.engine.artifacts import FILE, save_snapshots
 from pcbench.errors import DataError
-from pcbench.protocol import QUICK
-from pcbench.records import read_run
+from pcbench.protocols.protocol import QUICK
+from pcbench.records.store import read_run
 from pcbench.report.viewer import Clouds, Shown
 
 NAMES = ("chair", "</script>")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from report_records import a_run
 
-from pcbench.protocol import PAPER
-from pcbench.records import read_distillation
+from pcbench.protocols.protocol import PAPER
+from pcbench.records.store import read_distillation
 from pcbench.report import comparisons, methods, overview, reported, timing
 from pcbench.report.cells import Board, page_name
 from pcbench.report.gather import gather
@@ -173,7 +173,7 @@ def test_the_papers_figures_stand_beside_ours(tmp_path: Path) -> None:
 
 def test_a_method_that_is_not_installed_has_a_page(tmp_path: Path) -> None:
     a_run(tmp_path, method="theirs", confusion=True)
-    from pcbench.plugins import methods as registry
+    from pcbench.catalogue.plugins import methods as registry
 
     about = methods.about("theirs", registry())
     assert "not installed" in about.problem
@@ -188,7 +188,7 @@ def test_a_method_that_is_not_installed_has_a_page(tmp_path: Path) -> None:
 
 
 def test_a_built_in_method_says_what_it_is() -> None:
-    from pcbench.plugins import methods as registry
+    from pcbench.catalogue.plugins import methods as registry
 
     about = methods.about("sadm", registry())
     assert about.paragraphs[0].startswith("Semantically aligned distribution matching")

@@ -1,0 +1,1 @@
+"""Which methods, backbones and data sets there are, read without importing them."""

@@ -1,0 +1,1 @@
+"""From a request to records: plan, distil, train students, test them."""

@@ -1,0 +1,163 @@
+"""What a run computes on: device, clock, memory, and the provenance that goes into its record."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+import pcbench
+from pcbench.errors import UsageError
+from pcbench.records.models import Hardware, Memory, Provenance
+
+PACKAGES = ("h5py", "numpy", "pydantic", "scipy", "torch")
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # parameters of glibc's mallopt(3)
+
+
+def choose_device(wish: str) -> torch.device:
+    """`auto` is a GPU where there is one. UsageError for an unknown device or a GPU that is not there."""
+    if wish == "auto":
+        wish = "cuda" if torch.cuda.is_available() else "cpu"
+    if wish not in ("cpu", "cuda"):
+        raise UsageError(f"unknown device {wish!r}. Known: auto, cpu, cuda.")
+    if wish == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            "no CUDA device is available to torch: use --device cpu, or install a CUDA build of torch"
+        )
+    return torch.device(wish)
+
+
+def keep_pages() -> None:
+    """Ask glibc to keep freed memory for the next tensor instead of returning it to the system.
+
+    Training allocates the same large tensors at every step; handing their pages back and faulting them in
+    anew costs more than the arithmetic. Where the C library has no mallopt this does nothing.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, -1)
+
+
+def now(device: torch.device) -> float:
+    """Seconds of a monotonic clock, after everything queued on the device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def warm_up(device: torch.device) -> None:
+    """Start the device and its matrix library, so that no timed phase pays for it."""
+    square = torch.ones(64, 64, device=device, requires_grad=True)
+    (square @ square).sum().backward()
+    now(device)
+
+
+class PeakMemory:
+    """Peak memory since this object was made."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        _reset_host_peak()
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+
+    def read(self) -> Memory:
+        """Peak resident bytes of the process (since it began, if they cannot be reset) and of the GPU."""
+        device_bytes = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None
+        return Memory(host_bytes=_host_peak(), device_bytes=device_bytes)
+
+
+def _reset_host_peak() -> None:
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def process_bytes(name: str) -> int | None:
+    """What Linux says of this process's memory, such as VmRSS (resident now); None elsewhere."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+def _host_peak() -> int:
+    peak = process_bytes("VmHWM")
+    if peak is not None:
+        return peak
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+def hardware(device: torch.device) -> Hardware:
+    """The processor, or the GPU, with the cores and memory that this process may use."""
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        name, memory = properties.name, properties.total_memory
+    else:
+        name, memory = _processor(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Hardware(
+        device="cuda" if device.type == "cuda" else "cpu",
+        name=name,
+        cpu_cores=cores,
+        threads=torch.get_num_threads(),
+        memory_bytes=memory,
+    )
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def provenance(device: torch.device) -> Provenance:
+    """Versions, commit, command and hardware of this process."""
+    commit, dirty = _git_state(Path(pcbench.__file__).parent)
+    return Provenance(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=["pcbench", *sys.argv[1:]],
+        python=platform.python_version(),
+        platform=platform.platform(),
+        packages={"pcbench": pcbench.__version__, **{name: version(name) for name in PACKAGES}},
+        git_commit=commit,
+        git_dirty=dirty,
+        hardware=hardware(device),
+    )
+
+
+def _git_state(package: Path) -> tuple[str | None, bool | None]:
+    """Commit and dirty flag of the checkout that the package runs from; nothing for an installed package."""
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(package), *words], capture_output=True, text=True, timeout=10, check=True
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    top = git("rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != package.parent.resolve():
+        return None, None
+    commit = git("rev-parse", "--verify", "--quiet", "HEAD")
+    status = git("status", "--porcelain", "--untracked-files=no")
+    return (commit, None if status is None else bool(status)) if commit else (None, None)

@@ -1,0 +1,457 @@
+"""What a run is: the cells of a request, checked before any work, with the inputs of their keys."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from pcbench.api import Backbone, Dataset, Method, MethodParams, PointClouds, Splits
+from pcbench.catalogue import plugins
+from pcbench.catalogue.plugins import Registry
+from pcbench.engine import crossing
+from pcbench.errors import DataError, UsageError, did_you_mean
+from pcbench.protocols import protocol, recipes, variants
+from pcbench.protocols.protocol import Protocol
+from pcbench.protocols.suites import Suite
+from pcbench.protocols.variants import PLAIN, Variant
+from pcbench.records.models import (
+    DataInputs,
+    DistillationInputs,
+    EvaluationInputs,
+    Network,
+    Run,
+    SnapshotEntry,
+)
+from pcbench.seeds import Streams
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks for, by name. settings: `--set` pairs or a suite's, for the methods or the protocol.
+
+    evaluate: the students' networks; where none is named, `backbone`. origin: the suite's file and row.
+    """
+
+    methods: tuple[str, ...]
+    datasets: tuple[str, ...]
+    ppcs: tuple[int, ...]
+    backbone: str = "pointnet"
+    protocol: str = "paper"
+    students: int | None = None
+    repetition: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    plugin_folders: tuple[Path, ...] = ()
+    evaluate: tuple[str, ...] = ()
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A cell that cannot be run here, by name. network: the students'. reason: why, and what to do next."""
+
+    method: str
+    settings: Mapping[str, Any]
+    dataset: str
+    ppc: int
+    network: str
+    protocol: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Students of one network, how they are trained, and the data that they are tested on.
+
+    splits, data: the data set that the clouds were distilled from. variants: the tests. others: what some of
+    them are on instead, by `Variant.on` and `Variant.points`: another data set, another number of points.
+    """
+
+    splits: Splits
+    data: DataInputs
+    backbone: type[Backbone]
+    network: Network
+    protocol: Protocol
+    variants: tuple[Variant, ...] = (PLAIN,)
+    others: Mapping[tuple[str | None, int | None], tuple[Splits, DataInputs]] = field(default_factory=dict)
+
+    def build(self, generator: torch.Generator) -> Backbone:
+        """One student, drawn from `generator`."""
+        return self.backbone.build(len(self.data.class_names), self.network.preset, generator)
+
+    def streams(self) -> list[Streams]:
+        """Random streams of each student; neither method nor PPC is an axis, so that scores are paired."""
+        students = _streams(self.data, "evaluation", backbone=self.network.label)
+        return [students.within(repetition=repetition) for repetition in range(self.protocol.students)]
+
+    def test(self, variant: Variant) -> PointClouds:
+        """The test clouds of a variant, (B, N, 3)."""
+        splits, data = self._source(variant)
+        return variant.changed(splits.test, data.name)
+
+    def totals(self, variant: Variant) -> list[int]:
+        """Test clouds per class, which no variant changes."""
+        totals: list[int] = self._source(variant)[0].test.counts().tolist()
+        return totals
+
+    def answers(self, variant: Variant) -> list[int] | None:
+        """The students' class for each class of the test; None where these are the same."""
+        if variant.on is None:
+            return None
+        return [self.data.class_names.index(name) for name in self._source(variant)[1].class_names]
+
+    def _source(self, variant: Variant) -> tuple[Splits, DataInputs]:
+        return self.others.get((variant.on, variant.points), (self.splits, self.data))
+
+    def inputs(self, snapshots: Sequence[SnapshotEntry], variant: Variant = PLAIN) -> EvaluationInputs:
+        """The inputs of the evaluation of these snapshots by one test."""
+        return EvaluationInputs(
+            clouds=[entry.clouds for entry in snapshots],
+            data=self._source(variant)[1],
+            network=self.network,
+            protocol=self.protocol,
+            repetitions=list(range(self.protocol.students)),
+            variant=variant,
+        )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method on one data set at one PPC, with one network of students: the loaded parts and all inputs.
+
+    backbone: the network that is distilled with.
+    """
+
+    method: Method
+    backbone: type[Backbone]
+    inputs: DistillationInputs
+    evaluation: Evaluation
+
+    @property
+    def label(self) -> str:
+        """The networks: `pointnet:paper`, or `pointnet:paper → dgcnn:paper` where students are others."""
+        made, student = self.inputs.network.label, self.evaluation.network.label
+        return made if made == student else f"{made} → {student}"
+
+    def distillation_streams(self) -> Streams:
+        """Random streams of the distillation; the method is no axis, so that methods are paired."""
+        ppc, repetition = self.inputs.ppc, self.inputs.repetition
+        return _streams(self.inputs.data, "distillation", ppc=ppc, repetition=repetition)
+
+    def trained_network_streams(self) -> Streams:
+        """Random streams of the network that is trained on the whole training split."""
+        network, repetition = self.inputs.network.label, self.inputs.repetition
+        return _streams(self.inputs.data, "trained network", backbone=network, repetition=repetition)
+
+
+def _streams(data: DataInputs, level: str, **axes: str | int) -> Streams:
+    return Streams({"level": level, "dataset": data.name, **axes})
+
+
+class _Found:
+    """The plugins that there are, read once for a plan, and the data sets that it has loaded."""
+
+    def __init__(self, folders: tuple[Path, ...]) -> None:
+        self.methods = plugins.methods(folders)
+        self.backbones = plugins.backbones(folders)
+        self.datasets = plugins.datasets(folders)
+        self._loaded: dict[tuple[str, int], tuple[Splits, DataInputs]] = {}
+
+    def data(self, name: str, points: int) -> tuple[Splits, DataInputs]:
+        """A data set, loaded once for each number of points."""
+        if (name, points) not in self._loaded:
+            dataset = self.datasets.load(name)()
+            splits = dataset.load(points)
+            self._loaded[name, points] = splits, _data_inputs(dataset, splits)
+        return self._loaded[name, points]
+
+    def variant(self, label: str, dataset: str) -> Variant:
+        """A test of students of a data set by its label; UsageError where it has none of that kind."""
+        tested = variants.split(label)[0] or dataset
+        return variants.named(label, tested, self.datasets.load(tested).up_axis)
+
+    def tested(self, trained: DataInputs, variant: Variant) -> tuple[Splits, DataInputs]:
+        """What students of `trained` are tested on; DataError for more points than it has."""
+        name, points = variant.on or trained.name, variant.points or trained.points
+        classes = crossing.shared(trained.name, name) if variant.on else ()
+        try:
+            splits, data = self.data(name, points)
+        except DataError as error:
+            raise DataError(f"--test {variant.label}: {name}: {error}") from error
+        if not classes:
+            return splits, data
+        part = crossing.narrowed(splits, name, classes)
+        changed = {
+            "variant": f"{data.variant}; {len(classes)} classes shared with {trained.name}",
+            "hash": part.content_hash,
+            "class_names": list(classes),
+        }
+        return part, data.model_copy(update=changed)
+
+    def network(self, spec: str) -> tuple[type[Backbone], Network]:
+        """A backbone and what a record says of it."""
+        backbone, preset = plugins.load_backbone(self.backbones, spec)
+        source = self.backbones.get(backbone.name).source_hash()
+        return backbone, Network(name=backbone.name, preset=preset, source=source)
+
+    def rules(self, name: str, backbone: str, settings: Mapping[str, Any]) -> Protocol:
+        """A protocol for networks of one backbone, with settings; `standard` has a recipe for each."""
+        beside = self.backbones.get(backbone).path.parent
+        return protocol.customised(recipes.followed(protocol.named(name), backbone, beside), settings)
+
+
+def of_suite(suite: Suite, origin: Path, common: Request) -> list[Request]:
+    """One request a row of a suite, otherwise as `common`; origin: the suite's file, for messages."""
+    return [
+        replace(
+            common,
+            methods=row.methods,
+            datasets=suite.datasets,
+            ppcs=suite.ppc,
+            backbone=suite.backbone,
+            evaluate=suite.evaluate,
+            settings=row.params,
+            origin=f"{origin}: row {number}",
+        )
+        for number, row in enumerate(suite.rows, 1)
+    ]
+
+
+def cells(*requests: Request) -> list[Cell]:
+    """All cells of requests that share plugin folders, each once; within a request data set by data set.
+
+    UsageError or DataError before any work is done.
+    """
+    if not requests:
+        return []
+    found = _Found(requests[0].plugin_folders)
+    made: dict[tuple[str, str], Cell] = {}
+    for request in requests:
+        for cell in _cells(request, found):
+            made.setdefault((cell.inputs.key, cell.evaluation.inputs([]).key), cell)
+    return list(made.values())
+
+
+def _cells(request: Request, found: _Found) -> list[Cell]:
+    if any(ppc < 1 for ppc in request.ppcs):
+        raise UsageError(f"--ppc {min(request.ppcs)}: at least one cloud per class is needed")
+    if request.students is not None and request.students < 1:
+        raise UsageError(f"--seeds {request.students}: at least one student is needed")
+    named = [found.methods.get(name) for name in request.methods]
+    classes = [plugin.load() for plugin in named]
+    backbone, network = found.network(request.backbone)
+    students = [found.network(spec) for spec in request.evaluate or (request.backbone,)]
+    sources = [plugin.source_hash() for plugin in named]
+    settings, params = _settings(request, classes)
+    rules = found.rules(request.protocol, network.name, settings)
+    evaluated = [(*each, found.rules(request.protocol, each[1].name, settings)) for each in students]
+    parts = list(zip(classes, sources, params, strict=True))
+    grid = [(0, *part) for part in parts if part[0].whole]
+    grid += [(ppc, *part) for ppc in request.ppcs for part in parts if not part[0].whole]
+    loaded = [found.data(name, rules.points) for name in request.datasets]
+    made = []
+    for splits, data in loaded:
+        for ppc, method, source, values in grid:
+            _check_ppc(ppc, data.name, splits, request.origin)
+            inputs = DistillationInputs(
+                method=method.name,
+                params=values.model_dump(mode="json"),
+                variation=_variation(values),
+                source=source,
+                data=data,
+                ppc=ppc,
+                iterations=rules.iterations,
+                snapshots=list(rules.snapshots),
+                network=network,
+                whole=rules.whole,
+                repetition=request.repetition,
+            )
+            made += [
+                Cell(method(values), backbone, inputs, Evaluation(splits, data, *student))
+                for student in evaluated
+            ]
+    return made
+
+
+def evaluations(
+    runs: Sequence[Run],
+    networks: Sequence[str],
+    rules: Protocol | None,
+    settings: Mapping[str, Any],
+    plugin_folders: tuple[Path, ...],
+    tests: Sequence[str] = (),
+) -> list[tuple[Run, Evaluation]]:
+    """Every run with students of every network, checked before any work; no network: that of the run.
+
+    rules: the protocol of the students; none: that by which the run was evaluated before, or a standard one
+    that it follows. settings: what departs from it. tests: labels of variants; none: the plain test.
+    UsageError where a run does not follow the protocol or has no such test, DataError where its data set is
+    not here, or another, or has too few points.
+    """
+    for key in settings:
+        if key not in protocol.SETTINGS:
+            near = did_you_mean(key, protocol.SETTINGS)
+            raise UsageError(f"--set {key}: the protocol has no such setting. {near}")
+    found = _Found(plugin_folders)
+    made = []
+    for run in runs:
+        inputs = run.distillation.inputs
+        chosen = rules or _followed(run)
+        departures = {**chosen.changes, **settings}
+        students = [found.network(spec) for spec in networks or (inputs.network.label,)]
+        evaluated = [(*each, found.rules(chosen.base, each[1].name, departures)) for each in students]
+        own = evaluated[0][2]
+        if not _follows(inputs, own):
+            raise UsageError(
+                f"{run.folder} does not follow protocol {own.label}: it has {inputs.data.points} points and "
+                f"snapshots {', '.join(map(str, inputs.snapshots))}"
+            )
+        splits, data = found.data(inputs.data.name, inputs.data.points)
+        if data != inputs.data:
+            raise DataError(
+                f"{run.folder}: was distilled from another {data.name} than the one on this machine "
+                f"(hash {inputs.data.hash[:10]}, here {data.hash[:10]})"
+            )
+        asked = tuple(dict.fromkeys(found.variant(label, data.name) for label in tests or (PLAIN.label,)))
+        others = {(v.on, v.points): found.tested(data, v) for v in asked if v.on or v.points}
+        made += [(run, Evaluation(splits, data, *student, asked, others)) for student in evaluated]
+    return made
+
+
+def _follows(inputs: DistillationInputs, rules: Protocol) -> bool:
+    return (inputs.data.points, inputs.snapshots) == (rules.points, list(rules.snapshots))
+
+
+def _followed(run: Run) -> Protocol:
+    """The one protocol of a run's evaluations, or the first standard one that fits a run without any."""
+    used = {record.inputs.protocol.label: record.inputs.protocol for record in run.evaluations}
+    if len(used) > 1:
+        labels = "; ".join(used)
+        raise UsageError(
+            f"{run.folder} was evaluated by several protocols ({labels}): name one by --protocol"
+        )
+    made = run.distillation.inputs
+    fitting = [*used.values()] or [p for p in protocol.PROTOCOLS.values() if _follows(made, p)]
+    if not fitting:
+        raise UsageError(
+            f"{run.folder} follows no standard protocol: name one by --protocol, depart by --set"
+        )
+    return fitting[0]
+
+
+def available(*requests: Request) -> tuple[list[Request], list[Absent]]:
+    """The part of the requests that can be run here, and the cells that cannot; no data set is loaded.
+
+    Absent is what no plugin is called, a plugin that cannot be used, and what this machine lacks. Anything
+    else that is wrong raises UsageError later.
+    """
+    found = _Found(requests[0].plugin_folders)
+    possible, absent = [], []
+    for request in requests:
+        asked = request.evaluate or (request.backbone,)
+        methods = {name: _unknown(found.methods, name) for name in request.methods}
+        networks = {name: _no_network(found, request.backbone, name) for name in asked}
+        datasets = {name: _no_data(found.datasets, name) for name in request.datasets}
+        for dataset, method, network in itertools.product(datasets, methods, networks):
+            reason = methods[method] or networks[network] or datasets[dataset]
+            if not reason:
+                continue
+            whole = not methods[method] and found.methods.load(method).whole
+            absent += [
+                Absent(method, request.settings, dataset, ppc, network, request.protocol, reason)
+                for ppc in ((0,) if whole else request.ppcs)
+            ]
+        if not _no_network(found, request.backbone):
+            students = tuple(name for name, reason in networks.items() if not reason)
+            known = tuple(name for name, reason in methods.items() if not reason)
+            present = tuple(name for name, reason in datasets.items() if not reason) if students else ()
+            possible.append(replace(request, methods=known, datasets=present, evaluate=students))
+    return possible, absent
+
+
+def _unknown(registry: Registry[Any], name: str) -> str:
+    """Why there is no plugin of that name that can be used; empty where there is one."""
+    if name in registry.names():
+        broken = registry.get(name).tried().error
+        return f"{plugins.LABELS[registry.kind]} {name!r} cannot be used: {broken}" if broken else ""
+    label = plugins.LABELS[registry.kind]
+    return f"there is no {label} {name!r}: see 'pcbench list {registry.kind}s', add one with --plugins"
+
+
+def _no_network(found: _Found, *specs: str) -> str:
+    """Why one of some backbones cannot be used; empty where all can."""
+    unknown = (_unknown(found.backbones, plugins.split_backbone(spec)[0]) for spec in specs)
+    return next(filter(None, unknown), "")
+
+
+def _no_data(registry: Registry[Dataset], name: str) -> str:
+    """Why a data set cannot be loaded here; empty where it can."""
+    unknown = _unknown(registry, name)
+    if unknown:
+        return unknown
+    dataset = registry.load(name)()
+    return "" if dataset.present() else f"{name} is not on this machine: {dataset.how_to_get()}"
+
+
+def _settings(request: Request, methods: Sequence[type[Method]]) -> tuple[dict[str, Any], list[MethodParams]]:
+    """The protocol's settings and each method's parameters; a key that neither knows raises UsageError."""
+    for_protocol = {key: value for key, value in request.settings.items() if key in protocol.SETTINGS}
+    for_methods = {key: value for key, value in request.settings.items() if key not in protocol.SETTINGS}
+    if request.students is not None:
+        for_protocol["students"] = str(request.students)
+    return for_protocol, [_params(method, for_methods, request.origin) for method in methods]
+
+
+def _params(method: type[Method], settings: Mapping[str, Any], origin: str) -> MethodParams:
+    place = f"{origin}: " if origin else ""
+    known = method.Params.model_fields
+    for key in settings:
+        if key not in known:
+            near = did_you_mean(key, {*known, *protocol.SETTINGS})
+            option = place or "--set "
+            raise UsageError(
+                f"{option}{key}: neither method {method.name!r} nor the protocol has such a parameter. {near}"
+            )
+    try:
+        return method.Params.model_validate(dict(settings))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = str(first["loc"][0]) if first["loc"] else "parameters"
+        problem = f"method {method.name!r}: {where}={first['input']!r}: {first['msg']}"
+        raise UsageError(place + problem) from error
+
+
+def _variation(params: MethodParams) -> dict[str, object]:
+    """The parameters that differ from their defaults."""
+    defaults = type(params)().model_dump(mode="json")
+    return {key: value for key, value in params.model_dump(mode="json").items() if value != defaults[key]}
+
+
+def _data_inputs(dataset: Dataset, splits: Splits) -> DataInputs:
+    return DataInputs(
+        name=dataset.name,
+        variant=dataset.variant,
+        hash=splits.content_hash,
+        points=splits.train.points_per_cloud,
+        sampling=splits.sampling,
+        standard=splits.standard,
+        class_names=list(splits.train.class_names),
+    )
+
+
+def _check_ppc(ppc: int, dataset: str, splits: Splits, origin: str) -> None:
+    counts = splits.train.counts()
+    smallest = int(counts.argmin())
+    if int(counts[smallest]) == 0:
+        raise DataError(f"{dataset}: class {splits.train.class_names[smallest]!r} has no training cloud")
+    if ppc > int(counts[smallest]):
+        asked = f"{origin}: PPC" if origin else "--ppc"
+        raise UsageError(
+            f"{asked} {ppc} is larger than the smallest class of {dataset}: "
+            f"{splits.train.class_names[smallest]!r} has {int(counts[smallest])} training clouds"
+        )

@@ -1,0 +1,194 @@
+"""Trains and tests S networks of one backbone together, as one stacked network with one set of products.
+
+Each student has its own weights, order of clouds, augmentation and dropout, drawn from its own random
+streams, so that its scores are those it would have had alone, up to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pcbench.api import Backbone
+from pcbench.clouds import PointClouds
+from pcbench.ops import augment
+from pcbench.ops.batches import POINT_BYTES, groups_at_once, in_chunks
+from pcbench.ops.layers import set_dropout, stack
+from pcbench.ops.replay import Replayed
+from pcbench.protocols.protocol import Augmentation, Recipe
+from pcbench.seeds import Streams
+
+TEST_POINTS = 1 << 16  # points of one test chunk, all students together
+GEOMETRY_BYTES = 1 << 30  # what is kept of all clouds' geometry; above that it is worked out for every batch
+GEOMETRY_CLOUDS = 64  # clouds whose geometry is worked out together
+
+
+def train(
+    build: Callable[[torch.Generator], Backbone],
+    clouds: PointClouds,
+    recipe: Recipe,
+    streams: Sequence[Streams],
+    report: Callable[[int, int], None] | None = None,
+    sets: int = 1,
+) -> Backbone:
+    """Train one student per entry of `streams` on all clouds (B, N, 3); the result is stacked.
+
+    sets: where the clouds are those of several sets of one size, one after another, every set has students of
+    its own, those of the first set first, as if it were trained on alone. Streams used: `weights`, `order`,
+    `dropout` and, where the recipe augments, `augmentation`. `report` gets the epochs done and in all.
+    """
+    device = clouds.points.device
+    size, streams = len(clouds) // sets, [*streams] * sets
+    first = torch.arange(sets).repeat_interleave(len(streams) // sets).unsqueeze(1) * size
+    network = stack([build(stream.stream("weights")) for stream in streams]).to(device).train()
+    set_dropout(network, [stream.stream("dropout") for stream in streams])
+    orders = [stream.stream("order") for stream in streams]
+    inputs: _Geometry | _Augmented
+    if recipe.augmentation is None:
+        inputs = _Geometry(network, clouds.points)
+    else:
+        inputs = _Augmented(network, clouds.points, recipe.augmentation, streams)
+    parameters = list(network.parameters())
+
+    def gradients(labels: Tensor, points: Tensor, *geometry: Tensor) -> tuple[Tensor, ...]:
+        losses = student_losses(network(points, *geometry), labels, recipe.label_smoothing)
+        found = torch.autograd.grad(losses.sum(), parameters, allow_unused=True, materialize_grads=True)
+        return tuple(gradient.contiguous() for gradient in found)  # as the fused optimisers want them
+
+    step = Replayed(gradients, device)
+    optimiser = _optimiser(parameters, recipe)
+    for epoch in range(recipe.epochs):
+        if recipe.drop_after is not None and epoch == recipe.drop_after + 1:
+            optimiser = _optimiser(parameters, recipe)
+        for group in optimiser.param_groups:
+            group["lr"] = recipe.rate(epoch)
+        order = torch.stack([torch.randperm(size, generator=g) for g in orders]) + first
+        for batch in order.to(device).split(recipe.batch, dim=1):
+            found = step(clouds.labels[batch], *inputs.batch(batch))
+            for parameter, gradient in zip(parameters, found, strict=True):
+                parameter.grad = gradient
+            optimiser.step()
+        if report is not None:
+            report(epoch + 1, recipe.epochs)
+    return network
+
+
+def student_losses(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Mean cross-entropy of each student: logits (S, B, K), labels (S, B) -> (S,).
+
+    smoothing: the share of the target that the K − 1 other classes have between them, evenly.
+    """
+    classes = logits.shape[-1]
+    evenly = smoothing * classes / max(1, classes - 1)  # torch spreads over all K classes
+    losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none", label_smoothing=evenly)
+    return losses.view_as(labels).mean(1)
+
+
+def _optimiser(parameters: Sequence[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    decay = recipe.weight_decay
+    match recipe.optimiser:
+        case "sgd":
+            return torch.optim.SGD(
+                parameters, recipe.lr, momentum=recipe.momentum, weight_decay=decay, fused=True
+            )
+        case "adam":
+            return torch.optim.Adam(parameters, recipe.lr, weight_decay=decay, fused=True)
+        case "adamw":
+            return torch.optim.AdamW(parameters, recipe.lr, weight_decay=decay, fused=True)
+
+
+@torch.inference_mode()
+def confusions(
+    network: Backbone, clouds: PointClouds, students: int, answers: Sequence[int] | None = None
+) -> Tensor:
+    """Test clouds by student, true class and class predicted: (S, K, K) int64, exact, for S stacked students.
+
+    The diagonal holds the right answers. answers: the network's class for each of the K classes of the
+    clouds, among which it chooses; without it the classes are the network's.
+    """
+    network.eval()
+    classes, geometry = clouds.classes, _Geometry(network, clouds.points)
+
+    def predict(part: slice) -> Tensor:
+        points = clouds.points[part]
+        shared = [values.unsqueeze(0) for values in geometry.of(part)]
+        logits: Tensor = network(points.expand(students, *points.shape), *shared)
+        return (logits if answers is None else logits[..., answers]).argmax(-1)
+
+    points = students * clouds.points_per_cloud
+    size = groups_at_once(clouds.points.device, TEST_POINTS // points, POINT_BYTES * points)
+    predicted = in_chunks(predict, len(clouds), size)
+    places = torch.arange(students).unsqueeze(1) * classes + clouds.labels.cpu()  # (S, B)
+    places = places * classes + torch.cat(predicted, 1).cpu()
+    return torch.bincount(places.flatten(), minlength=students * classes**2).view(students, classes, classes)
+
+
+def count_correct(
+    network: Backbone, clouds: PointClouds, students: int, answers: Sequence[int] | None = None
+) -> Tensor:
+    """Test clouds that each of S stacked students classifies rightly, per class: (S, K) int64, exact."""
+    return confusions(network, clouds, students, answers).diagonal(dim1=1, dim2=2)
+
+
+class _Geometry:
+    """What a network derives from the coordinates of clouds (B, N, 3), once a cloud where memory allows.
+
+    Indices are kept in 32 bits.
+    """
+
+    def __init__(self, network: Backbone, points: Tensor) -> None:
+        self.network, self.points = network, points
+        like = self._work_out(points[:1])
+        self.types = [values.dtype for values in like]
+        self.kept: list[Tensor] | None = None
+        if sum(_narrow(values).nbytes for values in like) * len(points) <= GEOMETRY_BYTES:
+            parts = [map(_narrow, self._work_out(part)) for part in points.split(GEOMETRY_CLOUDS)]
+            self.kept = [torch.cat(values) for values in zip(*parts, strict=True)]
+
+    @torch.no_grad()
+    def _work_out(self, points: Tensor) -> tuple[Tensor, ...]:
+        return self.network.geometry(points)
+
+    def of(self, index: Tensor | slice) -> Sequence[Tensor]:
+        """That of some clouds, with the axes of the index first."""
+        if self.kept is None:
+            return self._work_out(self.points[index])
+        return [values[index].to(type_) for values, type_ in zip(self.kept, self.types, strict=True)]
+
+    def batch(self, index: Tensor) -> tuple[Tensor, ...]:
+        """What a network is given of the clouds at `index` (S, B)."""
+        return self.points[index], *self.of(index)
+
+
+def _narrow(values: Tensor) -> Tensor:
+    """Indices of points in 32 bits, all else as it is."""
+    return values.int() if values.dtype == torch.int64 else values
+
+
+class _Augmented:
+    """Clouds that are changed at random in every batch, each with a geometry of its own."""
+
+    def __init__(
+        self, network: Backbone, points: Tensor, how: Augmentation, streams: Sequence[Streams]
+    ) -> None:
+        self.network, self.points, self.how = network, points, how
+        self.generators = [stream.stream("augmentation") for stream in streams]
+
+    @torch.no_grad()
+    def batch(self, index: Tensor) -> tuple[Tensor, ...]:
+        """What a network is given of the clouds at `index` (S, B)."""
+        how, generators, xyz = self.how, self.generators, self.points[index]
+        if how.turn is not None:
+            xyz = augment.turn(xyz, how.turn, generators)
+        if how.scale is not None:
+            xyz = augment.scale(xyz, *how.scale, generators, axes=how.scale_axes)
+        if how.shift:
+            xyz = augment.shift(xyz, how.shift, generators)
+        if how.jitter:
+            xyz = augment.jitter(xyz, how.jitter, how.jitter_clip, generators)
+        if how.drop:
+            xyz = augment.drop(xyz, how.drop, generators)
+        return xyz, *self.network.geometry(xyz)

@@ -1,0 +1,1 @@
+"""Protocols, recipes, suites and tests, as data."""

@@ -1,0 +1,1 @@
+"""What a result is, when two results are the same work, and where each stands. Imports no torch."""

@@ -1,0 +1,47 @@
+"""Which results may be compared: the closed division follows every rule, the open one does not."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from pcbench.protocols import recipes
+from pcbench.protocols.protocol import PROTOCOLS, STANDARD, Protocol, Recipe
+from pcbench.protocols.variants import listed
+from pcbench.records.models import DistillationRecord, Division, EvaluationRecord, Run
+
+
+def division(run: Run, *scored: EvaluationRecord) -> Division:
+    """`closed` if all evaluations, by default those of the run, follow the rules that make them comparable.
+
+    The rules: a standard protocol, not `custom`; training on the whole split, also of the network that was
+    distilled with, by that protocol's recipe, under `standard` by the one that pcbench has for the backbone;
+    standard data; the first S students, in order; a test that is plain or listed in `pcbench.protocols.variants`.
+    Anything else is `open`, and no table mixes the two.
+    """
+    evaluations = scored or run.evaluations
+    return (
+        "closed" if evaluations and all(_closed(run.distillation, each) for each in evaluations) else "open"
+    )
+
+
+def _closed(made: DistillationRecord, scored: EvaluationRecord) -> bool:
+    inputs, protocol = scored.inputs, scored.inputs.protocol
+    trained = [(made.inputs.network, made.inputs.whole), (inputs.network, protocol.whole)]
+    return (
+        protocol.name in PROTOCOLS
+        and all(whole == _whole(protocol, network.name) for network, whole in trained)
+        and made.inputs.data.standard
+        and inputs.data.standard
+        and inputs.repetitions == list(range(protocol.students))
+        and listed(inputs.variant)
+    )
+
+
+def _whole(protocol: Protocol, backbone: str) -> Recipe | None:
+    """How a protocol trains a built-in backbone on the whole split; None where it is not written down."""
+    return protocol.whole if protocol.base != STANDARD.name else _recipes().get(backbone)
+
+
+@cache
+def _recipes() -> dict[str, Recipe]:
+    return {each.backbone: each.recipe for each in recipes.listing()}

@@ -1,0 +1,183 @@
+"""The numbers that papers print, as data: one TOML file a table, typed as printed, to show beside ours."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeAlias
+
+from pydantic import ConfigDict, Field, Strict, ValidationError, model_validator
+
+from pcbench.common.packaged import builtin
+from pcbench.common.schema import Model, first_problem
+from pcbench.errors import DataError
+
+Name: TypeAlias = Annotated[str, Field(min_length=1)]
+Names: TypeAlias = Annotated[tuple[Name, ...], Strict(False), Field(min_length=1)]
+Numbers: TypeAlias = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Strict(False), Field(min_length=1)]
+Params: TypeAlias = dict[str, bool | int | float | str]
+Metric: TypeAlias = Literal["oa", "hours"]
+
+_PRINTED = re.compile(r"(\d{1,3}\.\d{1,2})(?: ± (\d{1,2}\.\d{1,2}))?", re.ASCII)
+
+
+class _Model(Model):
+    model_config = ConfigDict(strict=True)
+
+
+class Reported(_Model):
+    """One figure of a paper.
+
+    method, variation, backbone: as pcbench calls them; variation: the parameters that the paper names. data,
+    ppc: what it is the mean of, mostly one data set and one PPC; PPC 0 is the whole training split. metric:
+    `oa`, overall accuracy in percent, or `hours`. std: over `students`, None where none is printed. label: of
+    the row.
+    """
+
+    source: Name
+    table: int = Field(ge=1)
+    label: Name
+    method: Name
+    variation: Params
+    data: Names
+    ppc: Numbers
+    backbone: Name
+    metric: Metric
+    printed: Name
+    value: float = Field(ge=0)
+    std: float | None = Field(ge=0)
+    students: int | None = Field(ge=2)
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.metric == "oa" and not (self.value <= 100 and self.students):
+            raise ValueError(f"{self.printed}: an accuracy is at most 100 % and has a number of students")
+        return self
+
+
+class Table(_Model):
+    """A table of a paper. notes: what its reader must know. figures: row by row, the absent ones left out."""
+
+    source: Name
+    number: int = Field(ge=1)
+    title: Name
+    metric: Metric
+    notes: tuple[Name, ...]
+    figures: tuple[Reported, ...]
+
+
+class _Part(_Model):
+    """What a table, a block, a column or a row says of its cells; each thing is said once."""
+
+    method: Name | None = None
+    params: Params | None = None
+    data: Names | None = None
+    ppc: Numbers | None = None
+    backbone: Name | None = None
+
+    def said(self) -> dict[str, object]:
+        return {key: value for key in _Part.model_fields if (value := getattr(self, key)) is not None}
+
+
+class _Figure(_Model):
+    printed: Name
+    note: Name
+
+
+class _Column(_Part):
+    pass
+
+
+class _Row(_Part):
+    label: Name
+    values: Annotated[tuple[str | _Figure, ...], Strict(False), Field(min_length=1)]
+
+
+class _Block(_Part):
+    columns: Annotated[tuple[_Column, ...], Strict(False), Field(min_length=1)]
+    rows: Annotated[tuple[_Row, ...], Strict(False), Field(min_length=1)]
+
+
+class _File(_Part):
+    source: Name
+    table: int = Field(ge=1)
+    title: Name
+    metric: Metric
+    students: int | None = None
+    notes: Annotated[tuple[Name, ...], Strict(False)] = ()
+    blocks: Annotated[tuple[_Block, ...], Strict(False), Field(min_length=1)]
+
+
+def folder() -> Path:
+    """Where the tables stand."""
+    return builtin("leaderboard/reported")
+
+
+def tables() -> tuple[Table, ...]:
+    """The tables of all papers, by paper and number."""
+    return tuple(sorted(map(read, folder().glob("*.toml")), key=lambda table: (table.source, table.number)))
+
+
+def load() -> tuple[Reported, ...]:
+    """All figures of all tables."""
+    return tuple(figure for table in tables() for figure in table.figures)
+
+
+def read(path: Path) -> Table:
+    """The table in a file; DataError with the file and the place of what is wrong."""
+    try:
+        file = _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Table(
+            source=file.source,
+            number=file.table,
+            title=file.title,
+            metric=file.metric,
+            notes=file.notes,
+            figures=tuple(_figures(file)),
+        )
+    except OSError as error:
+        raise DataError(f"reported table {path} cannot be read ({error.strerror})") from error
+    except ValidationError as error:
+        raise DataError(f"{path}: {first_problem(error, 'figure')}") from error
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _figures(file: _File) -> Iterator[Reported]:
+    for block in file.blocks:
+        for row in block.rows:
+            if len(row.values) != len(block.columns):
+                raise ValueError(f"row {row.label}: {len(row.values)} values in {len(block.columns)} columns")
+            for column, value in zip(block.columns, row.values, strict=True):
+                if value != "":
+                    yield _figure(file, row.label, value, (file, block, column, row))
+
+
+def _figure(file: _File, label: str, value: str | _Figure, parts: tuple[_Part, ...]) -> Reported:
+    said: dict[str, object] = {}
+    for part in parts:
+        if twice := said.keys() & part.said().keys():
+            raise ValueError(f"row {label}: {', '.join(sorted(twice))} is said twice")
+        said |= part.said()
+    text, note = (value, "") if isinstance(value, str) else (value.printed, value.note)
+    found = _PRINTED.fullmatch(text)
+    if found is None:
+        raise ValueError(f"row {label}: {text!r} is not a figure such as '84.4 ± 1.2'")
+    return Reported.model_validate(
+        {
+            **{key: said[key] for key in said if key != "params"},
+            "variation": said.get("params", {}),
+            "source": file.source,
+            "table": file.table,
+            "label": label,
+            "metric": file.metric,
+            "printed": text,
+            "value": float(found[1]),
+            "std": float(found[2]) if found[2] else None,
+            "students": file.students,
+            "note": note,
+        }
+    )

@@ -1,0 +1,1 @@
+"""What goes from one lab to a board: made, checked, verified."""

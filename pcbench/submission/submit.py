@@ -1,0 +1,191 @@
+"""Makes a submission of finished runs: a folder that a pull request can carry; sends nothing anywhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+import pcbench
+from pcbench.api import Dataset
+from pcbench.catalogue import plugins
+from pcbench.catalogue.plugins import Plugin, Registry, redistributable
+from pcbench.common.files import file_digest, write_json
+from pcbench.engine.artifacts import FILE
+from pcbench.errors import DataError, UsageError
+from pcbench.records.layout import evaluation_path, run_folder
+from pcbench.records.models import Network, Run
+from pcbench.records.store import write_record
+from pcbench.submission.manifest import (
+    MANIFEST,
+    MAX_FILE_BYTES,
+    PLUGINS,
+    RUNS,
+    Artifact,
+    FileEntry,
+    Manifest,
+    PluginKind,
+    PluginSource,
+    checked_address,
+    clouds_of,
+    inventory,
+    licence_option,
+)
+from pcbench.submission.validate import validate
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A submission that was made. elsewhere: the folders of runs whose clouds it does not hold."""
+
+    folder: Path
+    manifest: Manifest
+    elsewhere: tuple[str, ...]
+
+
+def submit(
+    runs: Sequence[Run],
+    out: Path,
+    licence: str,
+    address: str | None = None,
+    plugin_folders: tuple[Path, ...] = (),
+) -> Submitted:
+    """Write a submission of the runs into the new folder `out`, and check it as a maintainer would.
+
+    Clouds go in where their data set may be passed on and `address` is None; else by hash alone, and by
+    ADDRESS/RUN/clouds.h5 where there is an address. UsageError for what cannot be submitted, DataError where
+    the records or clouds are not what they should be; nothing is left behind then.
+    """
+    licence = licence_option(licence)
+    if address is not None:
+        try:
+            address = checked_address(address.rstrip("/"))
+        except ValueError as error:
+            raise UsageError(f"--artifact-url: {error}") from error
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"--out {out}: is there already; name a new folder")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        datasets = plugins.datasets(plugin_folders)
+        artifacts = [_add_run(run, temporary, address, datasets) for run in runs]
+        sources = _add_sources(runs, temporary, plugin_folders)
+        manifest = _manifest(temporary, licence, [each for each in artifacts if each], sources)
+        write_json(temporary / MANIFEST, manifest.model_dump(mode="json"))
+        problems = validate(temporary, plugin_folders=plugin_folders)
+        if problems:
+            raise DataError("cannot be submitted:\n" + "\n".join(map(str, problems)))
+        temporary.chmod(0o755)
+        temporary.replace(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    held = {entry.path for entry in manifest.files}
+    elsewhere = [each.run for each in manifest.artifacts if f"{RUNS}/{each.run}/{FILE}" not in held]
+    return Submitted(out, manifest, tuple(elsewhere))
+
+
+def _add_run(run: Run, folder: Path, address: str | None, datasets: Registry[Dataset]) -> Artifact | None:
+    """Write the records of a run and, where they may be passed on, its clouds."""
+    made = run.distillation
+    if made.status != "ok" or not run.evaluations:
+        state = "has no evaluation" if made.status == "ok" else f"{made.status}: {made.reason}"
+        raise UsageError(f"{run.folder}: {state}; only finished runs are submitted")
+    target = run_folder(folder / RUNS, made.inputs)
+    if target.exists():
+        raise UsageError(f"{run.folder}: the same distillation is named twice")
+    write_record(target / "distillation.json", made)
+    for record in run.evaluations:
+        write_record(evaluation_path(target, record.inputs), record)
+    if made.inputs.ppc == 0:
+        return None  # the whole training split, which everybody has who has the data set
+    clouds = clouds_of(run.folder)
+    if not clouds.is_file():
+        raise DataError(f"{clouds} is not there: distil again, or submit where the clouds are")
+    size = clouds.stat().st_size
+    if address is None and redistributable(made.inputs.data.name, datasets):
+        if size > MAX_FILE_BYTES:
+            raise UsageError(
+                f"{clouds}: {size} bytes, more than the {MAX_FILE_BYTES} of one file: put the clouds on a "
+                "server and name it by --artifact-url"
+            )
+        shutil.copyfile(clouds, clouds_of(target))
+    url = None if address is None else f"{address}/{target.name}/{FILE}"
+    return Artifact(run=target.name, sha256=file_digest(clouds), bytes=size, url=url)
+
+
+def _add_sources(runs: Sequence[Run], folder: Path, plugin_folders: tuple[Path, ...]) -> list[PluginSource]:
+    """Copy the source of every method and backbone of the records that is not built in."""
+    found: dict[tuple[PluginKind, str, str], Path] = {}
+    for run in runs:
+        for kind, name, source in used(run):
+            found.setdefault((kind, name, source), run.folder)
+    registries: dict[PluginKind, Registry[Any]] = {
+        "method": plugins.methods(plugin_folders),
+        "backbone": plugins.backbones(plugin_folders),
+    }
+    sources = []
+    for (kind, name, source), origin in sorted(found.items(), key=lambda item: item[0]):
+        plugin = _plugin(registries[kind], name, source, origin)
+        if plugin.path.parent != registries[kind].folder:
+            sources.append(_copied(plugin, kind, source, folder))
+    return sources
+
+
+def used(run: Run) -> list[tuple[PluginKind, str, str]]:
+    """The method and the backbones that a run's records name: kind, name and hash of the source."""
+    made = run.distillation.inputs
+    networks: list[Network] = [made.network, *(record.inputs.network for record in run.evaluations)]
+    found: list[tuple[PluginKind, str, str]] = [("method", made.method, made.source)]
+    found += [("backbone", network.name, network.source) for network in networks]
+    return list(dict.fromkeys(found))
+
+
+def _plugin(registry: Registry[Any], name: str, source: str, origin: Path) -> Plugin[Any]:
+    if name not in registry.names():
+        raise UsageError(f"{origin}: {registry.kind} {name!r} is not here: name its folder by --plugins")
+    plugin = registry.get(name)
+    if plugin.source_hash() != source:
+        raise UsageError(
+            f"{origin}: was made with another source of {registry.kind} {name!r} than {plugin.path}: "
+            "run it again, or bring that source back"
+        )
+    return plugin
+
+
+def _copied(plugin: Plugin[Any], kind: PluginKind, source: str, folder: Path) -> PluginSource:
+    files = plugin.source_files()
+    root = Path(os.path.commonpath([file.parent for file in files]))
+    home = f"{PLUGINS}/{kind}s/{plugin.name}-{source[:10]}"
+    places = [f"{home}/{file.relative_to(root).as_posix()}" for file in files]
+    for file, place in zip(files, places, strict=True):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, folder / place)
+    try:
+        return PluginSource(kind=kind, name=plugin.name, source=source, entry=places[0], files=sorted(places))
+    except ValidationError as error:
+        raise UsageError(
+            f"{plugin.path}: a file of its source has a name that a submission may not hold: "
+            "letters, digits and _ . + -"
+        ) from error
+
+
+def _manifest(folder: Path, licence: str, artifacts: list[Artifact], sources: list[PluginSource]) -> Manifest:
+    sizes, problems = inventory(folder)
+    if problems:
+        raise UsageError("cannot be submitted:\n" + "\n".join(map(str, problems)))
+    return Manifest(
+        pcbench=pcbench.__version__,
+        license=licence,
+        files=[
+            FileEntry(path=path, sha256=file_digest(folder / path), bytes=size)
+            for path, size in sorted(sizes.items())
+        ],
+        artifacts=sorted(artifacts, key=lambda artifact: artifact.run),
+        plugins=sources,
+    )

@@ -1,0 +1,506 @@
+"""The registry finds what it should, says why it cannot use the rest, and hides nothing."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from pcbench.catalogue import plugins
+from pcbench.common.packaged import builtin
+from pcbench.errors import UsageError
+
+METHOD = '''
+from pcbench.api import Method, Snapshot
+
+
+class {cls}(Method):
+    """{summary}
+
+    More words.
+    """
+
+    name = "{name}"
+
+    def distill(self, task):
+        yield Snapshot(0, task.train)
+'''
+
+
+@pytest.fixture(autouse=True)
+def no_outside_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PCBENCH_PLUGINS", raising=False)
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(dedent(text))
+    return path
+
+
+def method(path: Path, name: str, cls: str = "Mine", summary: str = "A method of mine.") -> Path:
+    return write(path, METHOD.format(name=name, cls=cls, summary=summary))
+
+
+def found(*folders: Path) -> dict[str, plugins.Plugin]:
+    return {plugin.name: plugin for plugin in plugins.methods(folders).plugins()}
+
+
+def error_of(name: str, *folders: Path) -> str:
+    error = found(*folders)[name].error
+    assert error is not None
+    assert "\n" not in error
+    return error
+
+
+def test_listing_built_in_plugins_imports_neither_torch_nor_pydantic_nor_the_plugins() -> None:
+    code = """
+        import sys
+        from pcbench.catalogue.plugins import backbones, datasets, methods
+        lists = [registry().plugins() for registry in (methods, backbones, datasets)]
+        assert "pointnet" in [plugin.name for plugin in lists[1]], lists
+        heavy = {"torch", "pydantic", "pandas", "numpy", "scipy", "h5py"} & set(sys.modules)
+        assert not heavy, heavy
+        assert not [name for name in sys.modules if name.startswith("_pcbench")]
+    """
+    root = Path(plugins.__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    environment.pop("PCBENCH_PLUGINS", None)
+    subprocess.run([sys.executable, "-c", dedent(code)], check=True, env=environment)
+
+
+def test_a_plugin_tells_its_name_summary_and_origin(tmp_path: Path) -> None:
+    path = method(tmp_path / "any.py", "mine", summary="Does nothing.")
+    plugin = found(tmp_path)["mine"]
+    line = path.read_text().splitlines().index("class Mine(Method):") + 1
+    assert (plugin.kind, plugin.summary, plugin.origin) == ("method", "Does nothing.", f"{path}:{line}")
+    assert (plugin.path, plugin.error) == (path, None)
+    loaded = plugins.methods([tmp_path]).load("mine")
+    assert loaded.name == "mine"
+    assert sys.modules[loaded.__module__].__file__ == str(path)
+    assert loaded is plugin.load()
+
+
+def test_listing_is_sorted_by_name(tmp_path: Path) -> None:
+    for stem, name in (("a", "zeta"), ("b", "alpha"), ("c", "mid")):
+        method(tmp_path / f"{stem}.py", name)
+    names = [plugin.name for plugin in plugins.methods([tmp_path]).plugins()]
+    assert names == sorted(names)
+    assert {"zeta", "alpha", "mid"} <= set(names)
+
+
+def test_a_folder_may_hold_all_kinds_and_subfolders(tmp_path: Path) -> None:
+    method(tmp_path / "flat.py", "flat")
+    method(tmp_path / "methods" / "deep.py", "deep")
+    write(
+        tmp_path / "net.py",
+        '''
+        from pcbench import api
+        class Net(api.Backbone):
+            """A net."""
+            name = "net"
+            presets = {"small": {}, "large": {}}
+            def __init__(self, classes): super().__init__(classes)
+            def forward(self, xyz): return xyz
+            embed = global_feature = point_features = forward
+        ''',
+    )
+    write(
+        tmp_path / "datasets" / "cubes.py",
+        '''
+        from pcbench.api import Dataset
+        class Cubes(Dataset):
+            """Cubes."""
+            name: str = "cubes"
+            variant, up_axis, classes, train_size, test_size = "all", "z", 2, 3, 4
+            def present(self): return True
+            def how_to_get(self): return "nothing to do"
+            def load(self, points): raise NotImplementedError
+        ''',
+    )
+    assert {"flat", "deep"} <= found(tmp_path).keys()
+    assert "net" not in found(tmp_path)
+    registry = plugins.backbones([tmp_path])
+    assert registry.load("net").__name__ == "Net"
+    assert plugins.load_backbone(registry, "net")[1] == "small"
+    assert plugins.load_backbone(registry, "net:large")[1] == "large"
+    assert plugins.datasets([tmp_path]).load("cubes").classes == 2
+
+
+def test_skipped_files_and_abstract_classes_are_no_plugins(tmp_path: Path) -> None:
+    for stem in ("_private", "test_mine", "conftest"):
+        method(tmp_path / f"{stem}.py", f"from-{stem}")
+    before = found()
+    write(
+        tmp_path / "family.py",
+        '''
+        from pcbench.api import Method as Contract
+        class Base(Contract):
+            """Abstract: it has no name."""
+            def distill(self, task): yield
+        class Leaf(Base):
+            """A leaf."""
+            name = "leaf"
+        class Other:
+            name = "other"
+        ''',
+    )
+    assert found(tmp_path).keys() - before.keys() == {"leaf"}
+
+
+def test_a_plugin_may_derive_from_a_class_beside_it(tmp_path: Path) -> None:
+    method(tmp_path / "parent.py", "parent", cls="Parent")
+    write(
+        tmp_path / "child.py",
+        """
+        from parent import Parent
+        class Child(Parent):
+            name = "child"
+        """,
+    )
+    assert found(tmp_path)["child"].error is None
+    assert plugins.methods([tmp_path]).load("child").name == "child"
+
+
+def test_unknown_name_suggests_near_ones(tmp_path: Path) -> None:
+    method(tmp_path / "mine.py", "sinkhorn")
+    with pytest.raises(UsageError, match=r"^unknown method 'sinkorn'\. Did you mean sinkhorn\?$"):
+        plugins.methods([tmp_path]).get("sinkorn")
+    with pytest.raises(UsageError, match=r"unknown preset 'canonicl' of backbone 'pointnet'.*canonical"):
+        plugins.load_backbone(plugins.backbones(), "pointnet:canonicl")
+    with pytest.raises(UsageError, match="unknown preset ''"):
+        plugins.load_backbone(plugins.backbones(), "pointnet:")
+    with pytest.raises(UsageError, match=r"unknown backbone 'pointnett'.*pointnet"):
+        plugins.load_backbone(plugins.backbones(), "pointnett:paper")
+
+
+def test_split_backbone() -> None:
+    assert plugins.split_backbone("pointnet:canonical") == ("pointnet", "canonical")
+    assert plugins.split_backbone("pointnet") == ("pointnet", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "import no_such_module_anywhere\n" + METHOD,
+            "ModuleNotFoundError: No module named 'no_such_module_any",
+        ),
+        ("raise RuntimeError('two\\nlines')\n" + METHOD, "RuntimeError: two lines"),
+        ("raise SystemExit(3)\n" + METHOD, "SystemExit: 3"),
+        (METHOD.replace("distill", "distil"), "it lacks distill"),
+        (METHOD + "\n    name = name + 'x'\n", "its name turned into 'brokenx'"),
+    ],
+)
+def test_a_plugin_that_cannot_be_used_is_listed_with_its_reason(
+    tmp_path: Path, text: str, reason: str
+) -> None:
+    method(tmp_path / "good.py", "good")
+    path = write(tmp_path / "file.py", text.format(cls="Broken", name="broken", summary="Broken."))
+    message = error_of("broken", tmp_path)
+    assert reason in message
+    assert f"{path}:" in message
+    registry = plugins.methods([tmp_path])
+    assert registry.load("good").name == "good"
+    with pytest.raises(UsageError, match="method 'broken' cannot be used: "):
+        registry.load("broken")
+
+
+def test_the_line_of_the_failure_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "helper.py", "one = 1\nraise ValueError('bad helper')\n")
+    method(tmp_path / "file.py", "broken")
+    (tmp_path / "file.py").write_text("import helper\n" + (tmp_path / "file.py").read_text())
+    assert error_of("broken", tmp_path) == f"ValueError: bad helper ({tmp_path / 'helper.py'}:2)"
+
+
+@pytest.mark.parametrize(
+    "content", [b"from pcbench.api import Method\nclass (\n", b"\xff\xfe\x00 Method", b"\0"]
+)
+def test_a_file_that_cannot_be_parsed_is_listed_under_its_stem(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "mangled.py").write_bytes(content)
+    assert f"{tmp_path / 'mangled.py'}" in error_of("mangled", tmp_path)
+    backbones = {plugin.name for plugin in plugins.backbones([tmp_path]).plugins()}
+    assert ("mangled" in backbones) is (b"Method" not in content)
+
+
+def test_what_is_no_file_does_not_stop_the_listing(tmp_path: Path) -> None:
+    method(tmp_path / "good.py", "good")
+    (tmp_path / "folder.py").mkdir()
+    (tmp_path / "dangling.py").symlink_to(tmp_path / "gone.py")
+    listed = found(tmp_path)
+    assert listed["good"].error is None
+    assert "folder" not in listed
+    assert "FileNotFoundError" in (listed["gone"].error or "")
+
+
+def test_a_broken_file_does_not_clash_with_a_plugin_of_that_name(tmp_path: Path) -> None:
+    method(tmp_path / "fine.py", "mangled")
+    write(tmp_path / "mangled.py", "class (")
+    assert plugins.methods([tmp_path]).load("mangled").name == "mangled"
+
+
+def test_a_built_in_file_is_checked_without_importing_it(tmp_path: Path) -> None:
+    method(tmp_path / "fine.py", "fine")
+    (tmp_path / "fine.py").write_text("raise RuntimeError('imported')\n" + (tmp_path / "fine.py").read_text())
+    method(tmp_path / "missing.py", "missing")
+    (tmp_path / "missing.py").write_text("import no_such.module\n" + (tmp_path / "missing.py").read_text())
+    write(tmp_path / "syntax.py", "from pcbench.api import Method\nclass Broken(Method)\n")
+    registry = plugins.Registry("method", tmp_path, ())
+    errors = {plugin.name: plugin.error for plugin in registry.plugins()}
+    assert errors["fine"] is None
+    assert (
+        errors["missing"] == f"ModuleNotFoundError: No module named 'no_such' ({tmp_path / 'missing.py'}:1)"
+    )
+    assert errors["syntax"] == f"SyntaxError: expected ':' ({tmp_path / 'syntax.py'}:2)"
+
+
+def test_names_are_checked(tmp_path: Path) -> None:
+    method(tmp_path / "file.py", "a b/../c")
+    assert "letters, digits" in error_of("a b/../c", tmp_path)
+
+
+@pytest.mark.parametrize("same_file", [True, False])
+def test_a_name_twice_names_both_files(tmp_path: Path, same_file: bool) -> None:
+    first = method(tmp_path / "one" / "first.py", "twin")
+    second = first if same_file else method(tmp_path / "two" / "second.py", "twin", cls="Other")
+    if same_file:
+        first.write_text(first.read_text() + METHOD.format(cls="Other", name="twin", summary="Again."))
+    with pytest.raises(UsageError, match="two methods are called 'twin'") as caught:
+        plugins.methods([tmp_path / "one", tmp_path / "two"][: 1 if same_file else 2]).get("twin")
+    assert str(caught.value).count(f"{first}:") == (2 if same_file else 1)
+    assert f"{second}:" in str(caught.value)
+
+
+def test_a_built_in_name_cannot_be_taken(tmp_path: Path) -> None:
+    write(
+        tmp_path / "mine.py",
+        'from pcbench.api import Backbone\nclass Mine(Backbone):\n    name = "pointnet"\n',
+    )
+    with pytest.raises(UsageError, match=r"backbones/pointnet\.py:\d+ and .*mine\.py:2|mine\.py:2 and "):
+        plugins.backbones([tmp_path]).plugins()
+
+
+def test_one_file_by_several_routes_is_one_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    method(tmp_path / "real" / "mine.py", "mine")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "alias.py").symlink_to(tmp_path / "real" / "mine.py")
+    folders = [tmp_path / "real", tmp_path / "link", tmp_path / "other"]
+    monkeypatch.setenv("PCBENCH_PLUGINS", os.pathsep.join(map(str, [*folders, tmp_path / "real"])))
+    assert found(*folders)["mine"].error is None
+
+
+def test_the_environment_names_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    method(tmp_path / "a" / "a.py", "from-a")
+    method(tmp_path / "b" / "b.py", "from-b")
+    monkeypatch.setenv("PCBENCH_PLUGINS", f"{tmp_path / 'a'}{os.pathsep}{os.pathsep}{tmp_path / 'b'}")
+    assert {"from-a", "from-b"} <= found().keys()
+    monkeypatch.setenv("PCBENCH_PLUGINS", str(tmp_path / "absent"))
+    with pytest.raises(UsageError, match=r"PCBENCH_PLUGINS names .*absent"):
+        plugins.methods().plugins()
+    with pytest.raises(UsageError, match=r"--plugins names .*gone"):
+        plugins.methods([tmp_path / "gone"]).plugins()
+
+
+def test_the_current_directory_is_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    method(tmp_path / "here.py", "here")
+    method(tmp_path / "methods" / "below.py", "below")
+    monkeypatch.chdir(tmp_path)
+    assert not {"here", "below"} & found().keys()
+    monkeypatch.setenv("PCBENCH_PLUGINS", os.pathsep)
+    assert not {"here", "below"} & found().keys()
+    assert {"here", "below"} <= found(Path()).keys()
+
+
+def test_neighbours_can_be_imported_in_every_way(tmp_path: Path) -> None:
+    write(tmp_path / "helper_plain.py", "from helper_package.deep import VALUE\n")
+    write(tmp_path / "helper_package" / "__init__.py", "")
+    write(tmp_path / "helper_package" / "deep.py", "from .deeper import VALUE\n")
+    write(tmp_path / "helper_package" / "deeper.py", "VALUE = 'right'\n")
+    path = write(
+        tmp_path / "mine.py",
+        '''
+        from dataclasses import dataclass
+        import helper_plain, helper_package.deep as deep
+        from . import helper_plain as again
+        from .helper_package import deeper
+        from pcbench.api import Method, MethodParams, param
+
+        @dataclass(frozen=True)
+        class State:
+            value: "str" = deep.VALUE
+
+        class Mine(Method):
+            """Mine."""
+            name = "mine"
+            class Params(MethodParams):
+                steps: "int" = param(3, "updates", source="ours")
+            values = (helper_plain.VALUE, again.VALUE, deeper.VALUE, State().value)
+            same = helper_plain is again
+            def distill(self, task):
+                yield
+            def later(self):
+                from . import helper_plain
+                return helper_plain.VALUE
+        ''',
+    )
+    before = (list(sys.path), list(sys.meta_path))
+    loaded = plugins.methods([tmp_path]).load("mine")
+    assert loaded.values == ("right",) * 4
+    assert loaded.same
+    mine = loaded(loaded.Params(steps=4))
+    assert mine.params.steps == 4
+    assert mine.later() == "right"
+    assert (sys.path, sys.meta_path) == before
+    assert "helper_plain" not in sys.modules
+    assert "helper_package" not in sys.modules
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("helper_plain")
+    assert Path(sys.modules[loaded.__module__].__file__ or "") == path
+
+
+def test_neighbours_of_one_name_in_two_folders_stay_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = type(sys)("shared_helper")
+    monkeypatch.setitem(sys.modules, "shared_helper", outside)
+    for side in ("left", "right"):
+        write(tmp_path / side / "shared_helper.py", f"SIDE = '{side}'\n")
+        path = method(tmp_path / side / "file.py", side)
+        path.write_text("import shared_helper\n" + path.read_text() + "    side = shared_helper.SIDE\n")
+    registry = plugins.methods([tmp_path / "left", tmp_path / "right"])
+    assert registry.load("left").side == "left"
+    assert registry.load("right").side == "right"
+    assert sys.modules["shared_helper"] is outside
+
+
+def test_a_neighbour_does_not_shadow_the_standard_library(tmp_path: Path) -> None:
+    write(tmp_path / "random.py", "raise RuntimeError('shadowed')\n")
+    path = method(tmp_path / "mine.py", "mine")
+    path.write_text("import random\n" + path.read_text() + "    number = random.random()\n")
+    assert 0 <= plugins.methods([tmp_path]).load("mine").number < 1
+
+
+def test_what_a_plugin_prints_does_not_reach_standard_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = method(tmp_path / "mine.py", "mine")
+    path.write_text("print('noise')\n" + path.read_text())
+    assert found(tmp_path)["mine"].error is None
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "noise" in captured.err
+
+
+def test_other_plugins_are_not_imported_by_a_load(tmp_path: Path) -> None:
+    method(tmp_path / "mine.py", "mine")
+    path = method(tmp_path / "slow.py", "slow")
+    marker = tmp_path / "imported"
+    path.write_text(f"from pathlib import Path\nPath({str(marker)!r}).touch()\n" + path.read_text())
+    assert plugins.methods([tmp_path]).load("mine").name == "mine"
+    assert not marker.exists()
+
+
+def install(site: Path, entries: str) -> None:
+    write(
+        site / "extra_pack-1.0.dist-info" / "METADATA",
+        "Metadata-Version: 2.1\nName: extra-pack\nVersion: 1.0\n",
+    )
+    write(site / "extra_pack-1.0.dist-info" / "entry_points.txt", entries)
+
+
+def test_entry_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "extra_pack_a" / "__init__.py", "")
+    write(tmp_path / "extra_pack_a" / "util.py", "ONE = 1\n")
+    write(tmp_path / "unrelated_of_site.py", "TWO = 2\n")
+    path = method(tmp_path / "extra_pack_a" / "mine.py", "packed", summary="From a package.")
+    path.write_text("import unrelated_of_site\nfrom extra_pack_a.util import ONE\n" + path.read_text())
+    install(
+        tmp_path,
+        """
+        [pcbench.methods]
+        packed = extra_pack_a.mine:Mine
+        absent = extra_pack_a.nowhere:Mine
+        misnamed = extra_pack_a.mine:Mine
+        number = extra_pack_a.util:ONE
+        """,
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    listed = found()
+    assert (listed["packed"].summary, listed["packed"].error) == ("From a package.", None)
+    assert listed["packed"].origin.startswith(f"{path}:")
+    assert "No module named 'extra_pack_a.nowhere'" in (listed["absent"].error or "")
+    assert "its name turned into 'packed'" in (listed["misnamed"].error or "")
+    assert "no subclass" in (listed["number"].error or "")
+    assert plugins.methods().load("packed").name == "packed"
+    assert found(tmp_path / "extra_pack_a")["packed"].error is None
+    before = listed["packed"].source_hash()
+    write(tmp_path / "unrelated_of_site.py", "TWO = 3\n")
+    assert listed["packed"].source_hash() == before
+    write(tmp_path / "extra_pack_a" / "util.py", "ONE = 2\n")
+    assert listed["packed"].source_hash() != before
+
+
+def test_the_source_hash_covers_the_plugin_and_its_local_modules(tmp_path: Path) -> None:
+    write(tmp_path / "helper.py", "from package.inner import x\n")
+    write(tmp_path / "package" / "__init__.py", "")
+    inner = write(tmp_path / "package" / "inner.py", "x = 1\n")
+    lazy = write(tmp_path / "lazy.py", "y = 1\n")
+    unrelated = write(tmp_path / "unrelated.py", "z = 1\n")
+    path = method(tmp_path / "mine.py", "mine")
+    path.write_text("import helper, torch\n" + path.read_text() + "        from . import lazy\n")
+    plugin = plugins.methods([tmp_path]).get("mine")
+    seen = {plugin.source_hash()}
+    unrelated.write_text("z = 2\n")
+    assert plugin.source_hash() in seen
+    for changed in (path, tmp_path / "helper.py", inner, tmp_path / "package" / "__init__.py", lazy):
+        changed.write_text(changed.read_text() + "# changed\n")
+        assert plugin.source_hash() not in seen, changed
+        seen.add(plugin.source_hash())
+
+
+def test_the_source_hash_does_not_depend_on_the_place(tmp_path: Path) -> None:
+    hashes = set()
+    for place in ("here", "there"):
+        write(tmp_path / place / "helper.py", "x = 1\n")
+        path = method(tmp_path / place / "mine.py", "mine")
+        path.write_text("import helper\n" + path.read_text())
+        hashes.add(plugins.methods([tmp_path / place]).get("mine").source_hash())
+    assert len(hashes) == 1
+
+
+def test_built_in_folders_travel_with_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkout = Path(plugins.__file__).resolve().parents[2]
+    assert builtin("methods") == checkout / "methods"
+    installed = tmp_path / "site-packages" / "pcbench"
+    method(installed / "_builtin" / "methods" / "a.py", "carried")
+    monkeypatch.setattr(plugins, "__file__", str(installed / "plugins.py"))
+    assert builtin("methods") == installed / "_builtin" / "methods"
+    assert found().keys() == {"carried"}
+
+
+@pytest.mark.parametrize("folder", ["methods", "backbones"])
+def test_built_in_plugins_import_only_the_public_face(folder: str) -> None:
+    """Of pcbench they see the contracts and the operations, as a user's plugin would.
+
+    A relative imports what it derives from by its place: `from .dm import DM`.
+    """
+    files = sorted(builtin(folder).glob("*.py"))
+    assert files
+    for path in files:
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
+        bases = {base.id for node in classes for base in node.bases if isinstance(base, ast.Name)}
+        imports = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+        for near in (node for node in imports if node.level):
+            assert near.level == 1
+            assert bases & {alias.name for alias in near.names}, path
+        modules = {str(node.module) for node in imports if not node.level}
+        own = {module for module in modules if module.partition(".")[0] in ("pcbench", folder)}
+        assert all(module == "pcbench.api" or module.startswith("pcbench.ops.") for module in own), path

@@ -1,0 +1,149 @@
+"""Estimated times follow from records: the nearest comparable run, scaled by what is known, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pcbench.engine import machine
+from pcbench.engine.estimate import estimate, estimates
+from pcbench.engine.plan import Cell, Request, cells
+from pcbench.protocols.protocol import LITE
+from pcbench.records.models import (
+    DistillationRecord,
+    EvaluationRecord,
+    Memory,
+    Run,
+    SnapshotEntry,
+    SnapshotScores,
+)
+
+CPU = machine.provenance(torch.device("cpu"))
+HARDWARE = CPU.hardware
+OTHER = CPU.model_copy(update={"hardware": HARDWARE.model_copy(update={"name": "another processor"})})
+MEMORY = Memory(host_bytes=1, device_bytes=None)
+
+
+@pytest.fixture(scope="module")
+def planned() -> Callable[..., Cell]:
+    """A cell of `random`, `dm` or `herding` on shapes10, made once for each question."""
+    made: dict[str, Cell] = {}
+
+    def cell(method: str = "dm", ppc: int = 1, **settings: Any) -> Cell:
+        asked = Request((method,), ("shapes10",), (ppc,), protocol="lite", settings={"points": 16} | settings)
+        if repr(asked) not in made:
+            (made[repr(asked)],) = cells(asked)
+        return made[repr(asked)]
+
+    return cell
+
+
+def recorded(
+    cell: Cell, *, seconds: float, train: float | None = None, test: float = 0.0, provenance: Any = CPU
+) -> Run:
+    """A finished run of a cell with three snapshots, evaluated where `train` is given."""
+    iterations = cell.inputs.snapshots
+    entries = [SnapshotEntry(iteration=i, seconds=seconds, clouds=f"{i:064x}") for i in iterations]
+    made = DistillationRecord(
+        key=cell.inputs.key, status="ok", inputs=cell.inputs, snapshots=entries, seconds=seconds,
+        memory=MEMORY, provenance=provenance,
+    )  # fmt: skip
+    folder = Path(f"{cell.inputs.method}-{cell.inputs.ppc}")
+    if train is None:
+        return Run(folder, made, ())
+    inputs = cell.evaluation.inputs(entries)
+    totals = cell.evaluation.splits.test.counts().tolist()
+    correct, students = [0] * len(totals), cell.evaluation.protocol.students
+    scores = [
+        SnapshotScores(iteration=i, oa=[0] * students, macc=[0] * students, correct=[correct] * students)
+        for i in iterations
+    ]
+    scored = EvaluationRecord(
+        key=inputs.key, distillation=made.key, inputs=inputs, totals=totals, snapshots=scores,
+        trained=list(iterations), code="5" * 64, train_seconds=train, test_seconds=test, memory=MEMORY,
+        provenance=provenance,
+    )  # fmt: skip
+    return Run(folder, made, (scored,))
+
+
+def test_a_cell_is_finished_when_its_own_evaluation_is_recorded(planned):
+    run = recorded(planned(), seconds=5, train=7)
+    assert estimate(planned(), [run], HARDWARE).state == "finished"
+    assert estimate(planned(), [run], HARDWARE).seconds == 0
+    assert estimate(planned(ppc=3), [run], HARDWARE).state == "to do"
+
+
+def test_nothing_recorded_is_unknown(planned):
+    assert estimate(planned(), [], HARDWARE).seconds is None
+    assert estimate(planned(), [], HARDWARE).state == "to do"
+
+
+@pytest.mark.parametrize("other", ["method", "iterations", "hardware", "protocol"])
+def test_what_cannot_be_compared_gives_no_estimate(planned, other):
+    like = {"method": planned("herding"), "iterations": planned(iterations=20), "hardware": planned(lr=2.0)}
+    like["protocol"] = planned(**{"recipe.epochs": 7}, lr=2.0)
+    run = recorded(like[other], seconds=5, train=7, provenance=OTHER if other == "hardware" else CPU)
+    assert estimate(planned(), [run], HARDWARE).seconds is None
+
+
+def test_other_parameters_of_the_method_cost_the_same(planned):
+    run = recorded(planned(lr=2.0), seconds=5, train=7, test=2)
+    cost = estimate(planned(), [run], HARDWARE)
+    assert (cost.state, cost.seconds, cost.based_on) == ("to do", pytest.approx(5 + 7 + 2), ("dm-1",))
+
+
+def test_students_are_scaled_by_their_gradient_steps(planned):
+    """Ten classes in batches of eight: 2 steps an epoch at PPC 1, 13 at PPC 10."""
+    run = recorded(planned(ppc=1), seconds=5, train=6, test=2)
+    assert estimate(planned(ppc=10), [run], HARDWARE).seconds == pytest.approx(5 + 6 * 13 / 2 + 2)
+
+
+def test_the_nearest_ppc_counts(planned):
+    runs = [recorded(planned(ppc=1), seconds=1, train=1), recorded(planned(ppc=5), seconds=50, train=50)]
+    assert estimate(planned(ppc=3), runs, HARDWARE).based_on == ("dm-5",)
+    assert estimate(planned(ppc=2), runs, HARDWARE).based_on == ("dm-1",)
+
+
+def test_once_distilled_any_methods_students_will_do(planned):
+    cell = planned("dm")
+    cost = estimate(
+        cell, [recorded(cell, seconds=100), recorded(planned("herding"), seconds=9, train=7)], HARDWARE
+    )
+    assert (cost.state, cost.seconds, cost.based_on) == ("to evaluate", pytest.approx(7), ("herding-1",))
+    assert estimate(cell, [recorded(cell, seconds=100)], HARDWARE).seconds is None
+
+
+def test_another_methods_students_count_where_there_are_none_of_its_own(planned):
+    other = recorded(planned("herding"), seconds=9, train=7)
+    runs = [recorded(planned("dm", lr=2.0), seconds=100), other]
+    cost = estimate(planned("dm"), runs, HARDWARE)
+    assert (cost.seconds, cost.based_on) == (pytest.approx(100 + 7), ("dm-1", "herding-1"))
+    runs.append(recorded(planned("dm", lr=3.0), seconds=100, train=8))
+    assert estimate(planned("dm"), runs, HARDWARE).seconds == pytest.approx(100 + 8)
+    assert estimate(planned("dm"), [other], HARDWARE).seconds is None
+
+
+def test_one_distillation_for_several_students_costs_once(planned):
+    cell = planned()
+    other = replace(cell, evaluation=replace(cell.evaluation, protocol=LITE))
+    runs = [recorded(planned(lr=2.0), seconds=100, train=7)]
+    costs = estimates([cell, cell, other, planned(ppc=2)], runs, HARDWARE)
+    assert [cost.seconds for cost in costs[:3]] == [pytest.approx(107), pytest.approx(7), None]
+    assert costs[3].seconds > 100
+
+
+def test_a_failed_distillation_is_to_do_and_no_example(planned):
+    run = recorded(planned(), seconds=5, train=7)
+    failed = run.distillation.model_copy(update={"status": "failed", "reason": "it diverged"})
+    cost = estimate(planned(), [replace(run, distillation=failed, evaluations=())], HARDWARE)
+    assert (cost.state, cost.seconds) == ("to do", None)
+
+
+def test_the_protocol_here_is_not_a_standard_one(planned):
+    assert planned().evaluation.protocol.changes == {"points": 16}
+    assert planned().evaluation.protocol.students == LITE.students

@@ -1,0 +1,173 @@
+"""One cell after another: what is not computed twice, and the row of the whole training split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pcbench.engine import distil as run
+from pcbench.engine import evaluate, students
+from pcbench.engine.plan import Request, cells
+from pcbench.records.models import Run
+from pcbench.records.store import read_evaluation, read_runs
+from pcbench.report.cells import board, results
+
+SMALL = {"points": "16", "iterations": "2", "recipe.epochs": "2", "recipe.batch": "16", "whole.epochs": "1"}
+
+
+def executed(out: Path, *methods: str, **settings: str) -> list[Run]:
+    request = Request(
+        methods=methods,
+        datasets=("shapes10",),
+        ppcs=(1,),
+        protocol="quick",
+        students=2,
+        settings=SMALL | settings,
+    )
+    cpu = torch.device("cpu")
+    outcomes = [run.execute(cell, out, cpu, lambda *_: None) for cell in cells(request)]
+    assert not any(outcome.problem for outcome in outcomes)
+    return [outcome.run for outcome in outcomes]
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of clouds of every training of students."""
+    sizes: list[int] = []
+    train = students.train
+
+    def counted(build, clouds, *rest, **named):
+        sizes.append(len(clouds))
+        return train(build, clouds, *rest, **named)
+
+    monkeypatch.setattr(students, "train", counted)
+    return sizes
+
+
+def test_clouds_that_were_scored_are_not_scored_again(tmp_path, trainings):
+    (random,) = executed(tmp_path, "random")
+    assert trainings == [10]
+    (dm,) = executed(tmp_path, "dm")
+    assert trainings == [10, 10]
+    first, last = dm.evaluations[0].snapshots
+    assert (first.iteration, last.iteration) == (0, 2)
+    assert first == random.evaluations[0].snapshots[0]
+    fresh = executed(tmp_path / "elsewhere", "dm")[0].evaluations[0]
+    assert trainings == [10] * 4
+    assert fresh.snapshots == dm.evaluations[0].snapshots
+
+
+def test_snapshots_trained_on_together_have_the_scores_that_they_have_one_by_one(
+    tmp_path, trainings, monkeypatch
+):
+    (one_by_one,) = executed(tmp_path / "one", "dm")
+    assert trainings == [10, 10]
+    monkeypatch.setattr(evaluate, "groups_at_once", lambda *_: 5)
+    (together,) = executed(tmp_path / "all", "dm")
+    assert trainings == [10, 10, 20]
+    (expected,), (found,) = one_by_one.evaluations, together.evaluations
+    assert found.snapshots == expected.snapshots
+    assert found.confusion == expected.confusion
+    assert found.trained == expected.trained == [0, 2]
+
+
+@pytest.fixture
+def interrupted(tmp_path, monkeypatch) -> Path:
+    """The folder of a run that was interrupted in the second of its two trainings of students."""
+    train, begun = students.train, []
+
+    def stops(*args, **named):
+        begun.append(True)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        return train(*args, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(students, "train", stops)
+        with pytest.raises(KeyboardInterrupt):
+            executed(tmp_path, "dm")
+    (folder,) = (path.parent for path in tmp_path.glob("*/distillation.json"))
+    return folder
+
+
+def test_an_interrupted_evaluation_goes_on_with_the_snapshot_that_it_was_at(interrupted, trainings):
+    (part,) = map(read_evaluation, interrupted.glob("part-*.json"))
+    assert [scores.iteration for scores in part.snapshots] == part.trained == [0]
+    (dm,) = executed(interrupted.parent, "dm")
+    assert trainings == [10]
+    (record,) = dm.evaluations
+    assert record.trained == [0, 2]
+    assert record.train_seconds > part.train_seconds
+    assert record.memory.host_bytes >= part.memory.host_bytes
+    (expected,) = executed(interrupted.parent / "at once", "dm")[0].evaluations
+    assert (record.key, record.snapshots, record.confusion) == (
+        expected.key,
+        expected.snapshots,
+        expected.confusion,
+    )
+    assert not list(interrupted.glob("part-*"))
+    assert read_runs(interrupted.parent) == ([dm], [])
+
+
+@pytest.mark.parametrize("text", ["{", "of other code"])
+def test_a_part_that_is_broken_or_of_other_code_is_made_again(interrupted, trainings, text):
+    (path,) = interrupted.glob("part-*.json")
+    other = read_evaluation(path).model_copy(update={"code": "0" * 64})
+    path.write_text(text if text == "{" else other.model_dump_json())
+    (dm,) = executed(interrupted.parent, "dm")
+    assert trainings == [10, 10]
+    assert dm.evaluations[0].trained == [0, 2]
+    assert not list(interrupted.glob("part-*"))
+
+
+def test_clouds_that_a_method_left_alone_are_scored_once(tmp_path, trainings):
+    (dm,) = executed(tmp_path, "dm", lr="1e-30")
+    first, last = dm.evaluations[0].snapshots
+    assert trainings == [10]
+    assert first.correct == last.correct
+    assert (first.iteration, last.iteration) == (0, 2)
+    assert dm.evaluations[0].trained == [0]
+
+
+def test_another_training_of_the_students_scores_the_clouds_anew(tmp_path, trainings):
+    executed(tmp_path, "random")
+    executed(tmp_path, "random", **{"recipe.epochs": "3"})
+    assert trainings == [10, 10]
+
+
+def test_the_whole_split_is_a_row_of_its_own_and_is_not_stored_again(tmp_path, trainings):
+    whole, _ = executed(tmp_path, "whole", "random")
+    data = whole.distillation.inputs
+    assert (data.method, data.ppc) == ("whole", 0)
+    assert [path.name for path in whole.folder.glob("*.h5")] == []
+    assert trainings == [1000, 10]
+    assert [scores.iteration for scores in whole.evaluations[0].snapshots] == [0]
+    (again,) = executed(tmp_path, "whole")
+    assert again.distillation == whole.distillation
+    assert trainings == [1000, 10]
+    runs, problems = read_runs(tmp_path)
+    assert not problems
+    (section,) = board([result for each in runs for result in results(each)]).sections
+    assert [place.ppc for place in section.places] == [1, 0]
+    rows = [(row.entry.method, row.mean(section.places[:1]) is None) for row in section.there(section.places)]
+    assert rows == [("random", False), ("whole", True)]
+
+
+def test_only_a_finished_distillation_drops_the_evaluations_of_other_clouds(tmp_path):
+    (random,) = executed(tmp_path, "random")
+    (evaluation,) = random.folder.glob("evaluation-*.json")
+    foreign = random.folder / "evaluation-0000000000.json"
+    foreign.write_text('{"schema_version": 2}')
+    stopped = random.distillation.model_copy(update={"status": "interrupted", "snapshots": []})
+    run._drop_stale(random.folder, stopped)
+    run._drop_stale(random.folder, random.distillation)
+    assert evaluation.exists()
+    entries = [entry.model_copy(update={"clouds": "0" * 64}) for entry in random.distillation.snapshots]
+    part = random.folder / "part-0000000000-0.json"
+    part.write_text("{}")
+    run._drop_stale(random.folder, random.distillation.model_copy(update={"snapshots": entries}))
+    assert not part.exists()
+    assert not evaluation.exists()
+    assert foreign.exists()
