@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from pcbench.catalogue import plugins
+from pcbench.catalogue import open_catalogue
 from pcbench.engine import machine
 from pcbench.ops.layers import set_dropout
 
@@ -78,7 +78,7 @@ def peak_bytes() -> int:
 def measured(spec: str) -> dict[str, Any]:
     """All figures of one network; seconds, bytes and FLOP are of 8 clouds of 1024 points."""
     machine.keep_pages()
-    cls, preset = plugins.load_backbone(plugins.backbones(), spec)
+    cls, preset = open_catalogue().backbone(spec)
     draw = torch.Generator().manual_seed(0)
     network = cls.build(CLASSES, preset, draw)
     set_dropout(network, [torch.Generator()])
@@ -121,7 +121,7 @@ def measured(spec: str) -> dict[str, Any]:
 
 
 def networks() -> list[str]:
-    registry = plugins.backbones()
+    registry = open_catalogue().backbones
     names = [name for name in registry.names() if registry.get(name).tried().error is None]
     return [f"{name}:{preset}" for name in names for preset in registry.load(name).presets]
 

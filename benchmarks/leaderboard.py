@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "repor
 
 from report_records import a_run
 
-from pcbench.catalogue.plugins import datasets
+from pcbench.catalogue import open_catalogue
 from pcbench.protocols.protocol import LITE, PAPER, QUICK
 from pcbench.report.site import build
 from pcbench.report.viewer import Clouds
@@ -76,7 +76,8 @@ def main() -> None:
         if not (folder / "results").is_dir():
             make(folder / "results", options.records)
         start = time.perf_counter()
-        made = build(folder / "results", folder / "site", Clouds(datasets(), False))
+        catalogue = open_catalogue()
+        made = build(folder / "results", folder / "site", catalogue, Clouds(catalogue.datasets, False))
         seconds = time.perf_counter() - start
         pages = {path: path.stat().st_size for path in (folder / "site").rglob("*") if path.is_file()}
         html = [size for path, size in pages.items() if path.suffix == ".html"]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pcbench.api import Backbone, Method
-from pcbench.catalogue import plugins
+from pcbench.catalogue import open_catalogue
 from pcbench.clouds import PointClouds
 from pcbench.engine import students
 from pcbench.errors import UsageError
@@ -59,7 +59,7 @@ def clouds_for(dataset: str, classes: int | None, points: int) -> PointClouds:
         )
         names = tuple(f"class {c}" for c in range(count))
         return PointClouds(drawn, torch.arange(count).repeat(2 * REAL), names).normalised()
-    train = plugins.datasets().load(dataset)().load(points).train
+    train = open_catalogue().datasets.load(dataset)().load(points).train
     if classes is None or classes == train.classes:
         return train
     if not 1 <= classes <= train.classes:
@@ -77,7 +77,7 @@ def drawn(setting: Setting, purpose: str, per_class: int) -> Tensor:
 
 
 def built(setting: Setting, generator: torch.Generator, spec: str | None = None) -> Backbone:
-    cls, preset = plugins.load_backbone(plugins.backbones(), spec or "pointnet:paper")
+    cls, preset = open_catalogue().backbone(spec or "pointnet:paper")
     return cls.build(setting.train.classes, preset, generator)
 
 
@@ -106,7 +106,7 @@ def weights_of(network: nn.Module) -> int:
 
 
 def method(name: str) -> Any:
-    cls: type[Method] = plugins.methods().load(name)
+    cls: type[Method] = open_catalogue().methods.load(name)
     return cls(cls.Params())
 
 
@@ -230,7 +230,7 @@ def train_and_test(setting: Setting) -> list[Case]:
     chosen, tested = (setting.train.select(i.to(setting.device)) for i in (index[:BATCH], index[-TESTED:]))
     untimed = 1 if setting.device.type == "cpu" else 1 + replay.EAGER_CALLS
     recipe = Recipe(epochs=untimed + STEPS, drop_after=untimed + STEPS - 1, batch=BATCH)
-    cls, preset = plugins.load_backbone(plugins.backbones(), setting.backbone)
+    cls, preset = open_catalogue().backbone(setting.backbone)
     textbook = (cls.name, preset) == ("pointnet", "paper")
 
     def build(generator: torch.Generator) -> Backbone:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from built_in import CATALOGUE
 from hypothesis import settings
 
 from pcbench.api import Backbone
-from pcbench.catalogue import plugins
 from pcbench.cli.main import main
 from pcbench.clouds import PointClouds
 from pcbench.seeds import Streams
@@ -66,7 +66,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def pointnet() -> type[Backbone]:
-    return plugins.backbones().load("pointnet")
+    return CATALOGUE.backbones.load("pointnet")
 
 
 @pytest.fixture(scope="session")

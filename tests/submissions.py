@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from built_in import CATALOGUE
 
 from pcbench.api import Snapshot
-from pcbench.catalogue import plugins
 from pcbench.clouds import PointClouds
 from pcbench.common.files import digest, file_digest
 from pcbench.common.text import one_line
@@ -62,7 +62,7 @@ def provenance(command: str = "pcbench", hardware: str = "A CPU") -> Provenance:
 
 @cache
 def source(kind: str, name: str) -> str:
-    registry = plugins.methods() if kind == "method" else plugins.backbones()
+    registry = CATALOGUE.methods if kind == "method" else CATALOGUE.backbones
     return registry.get(name).source_hash()
 
 
@@ -220,5 +220,5 @@ class Submission:
 def a_submission(tmp: Path, name: str = "submission", **run: Any) -> Submission:
     """A true submission of one run."""
     made = a_run(tmp / f"{name}-results", **run)
-    submit([made], tmp / name, "MIT")
+    submit(CATALOGUE, [made], tmp / name, "MIT")
     return Submission(tmp / name)

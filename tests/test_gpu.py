@@ -7,10 +7,10 @@ import json
 
 import pytest
 import torch
+from built_in import CATALOGUE
 from torch.nn.utils import parameters_to_vector
 
 from pcbench.api import Task
-from pcbench.catalogue import plugins
 from pcbench.clouds import PointClouds
 from pcbench.engine import students
 from pcbench.ops import replay
@@ -66,9 +66,9 @@ def task_on(device, pointnet, few_clouds, iterations=1) -> Task:
 SMALL = {"real_batch": 3, "bn_batch": 3, "experts": 2, "expert_epochs": 3, "max_start_epoch": 1}
 
 
-@pytest.mark.parametrize("name", plugins.methods().names())
+@pytest.mark.parametrize("name", CATALOGUE.methods.names())
 def test_methods_give_the_same_clouds(pointnet, few_clouds, name):
-    method = plugins.methods().load(name)
+    method = CATALOGUE.methods.load(name)
     given = {key: value for key, value in SMALL.items() if key in method.Params.model_fields}
     final = []
     for device in DEVICES:
@@ -137,7 +137,7 @@ def test_replayed_methods_give_the_clouds_of_the_same_work_done_step_by_step(
     name, given, pointnet, few_clouds, monkeypatch
 ):
     """Without inner training, in which rounding alone soon leads elsewhere, on a CPU as well."""
-    method = plugins.methods().load(name)
+    method = CATALOGUE.methods.load(name)
     params = method.Params(real_batch=3, bn_batch=3, lr=1e-3, **given)
     found = []
     for eager_calls in (3, 1000):
@@ -175,10 +175,10 @@ def test_a_network_on_a_gpu_is_drawn_anew_as_on_a_cpu(pointnet):
                 assert torch.equal(network.state_dict()[name].cpu(), value)
 
 
-@pytest.mark.parametrize("name", plugins.backbones().names())
+@pytest.mark.parametrize("name", CATALOGUE.backbones.names())
 def test_students_of_every_backbone_train_as_recorded_steps(name):
     """Gradients of six steps, the last three replayed, from the same weights."""
-    cls = plugins.backbones().load(name)
+    cls = CATALOGUE.backbones.load(name)
     points = torch.randn(8, 256, 3, generator=Streams({"test": "gpu"}).stream("points"))
     clouds = PointClouds(points, torch.arange(4).repeat(2), ("a", "b", "c", "d")).normalised().to("cuda")
     found = []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from built_in import CATALOGUE
+
 from pcbench.engine.artifacts import FILE
 from pcbench.records.store import read_runs
 from pcbench.submission.validate import validate
@@ -13,7 +15,7 @@ RESULTS = LEADERBOARD / "results"
 
 
 def test_they_are_valid_and_finished():
-    assert validate(RESULTS) == []
+    assert validate(CATALOGUE, RESULTS) == []
     found, problems = read_runs(RESULTS)
     assert problems == []
     assert {run.distillation.status for run in found} == {"ok"}

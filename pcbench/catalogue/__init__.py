@@ -1,1 +1,5 @@
-"""Which methods, backbones and data sets there are, read without importing them."""
+"""Methods, backbones and data sets: found by reading their files, loaded when they are asked for."""
+
+from pcbench.catalogue.registry import Catalogue, Registry, open_catalogue
+
+__all__ = ["Catalogue", "Registry", "open_catalogue"]

@@ -1,8 +1,7 @@
-"""What a plugin says about itself, as JSON values: docstring, parameters with unit and source."""
+"""What a method says about its parameters, as JSON values, and how these are shown to people."""
 
 from __future__ import annotations
 
-import inspect
 import types
 import typing
 from typing import TYPE_CHECKING, Any
@@ -11,14 +10,8 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
     from pcbench.api import Method
-    from pcbench.catalogue.plugins import Plugin
 
 LIMITS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "multiple_of": "multiple of", "pattern": "matching"}
-
-
-def docstring(plugin: Plugin[Any]) -> str:
-    """The docstring of a plugin's class, without its indentation."""
-    return inspect.getdoc(plugin.load()) or ""
 
 
 def parameters(method: type[Method]) -> list[dict[str, Any]]:

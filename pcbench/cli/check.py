@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pcbench.cli.output import AsJson, PluginFolders, console, show
+from pcbench.cli.output import AsJson, PluginFolders, console, opened, show
 
 if TYPE_CHECKING:
     from pcbench.conformance import Report
@@ -34,7 +34,7 @@ def check(
     from pcbench import conformance
 
     with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is no part of the report
-        reports = conformance.check(target, folders or ())
+        reports = conformance.check(target, opened(folders))
     if as_json:
         typer.echo(json.dumps([asdict(report) | {"passed": report.passed} for report in reports], indent=1))
     else:
@@ -48,7 +48,7 @@ def _print_report(report: Report) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from pcbench.catalogue.plugins import LABELS
+    from pcbench.catalogue.kinds import LABELS
 
     verdict = "keeps its contract" if report.passed else "breaks its contract"
     console().print(f"{LABELS[report.kind]} {report.name} {verdict} ({report.origin})", soft_wrap=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pcbench.cli import data_fetch
-from pcbench.cli.output import AsJson, PluginFolders, interruptible, progress_bars, show
+from pcbench.cli.output import AsJson, PluginFolders, interruptible, opened, progress_bars, show
 from pcbench.cli.show import show_data
 from pcbench.errors import DataError, UsageError, did_you_mean
 
@@ -56,10 +56,9 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Check a copy of a data set and put it into the store (PCBENCH_DATA, or the user's cache)."""
-    from pcbench.catalogue.plugins import datasets
     from pcbench.datasets.store import ImportOptions, data_root, importable
 
-    dataset = importable(datasets(folders or ()).load(name)())
+    dataset = importable(opened(folders).datasets.load(name)())
     options = ImportOptions(sampling.value, seed, allow_incomplete)
     with interruptible("the store is as it was"), progress_bars() as bar:
         task = bar.add_task("reading clouds", total=None)
@@ -86,7 +85,7 @@ def list_(folders: PluginFolders = None, as_json: AsJson = False) -> None:
 
     from pcbench.datasets import listing
 
-    rows = listing(folders or ())
+    rows = listing(opened(folders).datasets)
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in rows], indent=1))
         return
@@ -138,12 +137,11 @@ def remove(
 
 def _stored(name: str, folders: list[Path] | None) -> str:
     """The name under which the store has a data set, or the one that it is a part of."""
-    from pcbench.catalogue.plugins import datasets
     from pcbench.datasets import store
 
     if name in store.stored_names():
         return name
-    registry = datasets(folders or ())
+    registry = opened(folders).datasets
     if name not in registry.names():
         near = did_you_mean(name, {*registry.names(), *store.stored_names()})
         raise UsageError(f"unknown data set {name!r}. {near}")

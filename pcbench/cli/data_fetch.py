@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pcbench.cli.output import PluginFolders, interruptible, progress_bars
+from pcbench.cli.output import PluginFolders, interruptible, opened, progress_bars
 
 
 def fetch(
@@ -24,13 +24,12 @@ def fetch(
     folders: PluginFolders = None,
 ) -> None:
     """Download a data set, check it, and put it into the store; an interrupted download is resumed."""
-    from pcbench.catalogue.plugins import datasets
     from pcbench.datasets import fetch as fetching
     from pcbench.datasets.store import data_root, importable
     from pcbench.errors import UsageError
 
     archive = fetching.archive_of(name)
-    dataset = datasets(folders or ()).load(name)()
+    dataset = opened(folders).datasets.load(name)()
     if archive is None:
         raise UsageError(f"{name} is not fetched: {dataset.how_to_get()}")
     urls = fetching.mirrors(archive, mirror or ())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pcbench.cli.outcomes import cell_title, finish
-from pcbench.cli.output import AsJson, PluginFolders, pairs, words
+from pcbench.cli.output import AsJson, PluginFolders, opened, pairs, words
 from pcbench.cli.work import work_through
 from pcbench.errors import DataError
 
@@ -68,11 +68,11 @@ def evaluate(
     if seeds is not None:
         settings["students"] = str(seeds)
     planned = plan.evaluations(
+        opened(plugins),
         [each for folder in run for each in found_runs(folder)],
         words(backbone),
         protocols.named(protocol) if protocol else None,
         settings,
-        tuple(plugins or ()),
         words(test),
     )
     chosen = machine.choose_device(device)

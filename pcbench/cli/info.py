@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pcbench.catalogue.describe import docstring, limits_text, parameters, value_text
-from pcbench.cli.output import AsJson, PluginFolders, console, show
+from pcbench.cli.output import AsJson, PluginFolders, console, opened, show
 from pcbench.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from pcbench.api import Backbone, Dataset
-    from pcbench.catalogue.plugins import Plugin
+    from pcbench.catalogue import Catalogue
+    from pcbench.catalogue.loading import Plugin
 
 CLASS_COUNTS = (10, 15, 40, 55)
 
@@ -25,7 +24,7 @@ def info(
     as_json: AsJson = False,
 ) -> None:
     """Show all about a method, backbone, data set or protocol."""
-    found = described(name, folders or [])
+    found = described(name, opened(folders))
     if as_json:
         typer.echo(json.dumps(found, indent=1))
         return
@@ -33,17 +32,13 @@ def info(
         _print_entry(kind, entry)
 
 
-def described(name: str, folders: list[Path]) -> dict[str, dict[str, Any]]:
+def described(name: str, catalogue: Catalogue) -> dict[str, dict[str, Any]]:
     """By kind, what carries the name, as JSON values; raises UsageError where nothing does."""
-    from pcbench.catalogue import plugins
+    from pcbench.catalogue.describe import parameters
     from pcbench.protocols import recipes
     from pcbench.protocols.protocol import PROTOCOLS, STANDARD
 
-    methods, backbones, datasets = (
-        plugins.methods(folders),
-        plugins.backbones(folders),
-        plugins.datasets(folders),
-    )
+    methods, backbones, datasets = catalogue.methods, catalogue.backbones, catalogue.datasets
     found: dict[str, dict[str, Any]] = {}
     if name in methods.names():
         found["method"] = _heading(methods.get(name)) | {"parameters": parameters(methods.load(name))}
@@ -67,7 +62,7 @@ def described(name: str, folders: list[Path]) -> dict[str, dict[str, Any]]:
 
 
 def _heading(plugin: Plugin[Any]) -> dict[str, Any]:
-    return {"name": plugin.name, "docstring": docstring(plugin), "origin": plugin.origin}
+    return {"name": plugin.name, "docstring": plugin.docstring(), "origin": plugin.origin}
 
 
 def _backbone(backbone: type[Backbone]) -> dict[str, Any]:
@@ -100,6 +95,8 @@ def _dataset(dataset: Dataset) -> dict[str, Any]:
 
 def _print_entry(kind: str, entry: dict[str, Any]) -> None:
     from rich.table import Table
+
+    from pcbench.catalogue.describe import limits_text, value_text
 
     fields = Table.grid(padding=(0, 2))
     fields.add_column(no_wrap=True, style="bold")

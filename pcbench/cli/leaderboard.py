@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pcbench.cli.output import PluginFolders, progress_bars
+from pcbench.cli.output import PluginFolders, opened, progress_bars
 from pcbench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+    from pcbench.catalogue import Catalogue
     from pcbench.report.site import Built
     from pcbench.report.viewer import Clouds
 
@@ -46,11 +47,11 @@ def build(
     folders: PluginFolders = None,
 ) -> None:
     """Make a site of all records of a folder: pages, leaderboard.md, data/leaderboard.json."""
-    from pcbench.catalogue.plugins import datasets
     from pcbench.report.viewer import Clouds
 
-    clouds = Clouds(datasets(folders or ()), with_clouds)
-    made = _built(results, out, clouds, base_url, folders or [])
+    catalogue = opened(folders)
+    clouds = Clouds(catalogue.datasets, with_clouds)
+    made = _built(results, out, catalogue, clouds, base_url)
     for problem in made.problems:
         typer.echo(f"warning: left out {problem}", err=True)
     if with_clouds:
@@ -59,7 +60,7 @@ def build(
     typer.echo(f"wrote {made.files} files{removed}: open {out / 'index.html'}")
 
 
-def _built(results: Path, out: Path, clouds: Clouds, base_url: str, folders: list[Path]) -> Built:
+def _built(results: Path, out: Path, catalogue: Catalogue, clouds: Clouds, base_url: str) -> Built:
     from pcbench.report.site import build
     from pcbench.report.text import web_address
 
@@ -74,7 +75,7 @@ def _built(results: Path, out: Path, clouds: Clouds, base_url: str, folders: lis
                 tasks[phase] = bars.add_task(phase, total=total)
             bars.update(tasks[phase], completed=done)
 
-        return build(results, out, clouds, address, folders, report)
+        return build(results, out, catalogue, clouds, address, report)
 
 
 @app.command()
@@ -86,18 +87,18 @@ def serve(
     folders: PluginFolders = None,
 ) -> None:
     """Build the site, show it on this machine alone, and again when records change; Ctrl-C ends it."""
-    from pcbench.catalogue.plugins import datasets
     from pcbench.common.packaged import builtin
     from pcbench.report.serve import Server
     from pcbench.report.site import build as rebuilt
     from pcbench.report.viewer import Clouds
 
     server = Server(out, port)
-    clouds = Clouds(datasets(folders or ()), with_clouds)
-    _built(results, out, clouds, "", folders or [])
+    catalogue = opened(folders)
+    clouds = Clouds(catalogue.datasets, with_clouds)
+    _built(results, out, catalogue, clouds, "")
 
     def again() -> None:
-        rebuilt(results, out, clouds, folders=folders or [])
+        rebuilt(results, out, opened(folders), clouds)
 
     watched = (results, builtin("leaderboard/templates"), builtin("leaderboard/static"), *(folders or []))
     server.watch(watched, again, lambda words: typer.echo(words, err=True))

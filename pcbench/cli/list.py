@@ -5,11 +5,14 @@ from __future__ import annotations
 import enum
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pcbench.cli.output import AsJson, PluginFolders, show
+from pcbench.cli.output import AsJson, PluginFolders, opened, show
+
+if TYPE_CHECKING:
+    from pcbench.catalogue import Registry
 
 
 class Listed(enum.StrEnum):
@@ -29,7 +32,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List methods, backbones, data sets, protocols, recipes of the protocol `standard`, or suites."""
-    entries = listing(kind, folders or [])
+    entries = listing(kind, folders)
     if as_json:
         typer.echo(json.dumps(entries, indent=1))
         return
@@ -50,7 +53,7 @@ def list_(
     show(table)
 
 
-def listing(kind: Listed, folders: list[Path]) -> list[dict[str, Any]]:
+def listing(kind: Listed, folders: list[Path] | None) -> list[dict[str, Any]]:
     """What `pcbench list` prints, as JSON values."""
     if kind is Listed.protocols:
         from pcbench.protocols.protocol import PROTOCOLS
@@ -64,17 +67,13 @@ def listing(kind: Listed, folders: list[Path]) -> list[dict[str, Any]]:
         from pcbench.protocols import suites
 
         return [{"name": each.name, "summary": each.summary} for each in suites.listing()]
-    from pcbench.catalogue import plugins
-
-    found: list[plugins.Plugin[Any]]
-    match kind:
-        case Listed.methods:
-            found = [*plugins.methods(folders).plugins()]
-        case Listed.backbones:
-            found = [*plugins.backbones(folders).plugins()]
-        case Listed.datasets:
-            found = [*plugins.datasets(folders).plugins()]
+    catalogue = opened(folders)
+    registries: dict[Listed, Registry[Any]] = {
+        Listed.methods: catalogue.methods,
+        Listed.backbones: catalogue.backbones,
+        Listed.datasets: catalogue.datasets,
+    }
     return [
         {"name": each.name, "summary": each.summary, "origin": each.origin, "error": each.error}
-        for each in found
+        for each in registries[kind].plugins()
     ]

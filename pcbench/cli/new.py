@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pcbench.cli.output import PluginFolders
+from pcbench.cli.output import PluginFolders, opened
 from pcbench.errors import UsageError
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
@@ -33,7 +33,7 @@ def new(
 
     from pcbench.common.files import write_text
 
-    _check_name(kind, name, folders or [])
+    _check_name(kind, name, folders)
     paths = {"test.py.txt": folder / f"test_{name}.py", f"{kind}.py.txt": folder / f"{name}.py"}
     for path in paths.values():
         if path.exists():
@@ -48,13 +48,11 @@ def new(
     typer.echo(f"  pcbench run --plugins {shlex.quote(str(folder))} {use}")
 
 
-def _check_name(kind: Made, name: str, folders: list[Path]) -> None:
+def _check_name(kind: Made, name: str, folders: list[Path] | None) -> None:
     """UsageError for a name that no file, class or test of Python could carry, or that is taken."""
     import importlib.util
     import keyword
     import re
-
-    from pcbench.catalogue import plugins
 
     fitting = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")
     if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) or keyword.iskeyword(name):
@@ -62,7 +60,7 @@ def _check_name(kind: Made, name: str, folders: list[Path]) -> None:
         raise UsageError(f"{name!r} is no name of a Python module: {remedy}")
     if name.startswith("test_") or name == "conftest":
         raise UsageError(f"{name!r} is a name of tests, which are no plugins: try {kind.value}_{name}")
-    registry = plugins.methods(folders) if kind is Made.method else plugins.backbones(folders)
+    registry = opened(folders).registries()[kind.value]
     if name in registry.names():
         raise UsageError(
             f"{kind.value} {name!r} is there already ({registry.get(name).origin}): try my_{name}"

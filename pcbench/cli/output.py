@@ -16,11 +16,25 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.table import Table
 
+    from pcbench.catalogue import Catalogue
+
 PluginFolders = Annotated[
     list[Path] | None,
     typer.Option("--plugins", metavar="DIR", help="A folder of your own plugin files; may be repeated."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+
+
+def opened(folders: Sequence[Path] | None) -> Catalogue:
+    """The catalogue of all plugins, with those in the folders of --plugins."""
+    from pcbench.catalogue import open_catalogue
+
+    for folder in folders or ():
+        if not folder.is_dir():
+            raise UsageError(
+                f"--plugins names {folder}, which is no folder: give one that holds plugin files"
+            )
+    return open_catalogue(folders or ())
 
 
 def words(values: Sequence[str] | None) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pcbench.cli.output import AsJson, PluginFolders, words
+from pcbench.cli.output import AsJson, PluginFolders, opened, words
 
 if TYPE_CHECKING:
     from pcbench.submission.manifest import Problem
@@ -52,7 +52,7 @@ def validate(
 
     with ExitStack() as stack:
         published = stack.enter_context(published_at(against, folder)) if against else None
-        problems = check(folder, published, words(corrected), tuple(plugins or ()))
+        problems = check(opened(plugins), folder, published, words(corrected))
     _print(folder, problems, as_json)
     if problems:
         raise typer.Exit(3)

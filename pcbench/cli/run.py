@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pcbench.cli.outcomes import cell_title, finish, print_plan
-from pcbench.cli.output import AsJson, PluginFolders, pairs, words
+from pcbench.cli.output import AsJson, PluginFolders, opened, pairs, words
 from pcbench.cli.work import work_through
 from pcbench.errors import UsageError
 
@@ -83,17 +83,17 @@ def run(
         students=seeds,
         repetition=repetition,
         settings=pairs(set_ or ()),
-        plugin_folders=tuple(plugins or ()),
     )
+    catalogue = opened(plugins)
     absent: list[Absent] = []
     if suite is None:
         requests = [_with_defaults(common)]
     else:
-        requests, absent = plan.available(*_of_suite(suite, common))
+        requests, absent = plan.available(catalogue, *_of_suite(suite, common))
     if dry_run:
-        print_plan(plan.cells(*requests), absent, device, out, as_json)
+        print_plan(plan.cells(catalogue, *requests), absent, device, out, as_json)
         return
-    finish(_execute(plan.cells(*requests), device, out), absent, out, as_json)
+    finish(_execute(plan.cells(catalogue, *requests), device, out), absent, out, as_json)
 
 
 def _with_defaults(asked: Request) -> Request:

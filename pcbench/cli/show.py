@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pcbench.cli.output import AsJson, PluginFolders, console, progress_bars, show
+from pcbench.cli.output import AsJson, PluginFolders, console, opened, progress_bars, show
 from pcbench.errors import DataError, PcbenchError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -126,12 +126,11 @@ def show_data(
 
     The clouds are drawn at random, the same ones every time. The picture is NAME.png.
     """
-    from pcbench.catalogue.plugins import datasets
     from pcbench.look import pictures
     from pcbench.look.export import file_names
     from pcbench.seeds import Streams
 
-    dataset = datasets(folders or ()).load(name)()
+    dataset = opened(folders).datasets.load(name)()
     path = _picture_path(out, file_names([name])[0], force)
     splits = dataset.load(points)
     labels = _labels(splits.train, classes)
@@ -233,12 +232,11 @@ def _clouds(folder: Path, entry: SnapshotEntry) -> PointClouds:
 
 def _data_of(record: DistillationRecord, folders: list[Path]) -> tuple[Dataset | None, Splits | None]:
     """The data set of a run and its splits, as far as they are here; a warning says what is missing."""
-    from pcbench.catalogue.plugins import datasets
 
     inputs = record.inputs.data
     dataset = None
     try:
-        dataset = datasets(folders).load(inputs.name)()
+        dataset = opened(folders).datasets.load(inputs.name)()
         splits = dataset.load(inputs.points)
         if splits.content_hash == inputs.hash:
             return dataset, splits

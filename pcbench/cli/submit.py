@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pcbench.cli.evaluate import found_runs
-from pcbench.cli.output import AsJson, PluginFolders
+from pcbench.cli.output import AsJson, PluginFolders, opened
 
 if TYPE_CHECKING:
     from pcbench.submission.submit import Submitted
@@ -50,7 +50,7 @@ def submit(
     from pcbench.submission.submit import submit as make
 
     runs = [each for folder in run for each in found_runs(folder)]
-    made = make(runs, out, licence, artifact_url, tuple(plugins or ()))
+    made = make(opened(plugins), runs, out, licence, artifact_url)
     if as_json:
         document = {
             "folder": str(made.folder),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pcbench.cli.output import AsJson, PluginFolders, progress_bars, show
+from pcbench.cli.output import AsJson, PluginFolders, opened, progress_bars, show
 from pcbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -62,17 +62,18 @@ def verify(
     work.check_margin(margin)
     if sample is not None and sample < 1:
         raise UsageError(f"--sample {sample}: at least one evaluation is needed")
-    found = work.claims(folder, artifacts)
+    submitted = work.submitted_methods(folder) if redistill else ()
+    catalogue = opened([*(plugins or ()), *submitted])
+    found = work.claims(catalogue, folder, artifacts)
     drawn = seed if seed is not None else secrets.randbelow(1 << 32)
     chosen = found if sample is None else work.sample(found, sample, drawn)
-    sources = tuple(plugins or ()) + (work.submitted_methods(folder) if redistill else ())
     target = machine.choose_device(device)
     machine.warm_up(target)
     records = []
     with progress_bars() as progress:
         for number, claim in enumerate(chosen, 1):
             bars = Bars(progress, f"[{number}/{len(chosen)}] {claim.title}")
-            records.append(work.verify(claim, margin, redistill, target, partial(bars), sources))
+            records.append(work.verify(catalogue, claim, margin, redistill, target, partial(bars)))
             bars.remove()
     _print(chosen, records, drawn if sample is not None else None, len(found), as_json)
     if any(record.verdict != "verified" for record in records):

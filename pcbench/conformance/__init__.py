@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pcbench.catalogue import plugins
-from pcbench.catalogue.plugins import CONTRACTS, Kind, Neighbourhood, Plugin, Registry
+from pcbench.catalogue import Catalogue, open_catalogue
+from pcbench.catalogue.kinds import CONTRACTS
+from pcbench.catalogue.loading import Plugin
+from pcbench.catalogue.neighbours import Sources
+from pcbench.catalogue.registry import read_file
 from pcbench.conformance.backbones import BackboneContract
 from pcbench.conformance.clauses import Failed, Item, NotApplicable, Report, tried
 from pcbench.conformance.datasets import DatasetContract
@@ -18,18 +21,18 @@ from pcbench.errors import UsageError, did_you_mean
 __all__ = ["Item", "Report", "check", "failures"]
 
 
-def check(target: str, folders: Sequence[Path] = ()) -> list[Report]:
+def check(target: str, catalogue: Catalogue) -> list[Report]:
     """The plugins of a name, or all those in a file that ends in .py; UsageError where there is none."""
     if target.endswith(".py"):
-        return [_report(plugin, folders) for plugin in _in_file(Path(target))]
-    return [_report(plugin, folders) for plugin in _named(target, folders)]
+        return [_report(plugin, catalogue) for plugin in _in_file(Path(target))]
+    return [_report(plugin, catalogue) for plugin in _named(target, catalogue)]
 
 
 def failures(path: Path) -> list[str]:
     """The clauses that the plugins of a file break, one line each; for the plugin's own tests."""
     return [
         f"{report.name}: {item.clause}: {item.detail}"
-        for report in check(str(path))
+        for report in check(str(path), open_catalogue())
         for item in report.items
         if item.result == "failed"
     ]
@@ -38,9 +41,10 @@ def failures(path: Path) -> list[str]:
 def _in_file(path: Path) -> list[Plugin[Any]]:
     if not path.is_file():
         raise UsageError(f"{path} is not there: give a plugin file, or a name that 'pcbench list' shows")
+    sources = Sources()
     found: list[Plugin[Any]] = []
     for kind in CONTRACTS:
-        found += plugins.read_file(path.resolve(), kind)
+        found += read_file(path.resolve(), kind, sources)
     if not found:
         raise UsageError(
             f"{path} defines no plugin: it needs a class with a literal name that derives from "
@@ -49,16 +53,8 @@ def _in_file(path: Path) -> list[Plugin[Any]]:
     return found
 
 
-def _registries(folders: Sequence[Path]) -> dict[Kind, Registry[Any]]:
-    return {
-        "method": plugins.methods(folders),
-        "backbone": plugins.backbones(folders),
-        "dataset": plugins.datasets(folders),
-    }
-
-
-def _named(name: str, folders: Sequence[Path]) -> list[Plugin[Any]]:
-    registries = _registries(folders).values()
+def _named(name: str, catalogue: Catalogue) -> list[Plugin[Any]]:
+    registries = catalogue.registries().values()
     found = [registry.get(name) for registry in registries if name in registry.names()]
     if not found:
         known = {known for registry in registries for known in registry.names()}
@@ -66,13 +62,13 @@ def _named(name: str, folders: Sequence[Path]) -> list[Plugin[Any]]:
     return found
 
 
-def _report(plugin: Plugin[Any], folders: Sequence[Path]) -> Report:
+def _report(plugin: Plugin[Any], catalogue: Catalogue) -> Report:
     try:
         loaded = plugin.load()
     except UsageError as error:
         return Report(plugin.kind, plugin.name, plugin.origin, (Item("import", "failed", str(error)),))
     clauses: dict[str, Callable[[], str]] = {
-        "name": lambda: _name(plugin, folders),
+        "name": lambda: _name(plugin, catalogue),
         "docstring": lambda: _docstring(loaded),
         "imports": lambda: _imports(plugin),
     }
@@ -87,8 +83,8 @@ def _report(plugin: Plugin[Any], folders: Sequence[Path]) -> Report:
     return Report(plugin.kind, plugin.name, plugin.origin, items)
 
 
-def _name(plugin: Plugin[Any], folders: Sequence[Path]) -> str:
-    registry = _registries(folders)[plugin.kind]
+def _name(plugin: Plugin[Any], catalogue: Catalogue) -> str:
+    registry = catalogue.registries()[plugin.kind]
     if plugin.name in registry.names() and registry.get(plugin.name).path != plugin.path:
         raise Failed(f"{plugin.name!r} is taken by {registry.get(plugin.name).origin}: choose another name")
     return plugin.name
@@ -105,7 +101,7 @@ def _imports(plugin: Plugin[Any]) -> str:
     """Methods and backbones take from pcbench its public face alone."""
     if plugin.kind == "dataset":
         raise NotApplicable("a data set may use how pcbench reads and stores clouds")
-    for path in (plugin.path, *Neighbourhood(plugin.path.parent).reached(plugin.path)):
+    for path in plugin.source_files():
         for node in ast.walk(ast.parse(path.read_bytes())):
             for module in _imported(node):
                 public = module == "pcbench.api" or (module + ".").startswith("pcbench.ops.")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from pcbench.api import PointClouds, Streams
-from pcbench.catalogue.plugins import Kind
+from pcbench.catalogue.kinds import Kind
 from pcbench.errors import PcbenchError
 
 Result: TypeAlias = Literal["ok", "failed", "warning", "not applicable"]

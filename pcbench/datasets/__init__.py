@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 from pcbench.api import Dataset
-from pcbench.catalogue.plugins import datasets
+from pcbench.catalogue import Registry
 from pcbench.datasets.store import Importable
 from pcbench.errors import DataError, UsageError
 
@@ -32,10 +30,10 @@ class Listing:
     error: str | None = None
 
 
-def listing(extra: Sequence[Path] = ()) -> list[Listing]:
-    """All data sets by name: built-in ones, the user's and those in the folders `extra`."""
+def listing(datasets: Registry[Dataset]) -> list[Listing]:
+    """All data sets of a catalogue by name."""
     found = []
-    for plugin in datasets(extra).plugins():
+    for plugin in datasets.plugins():
         try:
             dataset = plugin.load()()
         except UsageError as error:

@@ -12,8 +12,8 @@ import torch
 from pydantic import ValidationError
 
 from pcbench.api import Backbone, Dataset, Method, MethodParams, PointClouds, Splits
-from pcbench.catalogue import plugins
-from pcbench.catalogue.plugins import Registry
+from pcbench.catalogue import Catalogue, Registry
+from pcbench.catalogue.kinds import LABELS, split_backbone
 from pcbench.engine import crossing
 from pcbench.errors import DataError, UsageError, did_you_mean
 from pcbench.protocols import protocol, recipes, variants
@@ -46,7 +46,6 @@ class Request:
     students: int | None = None
     repetition: int = 0
     settings: Mapping[str, Any] = field(default_factory=dict)
-    plugin_folders: tuple[Path, ...] = ()
     evaluate: tuple[str, ...] = ()
     origin: str = ""
 
@@ -154,12 +153,12 @@ def _streams(data: DataInputs, level: str, **axes: str | int) -> Streams:
 
 
 class _Found:
-    """The plugins that there are, read once for a plan, and the data sets that it has loaded."""
+    """The plugins that there are, and the data sets that a plan has loaded."""
 
-    def __init__(self, folders: tuple[Path, ...]) -> None:
-        self.methods = plugins.methods(folders)
-        self.backbones = plugins.backbones(folders)
-        self.datasets = plugins.datasets(folders)
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.catalogue = catalogue
+        self.methods, self.backbones = catalogue.methods, catalogue.backbones
+        self.datasets = catalogue.datasets
         self._loaded: dict[tuple[str, int], tuple[Splits, DataInputs]] = {}
 
     def data(self, name: str, points: int) -> tuple[Splits, DataInputs]:
@@ -195,7 +194,7 @@ class _Found:
 
     def network(self, spec: str) -> tuple[type[Backbone], Network]:
         """A backbone and what a record says of it."""
-        backbone, preset = plugins.load_backbone(self.backbones, spec)
+        backbone, preset = self.catalogue.backbone(spec)
         source = self.backbones.get(backbone.name).source_hash()
         return backbone, Network(name=backbone.name, preset=preset, source=source)
 
@@ -222,14 +221,14 @@ def of_suite(suite: Suite, origin: Path, common: Request) -> list[Request]:
     ]
 
 
-def cells(*requests: Request) -> list[Cell]:
-    """All cells of requests that share plugin folders, each once; within a request data set by data set.
+def cells(catalogue: Catalogue, *requests: Request) -> list[Cell]:
+    """All cells of requests, each once; within a request data set by data set.
 
     UsageError or DataError before any work is done.
     """
     if not requests:
         return []
-    found = _Found(requests[0].plugin_folders)
+    found = _Found(catalogue)
     made: dict[tuple[str, str], Cell] = {}
     for request in requests:
         for cell in _cells(request, found):
@@ -279,11 +278,11 @@ def _cells(request: Request, found: _Found) -> list[Cell]:
 
 
 def evaluations(
+    catalogue: Catalogue,
     runs: Sequence[Run],
     networks: Sequence[str],
     rules: Protocol | None,
     settings: Mapping[str, Any],
-    plugin_folders: tuple[Path, ...],
     tests: Sequence[str] = (),
 ) -> list[tuple[Run, Evaluation]]:
     """Every run with students of every network, checked before any work; no network: that of the run.
@@ -297,7 +296,7 @@ def evaluations(
         if key not in protocol.SETTINGS:
             near = did_you_mean(key, protocol.SETTINGS)
             raise UsageError(f"--set {key}: the protocol has no such setting. {near}")
-    found = _Found(plugin_folders)
+    found = _Found(catalogue)
     made = []
     for run in runs:
         inputs = run.distillation.inputs
@@ -344,13 +343,13 @@ def _followed(run: Run) -> Protocol:
     return fitting[0]
 
 
-def available(*requests: Request) -> tuple[list[Request], list[Absent]]:
+def available(catalogue: Catalogue, *requests: Request) -> tuple[list[Request], list[Absent]]:
     """The part of the requests that can be run here, and the cells that cannot; no data set is loaded.
 
     Absent is what no plugin is called, a plugin that cannot be used, and what this machine lacks. Anything
     else that is wrong raises UsageError later.
     """
-    found = _Found(requests[0].plugin_folders)
+    found = _Found(catalogue)
     possible, absent = [], []
     for request in requests:
         asked = request.evaluate or (request.backbone,)
@@ -378,14 +377,14 @@ def _unknown(registry: Registry[Any], name: str) -> str:
     """Why there is no plugin of that name that can be used; empty where there is one."""
     if name in registry.names():
         broken = registry.get(name).tried().error
-        return f"{plugins.LABELS[registry.kind]} {name!r} cannot be used: {broken}" if broken else ""
-    label = plugins.LABELS[registry.kind]
+        return f"{LABELS[registry.kind]} {name!r} cannot be used: {broken}" if broken else ""
+    label = LABELS[registry.kind]
     return f"there is no {label} {name!r}: see 'pcbench list {registry.kind}s', add one with --plugins"
 
 
 def _no_network(found: _Found, *specs: str) -> str:
     """Why one of some backbones cannot be used; empty where all can."""
-    unknown = (_unknown(found.backbones, plugins.split_backbone(spec)[0]) for spec in specs)
+    unknown = (_unknown(found.backbones, split_backbone(spec)[0]) for spec in specs)
     return next(filter(None, unknown), "")
 
 

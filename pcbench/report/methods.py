@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pcbench.catalogue.describe import docstring, limits_text, parameters, value_text
-from pcbench.catalogue.plugins import Registry
+from pcbench.catalogue import Registry
+from pcbench.catalogue.describe import limits_text, parameters, value_text
 from pcbench.errors import UsageError
 from pcbench.records.labels import ppc_label
 from pcbench.report.cells import Board, Place, Row, Section
@@ -64,7 +64,7 @@ def about(name: str, registry: Registry[Any]) -> About:
         loaded = plugin.load()
     except UsageError:
         return About(name, page, problem="This method could not be loaded where the site was built.")
-    text = docstring(plugin)
+    text = plugin.docstring()
     paragraphs = tuple(plain(part) for part in text.split("\n\n") if part.strip())
     known = tuple(
         Parameter(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pcbench.catalogue import plugins
+from pcbench.catalogue import Catalogue
 from pcbench.common.packaged import builtin
 from pcbench.errors import DataError
 from pcbench.records.labels import ppc_label
@@ -37,14 +37,15 @@ class Built:
 def build(
     source: Path,
     out: Path,
+    catalogue: Catalogue,
     clouds: Clouds,
     base_url: str = "",
-    folders: Sequence[Path] = (),
     report: Progress = lambda *_: None,
 ) -> Built:
     """Write the site of all records below `source` into `out`: the same records give the same bytes.
 
-    clouds: which of them are shown. report: called with the phase, what is done of it, and its whole.
+    catalogue: the methods that are described. clouds: which clouds are shown. report: called with the phase,
+    what is done of it, and its whole.
     DataError where there is no finished run.
     """
     if not run_folders(source):
@@ -57,7 +58,7 @@ def build(
         made = board_of(gathered)
         if not made.sections:
             raise DataError(NOTHING.format(source=source))
-        for path, content in _tables(gathered, made, base_url, folders, report):
+        for path, content in _tables(gathered, made, base_url, catalogue, report):
             target.write(path, content)
         for file in sorted(builtin("leaderboard/static").iterdir()):
             target.write(f"static/{file.name}", file.read_bytes())
@@ -81,13 +82,11 @@ def markdown_of(gathered: Gathered, base_url: str = "") -> str:
 
 
 def _tables(
-    gathered: Gathered, made: Board, base_url: str, folders: Sequence[Path], report: Progress
+    gathered: Gathered, made: Board, base_url: str, catalogue: Catalogue, report: Progress
 ) -> Iterator[tuple[str, str]]:
-    registry = plugins.methods(folders)
-    names = sorted(
-        {row.entry.method for section in made.sections for row in section.rows} | set(registry.names())
-    )
-    known = [methods.about(name, registry) for name in names]
+    shown = {row.entry.method for section in made.sections for row in section.rows}
+    names = sorted(shown | set(catalogue.methods.names()))
+    known = [methods.about(name, catalogue.methods) for name in names]
     renderer = Renderer(base_url, {each.name: each.citation for each in known})
     main, without = overview.blocks(made), _without_score(made)
     views = {name: view(made) for name, view in comparisons.VIEWS.items()}

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from pcbench.api import Splits
-from pcbench.catalogue.plugins import Registry, redistributable
+from pcbench.catalogue import Registry
+from pcbench.catalogue.registry import redistributable
 from pcbench.clouds import PointClouds, as_stored
 from pcbench.common.files import digest
 from pcbench.engine.artifacts import FILE, load_snapshots

@@ -14,8 +14,9 @@ from pydantic import ValidationError
 
 import pcbench
 from pcbench.api import Dataset
-from pcbench.catalogue import plugins
-from pcbench.catalogue.plugins import Plugin, Registry, redistributable
+from pcbench.catalogue import Catalogue, Registry
+from pcbench.catalogue.loading import Plugin
+from pcbench.catalogue.registry import redistributable
 from pcbench.common.files import file_digest, write_json
 from pcbench.engine.artifacts import FILE
 from pcbench.errors import DataError, UsageError
@@ -50,11 +51,11 @@ class Submitted:
 
 
 def submit(
+    catalogue: Catalogue,
     runs: Sequence[Run],
     out: Path,
     licence: str,
     address: str | None = None,
-    plugin_folders: tuple[Path, ...] = (),
 ) -> Submitted:
     """Write a submission of the runs into the new folder `out`, and check it as a maintainer would.
 
@@ -73,12 +74,11 @@ def submit(
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        datasets = plugins.datasets(plugin_folders)
-        artifacts = [_add_run(run, temporary, address, datasets) for run in runs]
-        sources = _add_sources(runs, temporary, plugin_folders)
+        artifacts = [_add_run(run, temporary, address, catalogue.datasets) for run in runs]
+        sources = _add_sources(catalogue, runs, temporary)
         manifest = _manifest(temporary, licence, [each for each in artifacts if each], sources)
         write_json(temporary / MANIFEST, manifest.model_dump(mode="json"))
-        problems = validate(temporary, plugin_folders=plugin_folders)
+        problems = validate(catalogue, temporary)
         if problems:
             raise DataError("cannot be submitted:\n" + "\n".join(map(str, problems)))
         temporary.chmod(0o755)
@@ -119,20 +119,16 @@ def _add_run(run: Run, folder: Path, address: str | None, datasets: Registry[Dat
     return Artifact(run=target.name, sha256=file_digest(clouds), bytes=size, url=url)
 
 
-def _add_sources(runs: Sequence[Run], folder: Path, plugin_folders: tuple[Path, ...]) -> list[PluginSource]:
+def _add_sources(catalogue: Catalogue, runs: Sequence[Run], folder: Path) -> list[PluginSource]:
     """Copy the source of every method and backbone of the records that is not built in."""
     found: dict[tuple[PluginKind, str, str], Path] = {}
     for run in runs:
         for kind, name, source in used(run):
             found.setdefault((kind, name, source), run.folder)
-    registries: dict[PluginKind, Registry[Any]] = {
-        "method": plugins.methods(plugin_folders),
-        "backbone": plugins.backbones(plugin_folders),
-    }
     sources = []
     for (kind, name, source), origin in sorted(found.items(), key=lambda item: item[0]):
-        plugin = _plugin(registries[kind], name, source, origin)
-        if plugin.path.parent != registries[kind].folder:
+        plugin = _plugin(catalogue.registries()[kind], name, source, origin)
+        if not plugin.built_in:
             sources.append(_copied(plugin, kind, source, folder))
     return sources
 

@@ -11,13 +11,12 @@ import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pcbench.api import Dataset
-from pcbench.catalogue import plugins
-from pcbench.catalogue.plugins import redistributable
+from pcbench.catalogue import Catalogue
+from pcbench.catalogue.kinds import NAMES, Kind
+from pcbench.catalogue.registry import redistributable
 from pcbench.common.files import digest, file_digest
 from pcbench.common.text import one_line
 from pcbench.engine.artifacts import load_snapshots
@@ -39,10 +38,10 @@ MAX_RUNS = 1000
 
 
 def validate(
+    catalogue: Catalogue,
     folder: Path,
     published: Path | None = None,
     corrected: Collection[str] = (),
-    plugin_folders: tuple[Path, ...] = (),
 ) -> list[Problem]:
     """All problems of a submission, or of a folder of runs where there is no manifest; none: it is valid.
 
@@ -63,7 +62,7 @@ def validate(
         checked.manifest()
         if checked.listed is None:
             return checked.problems
-    runs = checked.runs(plugin_folders)
+    runs = checked.runs(catalogue)
     if not runs and not checked.problems:
         raise UsageError(f"{folder} has no run in it: give a submission or a folder of runs")
     problems = checked.problems + _repeated(folder, runs)
@@ -126,10 +125,10 @@ class _Checked:
         old = self.before / path
         return old.is_file() and file_digest(old) == file_digest(self.folder / path)
 
-    def runs(self, plugin_folders: tuple[Path, ...]) -> list[Run]:
+    def runs(self, catalogue: Catalogue) -> list[Run]:
         """Check every run; those whose distillation can be read."""
         runs: list[Run] = []
-        sources = _Sources(self, plugin_folders)
+        sources = _Sources(self, catalogue)
         for folder in run_folders(self.folder):
             if len(runs) == MAX_RUNS:
                 self.found("too-many", folder, f"more than {MAX_RUNS} runs")
@@ -165,8 +164,8 @@ class _Checked:
                 self.found(
                     "misplaced-record", record, f"evaluation {scored.key[:10]} stands under another name"
                 )
-        odd = {name for name in names if not plugins.NAMES["method"].fullmatch(name)}
-        odd |= {name for name in datasets if not plugins.NAMES["dataset"].fullmatch(name)}
+        odd = {name for name in names if not NAMES["method"].fullmatch(name)}
+        odd |= {name for name in datasets if not NAMES["dataset"].fullmatch(name)}
         for name in sorted(odd):
             self.found("odd-name", record, f"the name {name!r}")
         if self.listed is not None:
@@ -183,7 +182,7 @@ class _Checked:
             if self.listed is None:
                 return  # published by hash
             return
-        if self.listed and not redistributable(run.distillation.inputs.data.name, sources.datasets):
+        if self.listed and not redistributable(run.distillation.inputs.data.name, sources.catalogue.datasets):
             told = f"clouds made from {run.distillation.inputs.data.name} may not be passed on"
             self.found("forbidden-artifact", path, told)
         artifact = named.get(run.folder.name)
@@ -224,26 +223,14 @@ def check_clouds(run: Run) -> None:
             )
 
 
-@cache
-def _builtin_source(kind: str, name: str) -> str | None:
-    """The hash of a built-in method's or backbone's source; None where there is none of that name."""
-    registry: plugins.Registry[Any] = plugins.methods() if kind == "method" else plugins.backbones()
-    plugin = registry.get(name) if name in registry.names() else None
-    return plugin.source_hash() if plugin is not None and plugin.path.parent == registry.folder else None
-
-
-@cache
-def _datasets(plugin_folders: tuple[Path, ...]) -> plugins.Registry[Dataset]:
-    return plugins.datasets(plugin_folders)
-
-
 class _Sources:
     """The sources of methods and backbones that records may name; none of a submission is imported."""
 
-    def __init__(self, checked: _Checked, plugin_folders: tuple[Path, ...]) -> None:
+    def __init__(self, checked: _Checked, catalogue: Catalogue) -> None:
         self.checked = checked
-        self.datasets = _datasets(plugin_folders)
+        self.catalogue = catalogue
         self.known: set[tuple[str, str, str]] = set()
+        self.built_in: dict[tuple[Kind, str], str | None] = {}
         if checked.listed is not None:
             self._given(checked.listed)
 
@@ -264,11 +251,19 @@ class _Sources:
         for network in dict.fromkeys(networks):
             self._one(run, "backbone", network.name, network.source)
 
-    def _one(self, run: Run, kind: str, name: str, source: str) -> None:
-        if (kind, name, source) in self.known or _builtin_source(kind, name) == source:
+    def _one(self, run: Run, kind: Kind, name: str, source: str) -> None:
+        if (kind, name, source) in self.known or self._built_in(kind, name) == source:
             return
         told = f"the source of {kind} {name!r} ({source[:10]}) is neither in the submission nor built in"
         self.checked.found("missing-plugin", run.folder / "distillation.json", told)
+
+    def _built_in(self, kind: Kind, name: str) -> str | None:
+        """The hash of a built-in plugin's source; None where there is none of that name."""
+        if (kind, name) not in self.built_in:
+            registry = self.catalogue.registries()[kind]
+            plugin = registry.get(name) if name in registry.names() else None
+            self.built_in[kind, name] = plugin.source_hash() if plugin and plugin.built_in else None
+        return self.built_in[kind, name]
 
 
 # Runs among each other

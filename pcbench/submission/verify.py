@@ -19,6 +19,7 @@ import torch
 
 from pcbench import stats
 from pcbench.api import PointClouds
+from pcbench.catalogue import Catalogue
 from pcbench.common.schema import Model
 from pcbench.engine import machine, plan, students
 from pcbench.engine.cache import source_hash
@@ -54,14 +55,14 @@ class Claim:
         return f"{inputs.method} {inputs.data.name} PPC {inputs.ppc or 'whole'} → {student}, {test}"
 
 
-def claims(folder: Path, artifacts: Path | None = None) -> list[Claim]:
+def claims(catalogue: Catalogue, folder: Path, artifacts: Path | None = None) -> list[Claim]:
     """All evaluations of a run, a folder of runs or a submission, in the order of their keys.
 
     artifacts: a folder with RUN/clouds.h5 for runs whose clouds are elsewhere. DataError for a submission
     that is not valid, and where a record cannot be used.
     """
     if (folder / MANIFEST).exists():
-        problems = validate(folder)
+        problems = validate(catalogue, folder)
         problems = [each for each in problems if not verifies(each.file)]
         if problems:
             raise DataError(f"{folder} is no valid submission:\n" + "\n".join(map(str, problems)))
@@ -95,12 +96,12 @@ def sample(found: Sequence[Claim], size: int, seed: int) -> list[Claim]:
 
 
 def verify(
+    catalogue: Catalogue,
     claim: Claim,
     margin: float,
     redistil: bool,
     device: torch.device,
     report: Report,
-    plugin_folders: tuple[Path, ...] = (),
 ) -> VerificationRecord:
     """Train and test the students of a claim again; the record is written beside the evaluation.
 
@@ -110,8 +111,8 @@ def verify(
     check_margin(margin)
     if len(claim.scored.inputs.repetitions) < 2:
         raise UsageError(f"{claim.run.folder}: one student has no spread: nothing can be tested")
-    evaluation = _evaluation(claim, plugin_folders)
-    clouds = _made_again(claim, plugin_folders, device, report) if redistil else _kept(claim, evaluation)
+    evaluation = _evaluation(catalogue, claim)
+    clouds = _made_again(catalogue, claim, device, report) if redistil else _kept(claim, evaluation)
     correct = _counts(claim, evaluation, clouds, device, report)
     record = judged(claim, correct, clouds.content_hash(), margin, redistil, device)
     write_record(verification_path(claim.run.folder, claim.scored.key), record)
@@ -161,13 +162,13 @@ def judged(
     )
 
 
-def _evaluation(claim: Claim, plugin_folders: tuple[Path, ...]) -> Evaluation:
+def _evaluation(catalogue: Catalogue, claim: Claim) -> Evaluation:
     """What the record says it was evaluated with, from this machine; DataError where that is another."""
     inputs = claim.scored.inputs
     rules = inputs.protocol
     base = protocol.named(rules.base)
     ((_, evaluation),) = plan.evaluations(
-        [claim.run], [inputs.network.label], base, rules.changes, plugin_folders, [inputs.variant.label]
+        catalogue, [claim.run], [inputs.network.label], base, rules.changes, [inputs.variant.label]
     )
     here = evaluation.inputs(claim.run.distillation.snapshots, evaluation.variants[0])
     if here != inputs:
@@ -190,9 +191,7 @@ def _kept(claim: Claim, evaluation: Evaluation) -> PointClouds:
     return stored_snapshots(evaluation.splits, claim.clouds, run.distillation)[-1].clouds
 
 
-def _made_again(
-    claim: Claim, plugin_folders: tuple[Path, ...], device: torch.device, report: Report
-) -> PointClouds:
+def _made_again(catalogue: Catalogue, claim: Claim, device: torch.device, report: Report) -> PointClouds:
     """The clouds of the last snapshot, distilled anew by the record's inputs."""
     made = claim.run.distillation.inputs
     rules = claim.scored.inputs.protocol
@@ -204,10 +203,9 @@ def _made_again(
         protocol=rules.base,
         repetition=made.repetition,
         settings={**rules.changes, **made.variation},
-        plugin_folders=plugin_folders,
         evaluate=(claim.scored.inputs.network.label,),
     )
-    (cell,) = plan.cells(request)
+    (cell,) = plan.cells(catalogue, request)
     if cell.inputs != made:
         raise DataError(
             f"{claim.run.folder}: was distilled with another {_differing(cell.inputs, made)} than is here: "

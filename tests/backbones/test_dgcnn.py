@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from built_in import CATALOGUE
 from torch import Tensor, nn
 
 from pcbench.api import Backbone
-from pcbench.catalogue import plugins
 from pcbench.clouds import PointClouds
 from pcbench.engine import students
 from pcbench.ops.layers import BatchNorm, initialise, set_dropout, stack
@@ -20,7 +20,7 @@ NEIGHBOURS = 6
 
 @pytest.fixture(scope="module")
 def dgcnn() -> type[Backbone]:
-    return plugins.backbones().load("dgcnn")
+    return CATALOGUE.backbones.load("dgcnn")
 
 
 def generator(seed: int = 0) -> torch.Generator:

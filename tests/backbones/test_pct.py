@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from built_in import CATALOGUE
 from torch import Tensor
 
-from pcbench.catalogue import plugins
 from pcbench.clouds import PointClouds
 from pcbench.engine import students
 from pcbench.ops.layers import BatchNorm, Dropout, initialise, set_dropout, stack
@@ -15,7 +15,7 @@ from pcbench.ops.neighbours import farthest_point_sample
 from pcbench.protocols.protocol import Recipe
 from pcbench.seeds import Streams
 
-PCT = plugins.backbones().load("pct")
+PCT = CATALOGUE.backbones.load("pct")
 CENTRES, NEIGHBOURS = (20, 12), 5
 
 

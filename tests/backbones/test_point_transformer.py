@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from built_in import CATALOGUE
 from torch import Tensor
 
 from pcbench.api import Backbone
-from pcbench.catalogue import plugins
 from pcbench.clouds import PointClouds
 from pcbench.engine import students
 from pcbench.ops.layers import BatchNorm, Dropout, initialise, set_dropout, stack
@@ -21,7 +21,7 @@ LEVELS = (256, 64, 16, 4)
 
 @pytest.fixture(scope="module")
 def point_transformer() -> type[Backbone]:
-    return plugins.backbones().load("point_transformer")
+    return CATALOGUE.backbones.load("point_transformer")
 
 
 def generator(seed: int = 0) -> torch.Generator:

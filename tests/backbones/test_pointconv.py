@@ -8,16 +8,16 @@ from typing import ClassVar
 import pytest
 import torch
 import torch.nn.functional as F
+from built_in import CATALOGUE
 from torch import Tensor
 
-from pcbench.catalogue import plugins
 from pcbench.clouds import PointClouds
 from pcbench.engine import students
 from pcbench.ops.layers import BatchNorm, adapt_batch_norm, set_dropout, stack
 from pcbench.protocols.protocol import Recipe
 from pcbench.seeds import Streams
 
-PointConv = plugins.backbones().load("pointconv")
+PointConv = CATALOGUE.backbones.load("pointconv")
 
 
 class Small(PointConv):

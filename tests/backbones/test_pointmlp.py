@@ -7,9 +7,9 @@ from typing import ClassVar
 import pytest
 import torch
 import torch.nn.functional as F
+from built_in import CATALOGUE
 from torch import Tensor
 
-from pcbench.catalogue import plugins
 from pcbench.clouds import PointClouds
 from pcbench.engine import students
 from pcbench.ops.layers import BatchNorm, Dropout, initialise, set_dropout, stack
@@ -17,7 +17,7 @@ from pcbench.ops.neighbours import farthest_point_sample
 from pcbench.protocols.protocol import Recipe
 from pcbench.seeds import Streams
 
-PointMLP = plugins.backbones().load("pointmlp")
+PointMLP = CATALOGUE.backbones.load("pointmlp")
 CENTRES, NEIGHBOURS = (20, 12, 6, 4), 5
 
 

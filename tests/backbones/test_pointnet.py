@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from built_in import CATALOGUE
 
 from pcbench.api import Backbone
-from pcbench.catalogue import plugins
 from pcbench.clouds import PointClouds
 from pcbench.engine import students
 from pcbench.protocols.protocol import Recipe
@@ -15,7 +15,7 @@ from pcbench.seeds import Streams
 
 @pytest.fixture(scope="module")
 def pointnet() -> type[Backbone]:
-    return plugins.backbones().load("pointnet")
+    return CATALOGUE.backbones.load("pointnet")
 
 
 @pytest.mark.slow

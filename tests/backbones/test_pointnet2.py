@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 import torch
 import torch.nn.functional as F
+from built_in import CATALOGUE
 from torch import Tensor, nn
 
 from pcbench.api import Backbone
-from pcbench.catalogue import plugins
 from pcbench.clouds import PointClouds
 from pcbench.engine import students
 from pcbench.ops.layers import BatchNorm, initialise, set_dropout, stack
@@ -32,7 +32,7 @@ TOTALS = {"paper": (438_208, 129), "canonical": (1_465_408, 257), "msg": (1_737_
 
 @pytest.fixture(scope="module")
 def pointnet2() -> type[Backbone]:
-    return plugins.backbones().load("pointnet2")
+    return CATALOGUE.backbones.load("pointnet2")
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from built_in import CATALOGUE
 
-from pcbench.catalogue import plugins
 from pcbench.engine import students
 from pcbench.ops import layers, replay
 from pcbench.ops.layers import set_dropout, stack
@@ -13,15 +13,15 @@ from pcbench.seeds import Streams
 
 PRESETS = [
     (name, preset)
-    for name in plugins.backbones().names()
-    for preset in plugins.backbones().load(name).presets
+    for name in CATALOGUE.backbones.names()
+    for preset in CATALOGUE.backbones.load(name).presets
 ]
 
 
 @pytest.mark.parametrize(("name", "preset"), PRESETS)
 def test_a_step_runs_on_tensors_without_values(name, preset, monkeypatch):
     """On torch's meta device, where there are none, and which takes no tensor of another device."""
-    cls = plugins.backbones().load(name)
+    cls = CATALOGUE.backbones.load(name)
     streams = [Streams({"test": "recorded", "repetition": number}) for number in range(2)]
     built = [cls.build(4, preset, stream.stream("weights")) for stream in streams]
     clouds = torch.randn(3, 256, 3, generator=streams[0].stream("points"))

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from built_in import CATALOGUE
 from playwright.sync_api import Page, expect
 from report_records import a_run
 
-from pcbench.catalogue.plugins import datasets
 from pcbench.common.text import one_line
 from pcbench.report import site
 from pcbench.report.viewer import Clouds
@@ -57,7 +57,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         a_run(records, method=method, ppc=3, student="canonical", right=[(5, 9)] * 10)
     a_run(records, method="dc", status="failed", reason="out of memory")
     folder = tmp_path_factory.mktemp("built")
-    site.build(records, folder, Clouds(datasets(), False), "https://host.example/board")
+    site.build(records, folder, CATALOGUE, Clouds(CATALOGUE.datasets, False), "https://host.example/board")
     return folder
 
 
@@ -205,7 +205,7 @@ def test_hostile_records_stay_text(visit: Callable, tmp_path: Path):
         )
         a_run(records, method="failed", variation={"a": text}, status="failed", reason=one_line(text))
     folder = tmp_path / "built"
-    site.build(records, folder, Clouds(datasets(), False))
+    site.build(records, folder, CATALOGUE, Clouds(CATALOGUE.datasets, False))
     seen = visit(folder)
     page = seen.open("index.html")
     for path in sorted(folder.rglob("*.html")):

@@ -156,8 +156,8 @@ def test_a_broken_method_is_refused_by_check_and_by_run(pcbench, faulty):
 
 
 def test_a_method_that_reaches_for_data_is_refused_by_check_and_by_run(pcbench, faulty):
-    reach = "        plugins.datasets().load('shapes10')().load(16)\n        clouds ="
-    text = "from pcbench.catalogue import plugins\n" + NOT_FINITE.replace("        clouds =", reach, 1)
+    reach = "        open_catalogue().datasets.load('shapes10')().load(16)\n        clouds ="
+    text = "from pcbench.catalogue import open_catalogue\n" + NOT_FINITE.replace("        clouds =", reach, 1)
     faulty.write_text(text)
     refused = "method 'faulty' loaded data set 'shapes10': a method sees the training clouds alone"
     checked = pcbench("check", "faulty", "--plugins", faulty.parent)

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from built_in import CATALOGUE
 
 from pcbench.api import Task
-from pcbench.catalogue import plugins
+from pcbench.catalogue import open_catalogue
 from pcbench.conformance import Item, check, failures
 from pcbench.conformance.clauses import small_clouds
 from pcbench.conformance.methods import Bench
@@ -121,13 +122,13 @@ def one_thread() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
-        *(("method", name) for name in plugins.methods().names()),
-        *(("backbone", name) for name in plugins.backbones().names()),
+        *(("method", name) for name in CATALOGUE.methods.names()),
+        *(("backbone", name) for name in CATALOGUE.backbones.names()),
         *(("dataset", name) for name in ("shapes10", "shapes10_rotated")),
     ],
 )
 def test_built_in_plugins_keep_their_contract(kind: str, name: str) -> None:
-    reports = [report for report in check(name) if report.kind == kind]
+    reports = [report for report in check(name, CATALOGUE) if report.kind == kind]
     assert len(reports) == 1
     assert [item for item in reports[0].items if item.result in ("failed", "warning")] == []
     assert reports[0].passed
@@ -137,7 +138,7 @@ def items(folder: Path, text: str) -> dict[str, Item]:
     path = folder / str(len(list(folder.iterdir()))) / "tried.py"  # a module of its own
     path.parent.mkdir()
     path.write_text(HEAD + text)
-    (report,) = check(str(path))
+    (report,) = check(str(path), CATALOGUE)
     return {item.clause: item for item in report.items}
 
 
@@ -447,12 +448,12 @@ def test_a_target_that_is_no_plugin_is_a_usage_error(
     (tmp_path / "empty.py").write_text("x = 1\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=words):
-        check(target)
+        check(target, CATALOGUE)
 
 
 def test_a_name_is_found_in_the_folders_given(tmp_path: Path) -> None:
     items(tmp_path, METHOD)
-    (report,) = check("tried", [tmp_path / "0"])
+    (report,) = check("tried", open_catalogue([tmp_path / "0"]))
     assert (report.kind, report.name, report.passed) == ("method", "tried", True)
 
 

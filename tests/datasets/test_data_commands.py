@@ -5,9 +5,10 @@ import subprocess
 import sys
 
 import pytest
+from built_in import CATALOGUE
 from typer.testing import CliRunner
 
-from pcbench.catalogue import plugins
+from pcbench.catalogue import open_catalogue
 from pcbench.cli.data import app
 from pcbench.datasets import listing, store
 from pcbench.errors import DataError, UsageError
@@ -28,7 +29,7 @@ class Imported:
 
     def __init__(self, monkeypatch, name):
         self.source = None
-        monkeypatch.setattr(plugins.datasets().load(name), "import_from", self.import_from)
+        monkeypatch.setattr(CATALOGUE.datasets.load(name), "import_from", self.import_from)
 
     def import_from(self, source, progress, options):
         self.source, self.options = source, options
@@ -112,7 +113,7 @@ def test_list_shows_a_broken_plugin_with_its_reason(tmp_path):
         "from pcbench.api import Dataset\nimport nothing_of_this_name\n"
         'class Bad(Dataset):\n    name = "bad"\n'
     )
-    found = {row.name: row for row in listing([tmp_path])}
+    found = {row.name: row for row in listing(open_catalogue([tmp_path]).datasets)}
     assert "nothing_of_this_name" in found["bad"].error
     assert found["shapes10"].error is None
     result = call("list", "--plugins", tmp_path)

@@ -17,8 +17,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from built_in import CATALOGUE
 
-from pcbench.catalogue import plugins
 from pcbench.datasets import fetch as fetching
 from pcbench.datasets import store
 from pcbench.datasets.archives import Limits
@@ -124,7 +124,7 @@ def small(monkeypatch, tmp_path):
 def release(monkeypatch, counts):
     """Let the plugins, which are modules of their own, take so many clouds for a complete copy."""
     for name in ("modelnet40", "modelnet10"):
-        own = plugins.datasets().load(name).find.__globals__["ModelNet40"]
+        own = CATALOGUE.datasets.load(name).find.__globals__["ModelNet40"]
         monkeypatch.setattr(own, "releases", (counts,))
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from built_in import CATALOGUE
 
 from pcbench.api import Splits
-from pcbench.catalogue import plugins
 from pcbench.engine import students
 from pcbench.ops.coreset import initial_clouds
 from pcbench.protocols.protocol import Recipe
@@ -14,7 +14,7 @@ from pcbench.seeds import Streams
 
 @pytest.fixture(scope="module")
 def splits() -> Splits:
-    return plugins.datasets().load("shapes10")().load(64)
+    return CATALOGUE.datasets.load("shapes10")().load(64)
 
 
 def accuracies(pointnet, splits, clouds, recipe, count):

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from built_in import CATALOGUE
 
 from pcbench.engine import checkpoint, machine
 from pcbench.engine import distil as run
@@ -32,7 +33,7 @@ def cell_of(method: str) -> Cell:
         protocol="quick",
         settings=SMALL | OWN.get(method, {}),
     )
-    (cell,) = cells(request)
+    (cell,) = cells(CATALOGUE, request)
     return cell
 
 

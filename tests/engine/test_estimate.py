@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from built_in import CATALOGUE
 
 from pcbench.engine import machine
 from pcbench.engine.estimate import estimate, estimates
@@ -37,7 +38,7 @@ def planned() -> Callable[..., Cell]:
     def cell(method: str = "dm", ppc: int = 1, **settings: Any) -> Cell:
         asked = Request((method,), ("shapes10",), (ppc,), protocol="lite", settings={"points": 16} | settings)
         if repr(asked) not in made:
-            (made[repr(asked)],) = cells(asked)
+            (made[repr(asked)],) = cells(CATALOGUE, asked)
         return made[repr(asked)]
 
     return cell

@@ -13,10 +13,10 @@ from typing import Any
 import h5py
 import pytest
 import torch
+from built_in import CATALOGUE
 from torch import Tensor
 
 from pcbench.api import Method, MethodParams, PointClouds, Snapshot, Task
-from pcbench.catalogue import plugins
 from pcbench.clouds import save_clouds
 from pcbench.datasets.store import cache_root, data_root, splits_hash
 from pcbench.engine import guard
@@ -30,7 +30,7 @@ TINY = {"points": "16", "iterations": "1", "recipe.epochs": "1", "whole.epochs":
 @pytest.fixture(scope="module")
 def cell() -> Cell:
     request = Request(("random",), ("shapes10",), (1,), protocol="quick", students=1, settings=TINY)
-    (made,) = cells(request)
+    (made,) = cells(CATALOGUE, request)
     return made
 
 
@@ -154,7 +154,7 @@ def test_what_a_method_does_to_its_clouds_reaches_no_one_else(cell: Cell, tmp_pa
 
 
 def load(_: Task) -> None:
-    plugins.datasets().load("shapes10")().load(16)
+    CATALOGUE.datasets.load("shapes10")().load(16)
 
 
 def load_and_hide_the_error(task: Task) -> None:
@@ -200,7 +200,7 @@ def test_loading_a_data_set_is_refused_however_it_is_done(
 ) -> None:
     expected = "method 'acting' loaded data set 'shapes10': a method sees the training clouds alone"
     assert reason(cell, act, tmp_path) == expected
-    plugins.datasets().load("shapes10")().load(16)
+    CATALOGUE.datasets.load("shapes10")().load(16)
 
 
 def test_work_before_the_first_snapshot_of_a_plain_function_is_guarded_too(
@@ -261,17 +261,17 @@ def test_what_the_runner_serves_is_not_refused(cell: Cell, tmp_path: Path) -> No
 
 
 def test_other_files_may_be_opened_and_nothing_stays_behind(tmp_path: Path) -> None:
-    load_before, open_before = plugins.datasets().load("shapes10").load, h5py.h5f.open
+    load_before, open_before = CATALOGUE.datasets.load("shapes10").load, h5py.h5f.open
     with guard.guarded("x"):
         (tmp_path / "note").write_text("fine")
         with pytest.raises(RuntimeError, match="its own"), guard.guarded("y"):
             raise RuntimeError("its own")
         with guard.suspended():
-            plugins.datasets().load("shapes10")().load(16)
-    assert plugins.datasets().load("shapes10").load is load_before
+            CATALOGUE.datasets.load("shapes10")().load(16)
+    assert CATALOGUE.datasets.load("shapes10").load is load_before
     assert h5py.h5f.open is open_before
     with guard.suspended(), guard.resumed():
-        plugins.datasets().load("shapes10")().load(16)
+        CATALOGUE.datasets.load("shapes10")().load(16)
 
 
 def test_an_interruption_passes_through_the_guard() -> None:

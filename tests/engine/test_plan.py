@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pcbench.api import Dataset
-from pcbench.catalogue.plugins import Registry
+from pcbench.catalogue import Catalogue, Registry, open_catalogue
 from pcbench.engine import plan
 from pcbench.engine.plan import Cell, Request
 from pcbench.errors import DataError, UsageError
@@ -127,21 +127,21 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def own_datasets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def catalogue(folder: Path) -> Catalogue:
     """Reading the built-in data sets' sources takes longer than everything else here."""
-    own: Registry[Dataset] = Registry("dataset", folder / "datasets", ())
-    monkeypatch.setattr(plan.plugins, "datasets", lambda _: replace(own))
+    own: Registry[Dataset] = Registry("dataset", folder / "datasets")
+    return replace(open_catalogue([folder]), datasets=own)
 
 
-def request(folder: Path, **changes: Any) -> Request:
+def request(**changes: Any) -> Request:
     values = {"methods": ("first",), "datasets": ("three",), "ppcs": (1,), "protocol": "lite"} | changes
     values["settings"] = {"points": "8"} | dict(changes.get("settings", {}))
-    return Request(**values, plugin_folders=(folder,))
+    return Request(**values)
 
 
 @pytest.fixture
-def cells(folder: Path, own_datasets: None) -> Callable[..., list[Cell]]:  # noqa: ARG001
-    return lambda **changes: plan.cells(request(folder, **changes))
+def cells(catalogue: Catalogue) -> Callable[..., list[Cell]]:
+    return lambda **changes: plan.cells(catalogue, request(**changes))
 
 
 def axes(cell: Cell) -> list[dict[str, str | int]]:
@@ -159,13 +159,13 @@ def test_every_method_at_every_ppc_on_every_data_set(cells):
     assert len({cell.inputs.key for cell in made}) == 8
 
 
-def test_parts_come_from_the_built_in_folders_and_the_users_alike(folder):
-    mine, ours = plan.cells(request(folder, methods=("first", "random")))
+def test_parts_come_from_the_built_in_folders_and_the_users_alike(catalogue):
+    mine, ours = plan.cells(catalogue, request(methods=("first", "random")))
     assert mine.evaluation.splits is ours.evaluation.splits
     assert (mine.inputs.method, ours.inputs.method) == ("first", "random")
     assert ours.inputs.params == {}
     with pytest.raises(UsageError, match=r"unknown data set 'thre'\. Did you mean three"):
-        plan.cells(request(folder, datasets=("thre",)))
+        plan.cells(catalogue, request(datasets=("thre",)))
 
 
 def test_the_inputs_say_what_is_in_effect(cells):
@@ -278,10 +278,12 @@ def test_the_key_does_not_depend_on_the_order_of_settings_or_on_how_numbers_are_
     assert cells(settings={"lr": "10"})[0].inputs.key == cells()[0].inputs.key
 
 
-def test_the_key_changes_with_the_source_of_the_method(cells, folder):
+def test_the_key_changes_with_the_source_of_the_method(cells, catalogue, folder):
     before = cells()[0].inputs.key
-    (folder / "methods" / "some_methods.py").write_text(METHODS + "\n# changed\n")
-    assert cells()[0].inputs.key != before
+    (folder / "methods" / "some_methods.py").write_text(METHODS + "\nCHANGED = True\n")
+    again = replace(open_catalogue([folder]), datasets=catalogue.datasets)
+    (cell,) = plan.cells(again, request())
+    assert cell.inputs.key != before
 
 
 def test_evaluation_inputs_name_clouds_and_students(cells):
@@ -371,26 +373,23 @@ def test_a_method_that_gives_everything_has_one_cell_a_data_set(cells):
     assert cells(methods=("everything",), ppcs=(100,))[0].inputs.ppc == 0
 
 
-@pytest.mark.usefixtures("own_datasets")
-def test_a_data_set_is_loaded_once_for_all_requests(folder):
-    one = request(folder, datasets=("counted",))
-    made = plan.cells(one, replace(one, ppcs=(2,)), replace(one, methods=("last",)))
+def test_a_data_set_is_loaded_once_for_all_requests(catalogue):
+    one = request(datasets=("counted",))
+    made = plan.cells(catalogue, one, replace(one, ppcs=(2,)), replace(one, methods=("last",)))
     assert [cell.inputs.data.name for cell in made] == ["counted"] * 3
     assert len({id(cell.evaluation.splits) for cell in made}) == 1
 
 
-@pytest.mark.usefixtures("own_datasets")
-def test_the_same_inputs_are_one_cell(folder):
-    one = request(folder)
+def test_the_same_inputs_are_one_cell(catalogue):
+    one = request()
     named = replace(one, settings={"points": 8, "lr": 10, "rounds": 3})
     other_students = replace(one, students=4)
-    made = plan.cells(one, replace(one, ppcs=(1, 2)), named, other_students)
+    made = plan.cells(catalogue, one, replace(one, ppcs=(1, 2)), named, other_students)
     assert [(cell.inputs.ppc, cell.evaluation.protocol.students) for cell in made] == [(1, 5), (2, 5), (1, 4)]
-    assert plan.cells() == []
+    assert plan.cells(catalogue) == []
 
 
-@pytest.mark.usefixtures("own_datasets")
-def test_a_suites_rows_become_requests(folder):
+def test_a_suites_rows_become_requests(catalogue):
     suite = Suite(
         name="mine",
         summary="rows",
@@ -399,7 +398,7 @@ def test_a_suites_rows_become_requests(folder):
         ppc=(1, 2),
         rows=(Row(methods=("first", "last")), Row(methods=("first",), params={"rounds": 5})),
     )
-    made = plan.cells(*plan.of_suite(suite, Path("mine.toml"), request(folder)))
+    made = plan.cells(catalogue, *plan.of_suite(suite, Path("mine.toml"), request()))
     assert [(c.inputs.method, c.inputs.ppc, c.inputs.variation) for c in made] == [
         ("first", 1, {}),
         ("last", 1, {}),
@@ -424,12 +423,11 @@ def test_a_wrong_parameter_of_a_suite_names_its_file(cells, settings, words):
         cells(settings=settings, origin="mine.toml: row 2")
 
 
-@pytest.mark.usefixtures("own_datasets")
-def test_what_is_not_here_is_left_out_with_the_reason(folder):
-    asked = request(folder, methods=("first", "dcc"), datasets=("three", "away", "sevn"), ppcs=(1, 2))
-    (possible,), absent = plan.available(asked)
+def test_what_is_not_here_is_left_out_with_the_reason(catalogue):
+    asked = request(methods=("first", "dcc"), datasets=("three", "away", "sevn"), ppcs=(1, 2))
+    (possible,), absent = plan.available(catalogue, asked)
     assert (possible.methods, possible.datasets) == (("first",), ("three",))
-    assert len(plan.cells(possible)) == 2
+    assert len(plan.cells(catalogue, possible)) == 2
     reasons = {(each.method, each.dataset): each.reason for each in absent}
     assert len(absent) == 2 * len(reasons) == 2 * 5
     assert "there is no method 'dcc': see 'pcbench list methods'" in reasons["dcc", "three"]
@@ -438,9 +436,8 @@ def test_what_is_not_here_is_left_out_with_the_reason(folder):
     assert ("first", "three") not in reasons
 
 
-@pytest.mark.usefixtures("own_datasets")
-def test_an_absent_data_set_is_absent_once_for_a_method_that_gives_everything(folder):
-    _, absent = plan.available(request(folder, methods=("everything",), datasets=("away",), ppcs=(1, 2)))
+def test_an_absent_data_set_is_absent_once_for_a_method_that_gives_everything(catalogue):
+    _, absent = plan.available(catalogue, request(methods=("everything",), datasets=("away",), ppcs=(1, 2)))
     assert [each.ppc for each in absent] == [0]
 
 
@@ -454,17 +451,15 @@ def test_an_absent_data_set_is_absent_once_for_a_method_that_gives_everything(fo
         (("dgcnn9",), [("dgcnn9", "there is no backbone 'dgcnn9'")], 0),
     ],
 )
-@pytest.mark.usefixtures("own_datasets")
-def test_students_of_a_backbone_that_is_not_here_are_absent(folder, evaluate, absent, cells):
-    possible, left = plan.available(request(folder, evaluate=evaluate))
-    assert len(plan.cells(*possible)) == cells
+def test_students_of_a_backbone_that_is_not_here_are_absent(catalogue, evaluate, absent, cells):
+    possible, left = plan.available(catalogue, request(evaluate=evaluate))
+    assert len(plan.cells(catalogue, *possible)) == cells
     assert [each.network for each in left] == [network for network, _ in absent]
     assert all(words in each.reason for each, (_, words) in zip(left, absent, strict=True))
 
 
-@pytest.mark.usefixtures("own_datasets")
-def test_an_unknown_distilling_backbone_leaves_nothing(folder):
-    possible, absent = plan.available(request(folder, backbone="dgcnn9", evaluate=("pointnet",)))
+def test_an_unknown_distilling_backbone_leaves_nothing(catalogue):
+    possible, absent = plan.available(catalogue, request(backbone="dgcnn9", evaluate=("pointnet",)))
     assert possible == []
     assert ["there is no backbone 'dgcnn9'" in each.reason for each in absent] == [True]
 
@@ -485,8 +480,7 @@ def test_students_of_several_networks_share_one_distillation(cells):
     )
 
 
-@pytest.mark.usefixtures("own_datasets")
-def test_parameters_are_checked_even_where_no_data_set_is_present(folder):
-    (possible,), _ = plan.available(request(folder, datasets=("away",), settings={"round": 1}))
+def test_parameters_are_checked_even_where_no_data_set_is_present(catalogue):
+    (possible,), _ = plan.available(catalogue, request(datasets=("away",), settings={"round": 1}))
     with pytest.raises(UsageError, match="Did you mean rounds"):
-        plan.cells(possible)
+        plan.cells(catalogue, possible)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from built_in import CATALOGUE
 
 from pcbench.engine import distil as run
 from pcbench.engine import evaluate, students
@@ -27,7 +28,7 @@ def executed(out: Path, *methods: str, **settings: str) -> list[Run]:
         settings=SMALL | settings,
     )
     cpu = torch.device("cpu")
-    outcomes = [run.execute(cell, out, cpu, lambda *_: None) for cell in cells(request)]
+    outcomes = [run.execute(cell, out, cpu, lambda *_: None) for cell in cells(CATALOGUE, request)]
     assert not any(outcome.problem for outcome in outcomes)
     return [outcome.run for outcome in outcomes]
 

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from built_in import CATALOGUE
 
-from pcbench.catalogue import plugins
 from pcbench.errors import UsageError
 from pcbench.ops.batches import ClassIndex
 from pcbench.ops.coreset import herding, kcenter
 
-METHODS = {name: plugins.methods().load(name) for name in plugins.methods().names()}
+METHODS = {name: CATALOGUE.methods.load(name) for name in CATALOGUE.methods.names()}
 
 
 def distilled(name, task, **params):
-    cls = plugins.methods().load(name)
+    cls = CATALOGUE.methods.load(name)
     return list(cls(cls.Params(**params)).distill(task))
 
 

@@ -4,18 +4,18 @@ import math
 
 import pytest
 import torch
+from built_in import CATALOGUE
 from plain_pointnet import PlainPointNet
 from pydantic import ValidationError
 from torch import Tensor
 
-from pcbench.catalogue import plugins
 from pcbench.ops.batches import RealBatches
 from pcbench.ops.layers import adapt_batch_norm
 from pcbench.ops.matching import match_classes
 
 
 def datadam(**params):
-    cls = plugins.methods().load("datadam")
+    cls = CATALOGUE.methods.load("datadam")
     return cls(cls.Params(**params))
 
 

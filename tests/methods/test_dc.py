@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from built_in import CATALOGUE
 from plain_pointnet import PlainPointNet
 from pydantic import ValidationError
 from torch import Tensor
 
-from pcbench.catalogue import plugins
 from pcbench.errors import UsageError
 from pcbench.ops.batches import RealBatches
 from pcbench.ops.gradients import match_gradients
@@ -20,7 +20,7 @@ METRICS = ["ours", "mse", "cos"]
 
 
 def made(name: str = "dc", **params):
-    cls = plugins.methods().load(name)
+    cls = CATALOGUE.methods.load(name)
     return cls(cls.Params(**params))
 
 
@@ -291,13 +291,13 @@ def test_pcc_is_dc_from_herding(make_task):
     runs = [
         list(made(name, **init).distill(task)) for name, init in (("pcc", {}), ("dc", {"init": "herding"}))
     ]
-    herding = plugins.methods().load("herding")
+    herding = CATALOGUE.methods.load("herding")
     (chosen,) = herding(herding.Params()).distill(task)
     assert torch.equal(runs[0][0].clouds.points, chosen.clouds.points)
     for pcc, dc in zip(*runs, strict=True):
         assert torch.equal(pcc.clouds.points, dc.clouds.points)
-    fields = plugins.methods().load("pcc").Params.model_fields
-    assert list(fields) == list(plugins.methods().load("dc").Params.model_fields)
+    fields = CATALOGUE.methods.load("pcc").Params.model_fields
+    assert list(fields) == list(CATALOGUE.methods.load("dc").Params.model_fields)
     assert all(field.description and field.json_schema_extra["source"] for field in fields.values())
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from built_in import CATALOGUE
 from plain_pointnet import PlainPointNet
 from torch import Tensor
 
-from pcbench.catalogue import plugins
 from pcbench.ops.batches import RealBatches
 from pcbench.ops.layers import adapt_batch_norm
 from pcbench.ops.matching import match_classes
@@ -15,7 +15,7 @@ from pcbench.ops.matching import match_classes
 @pytest.mark.parametrize("ppc", [1, 2])
 def test_three_iterations_match_the_oracle(layer, ppc, make_task):
     """In float32 against float64: a ReLU or a maximum that switches for one point costs a few percent."""
-    cls = plugins.methods().load("dm")
+    cls = CATALOGUE.methods.load("dm")
     task = make_task(ppc=ppc, snapshots=(0, 1, 2, 3))
     params = cls.Params(layer=layer, real_batch=4, bn_batch=3, lr=2.0, momentum=0.5)
     snapshots = list(cls(params).distill(task))
@@ -46,7 +46,7 @@ def test_three_iterations_match_the_oracle(layer, ppc, make_task):
 @pytest.mark.parametrize("layer", ["embedding", "global"])
 @pytest.mark.parametrize("ppc", [1, 2])
 def test_losses_and_gradient_match_the_oracle_in_float64(layer, ppc, make_task):
-    cls = plugins.methods().load("dm")
+    cls = CATALOGUE.methods.load("dm")
     method, task = cls(cls.Params(layer=layer)), make_task(ppc=ppc)
     network = task.network(task.streams.stream("network", iteration=1))
     oracle = PlainPointNet(network)
@@ -72,7 +72,7 @@ def test_losses_and_gradient_match_the_oracle_in_float64(layer, ppc, make_task):
 
 def test_a_relative_overrides_what_is_matched_and_how(make_task):
     """The clouds themselves as features and the gap of their means: the step is known in closed form."""
-    dm = plugins.methods().load("dm")
+    dm = CATALOGUE.methods.load("dm")
 
     class Raw(dm):
         def feature(self, network):  # noqa: ARG002
@@ -87,7 +87,7 @@ def test_a_relative_overrides_what_is_matched_and_how(make_task):
 
 
 def test_relatives_have_no_parameter_that_only_dm_knows():
-    methods = plugins.methods()
+    methods = CATALOGUE.methods
     own = {name: set(methods.load(name).Params.model_fields) for name in ("dm", "m3d", "datadam")}
     shared = {"init", "lr", "momentum", "real_batch", "bn_batch", "bn_momentum"}
     assert own["dm"] == shared | {"layer"}

@@ -4,11 +4,11 @@ from typing import get_args
 
 import pytest
 import torch
+from built_in import CATALOGUE
 
-from pcbench.catalogue import plugins
 from pcbench.ops.coreset import Initialisation, initial_clouds
 
-METHODS = {name: plugins.methods().load(name) for name in plugins.methods().names()}
+METHODS = {name: CATALOGUE.methods.load(name) for name in CATALOGUE.methods.names()}
 DISTILLING = [name for name, cls in METHODS.items() if "init" in cls.Params.model_fields]
 
 

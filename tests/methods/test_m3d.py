@@ -4,18 +4,18 @@ import math
 
 import pytest
 import torch
+from built_in import CATALOGUE
 from plain_pointnet import PlainPointNet
 from pydantic import ValidationError
 from torch import Tensor
 
-from pcbench.catalogue import plugins
 from pcbench.ops.batches import RealBatches
 from pcbench.ops.layers import adapt_batch_norm
 from pcbench.ops.matching import match_classes
 
 
 def m3d(**params):
-    cls = plugins.methods().load("m3d")
+    cls = CATALOGUE.methods.load("m3d")
     return cls(cls.Params(**params))
 
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from built_in import CATALOGUE
 from plain_pointnet import PlainPointNet
 from pydantic import ValidationError
 from torch import Tensor
 
-from pcbench.catalogue import plugins
 from pcbench.engine.cache import TensorCache
 from pcbench.ops import trajectories
 from pcbench.seeds import Streams
@@ -30,7 +30,7 @@ SMALL = {
 
 
 def mtt(**params):
-    cls = plugins.methods().load("mtt")
+    cls = CATALOGUE.methods.load("mtt")
     return cls(cls.Params(**{**SMALL, **params}))
 
 

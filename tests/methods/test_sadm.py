@@ -5,18 +5,18 @@ from functools import partial
 
 import pytest
 import torch
+from built_in import CATALOGUE
 from plain_pointnet import PlainPointNet
 from pydantic import ValidationError
 from torch import Tensor
 
-from pcbench.catalogue import plugins
 from pcbench.ops import batches
 from pcbench.ops.batches import RealBatches
 from pcbench.ops.layers import adapt_batch_norm
 
 
 def sadm(**params):
-    cls = plugins.methods().load("sadm")
+    cls = CATALOGUE.methods.load("sadm")
     return cls(cls.Params(**params))
 
 

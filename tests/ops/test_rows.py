@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from built_in import CATALOGUE
 
-from pcbench.catalogue import plugins
 from pcbench.ops import rows
 from pcbench.ops.layers import BatchNorm, Dense, LinearNorm, initialise, stack
 from pcbench.ops.neighbours import gather_points, nearest
@@ -49,7 +49,7 @@ def test_the_largest_in_parts_is_the_largest_of_all_pairs(monkeypatch, part_byte
 
 @pytest.mark.parametrize("spec", ["pointnet2:paper", "pointmlp:elite"])
 def test_a_backbone_gives_the_same_logits_with_and_without_gradients(spec):
-    cls, preset = plugins.load_backbone(plugins.backbones(), spec)
+    cls, preset = CATALOGUE.backbone(spec)
     network = drawn(stack([cls.build(5, preset, generator(seed)) for seed in range(2)]), 3)
     xyz = torch.randn(2, 2, 70, 3, generator=generator(4), dtype=torch.float64)
     with torch.no_grad():

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from built_in import CATALOGUE
 
-from pcbench.catalogue import plugins
 from pcbench.errors import UsageError
 from pcbench.protocols import recipes
 from pcbench.protocols.protocol import (
@@ -78,7 +78,7 @@ def test_the_published_accuracies_are_those_of_their_sources(name, accuracies):
 
 
 def test_the_presets_that_figures_are_of_exist():
-    backbones = plugins.backbones()
+    backbones = CATALOGUE.backbones
     for each in recipes.listing():
         if each.backbone in backbones.names():
             presets = backbones.load(each.backbone).presets

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from built_in import CATALOGUE
 
-from pcbench.catalogue import plugins
 from pcbench.errors import UsageError
 from pcbench.protocols import suites
 from pcbench.protocols.suites import Row, Suite
@@ -91,12 +91,12 @@ def test_the_ablations_switch_one_thing_each():
 
 def test_smoke_has_every_built_in_method_on_embedded_data():
     smoke = suites.read(suites.find("smoke"))
-    assert set(plugins.methods().names()) <= set(smoke.methods)
+    assert set(CATALOGUE.methods.names()) <= set(smoke.methods)
     assert (smoke.datasets, smoke.protocol) == (("shapes10",), "quick")
 
 
 def test_the_parameters_of_built_in_suites_are_known_to_their_methods():
-    methods = plugins.methods()
+    methods = CATALOGUE.methods
     for suite in suites.listing():
         for row in suite.rows:
             for name in {*row.methods} & {*methods.names()}:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import typer
+from built_in import CATALOGUE
 from report_records import a_run
 from typer.testing import CliRunner
 
-from pcbench.catalogue.plugins import datasets
 from pcbench.cli.leaderboard import app
 from pcbench.errors import UsageError
 from pcbench.report import check
@@ -27,7 +27,7 @@ TAIL = "</main></body></html>"
 
 
 def built(records: Path, out: Path) -> Path:
-    build(records, out, Clouds(datasets(), False))
+    build(records, out, CATALOGUE, Clouds(CATALOGUE.datasets, False))
     return out
 
 

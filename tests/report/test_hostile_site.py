@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from built_in import CATALOGUE
 from hostile import CITATION, HIDDEN, MARK, MARKUP, TEXTS, Reader, check_site, hostile_plugin, hostile_runs
 from markdown_it import MarkdownIt
 from submissions import a_run
 
-from pcbench.catalogue import plugins
+from pcbench.catalogue import open_catalogue
 from pcbench.records.store import read_runs
 from pcbench.report.site import build
 from pcbench.report.viewer import Clouds
@@ -21,15 +22,15 @@ from pcbench.submission.validate import validate
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hostile")
     hostile_runs(folder / "results")
-    plugin = plugins.methods([hostile_plugin(folder / "methods")]).get("hostile")
+    plugin = open_catalogue([hostile_plugin(folder / "methods")]).methods.get("hostile")
     a_run(folder / "results", method="hostile", origin=plugin.source_hash())
     return folder / "results"
 
 
 @pytest.fixture(scope="module")
 def site(results: Path) -> Path:
-    clouds = Clouds(plugins.datasets(), False)
-    build(results, results.parent / "site", clouds, folders=[results.parent / "methods"])
+    catalogue = open_catalogue([results.parent / "methods"])
+    build(results, results.parent / "site", catalogue, Clouds(catalogue.datasets, False))
     return results.parent / "site"
 
 
@@ -67,8 +68,12 @@ def test_markdown_holds_it_as_text(site):
 
 
 def test_hostile_names_are_refused_in_a_submission(results):
-    assert {each.code for each in validate(results)} >= {"odd-name", "failed-run", "missing-repetition"}
-    for each in validate(results):
+    assert {each.code for each in validate(CATALOGUE, results)} >= {
+        "odd-name",
+        "failed-run",
+        "missing-repetition",
+    }
+    for each in validate(CATALOGUE, results):
         assert str(each).isprintable()
 
 

@@ -10,8 +10,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from built_in import CATALOGUE
 
-from pcbench.catalogue import plugins
 from pcbench.errors import DataError
 from pcbench.protocols import suites
 from pcbench.report import papers as reported
@@ -172,8 +172,8 @@ def test_the_other_tables_report_the_cells_of_their_suites_and_no_others(figures
 
 
 def test_methods_parameters_backbones_and_data_sets_are_pcbenchs(figures):
-    methods, backbones = plugins.methods(), plugins.backbones()
-    assert {data for figure in figures for data in figure.data} <= set(plugins.datasets().names())
+    methods, backbones = CATALOGUE.methods, CATALOGUE.backbones
+    assert {data for figure in figures for data in figure.data} <= set(CATALOGUE.datasets.names())
     for backbone in {figure.backbone for figure in figures}:
         assert "paper" in backbones.load(backbone).presets
     for method in {figure.method for figure in figures}:

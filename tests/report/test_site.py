@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import typer
+from built_in import CATALOGUE
 from markdown_it import MarkdownIt
 from report_records import a_run
 from typer.testing import CliRunner
 
-from pcbench.catalogue.plugins import datasets
 from pcbench.cli.leaderboard import app
 from pcbench.common.text import one_line
 from pcbench.errors import DataError, UsageError
@@ -74,7 +74,7 @@ class Page(HTMLParser):
 
 
 def built(folder: Path, out: Path) -> site.Built:
-    return site.build(folder, out, Clouds(datasets(), False))
+    return site.build(folder, out, CATALOGUE, Clouds(CATALOGUE.datasets, False))
 
 
 def files(folder: Path) -> dict[str, str]:

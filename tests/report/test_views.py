@@ -173,9 +173,9 @@ def test_the_papers_figures_stand_beside_ours(tmp_path: Path) -> None:
 
 def test_a_method_that_is_not_installed_has_a_page(tmp_path: Path) -> None:
     a_run(tmp_path, method="theirs", confusion=True)
-    from pcbench.catalogue.plugins import methods as registry
+    from built_in import CATALOGUE
 
-    about = methods.about("theirs", registry())
+    about = methods.about("theirs", CATALOGUE.methods)
     assert "not installed" in about.problem
     page = methods.page(about, made(tmp_path))
     assert [block.title for block in page.blocks] == [
@@ -188,9 +188,9 @@ def test_a_method_that_is_not_installed_has_a_page(tmp_path: Path) -> None:
 
 
 def test_a_built_in_method_says_what_it_is() -> None:
-    from pcbench.catalogue.plugins import methods as registry
+    from built_in import CATALOGUE
 
-    about = methods.about("sadm", registry())
+    about = methods.about("sadm", CATALOGUE.methods)
     assert about.paragraphs[0].startswith("Semantically aligned distribution matching")
     assert {"lr", "rotate", "init"} <= {parameter.name for parameter in about.parameters}
     assert all(parameter.source for parameter in about.parameters)

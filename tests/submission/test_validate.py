@@ -14,6 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from built_in import CATALOGUE
 from submissions import RIGHT, TINY, TOTALS, Submission, a_run, a_submission, provenance
 
 from pcbench.errors import DataError, UsageError
@@ -39,7 +40,7 @@ def given(tmp_path: Path, made: Submission) -> Submission:
 
 
 def codes(given: Submission, *words: Any, **options: Any) -> list[str]:
-    found = validate(given.folder, *words, **options)
+    found = validate(CATALOGUE, given.folder, *words, **options)
     for each in found:
         assert each.remedy == REMEDIES[each.code]
         assert str(each).isprintable()
@@ -47,14 +48,14 @@ def codes(given: Submission, *words: Any, **options: Any) -> list[str]:
 
 
 def test_a_true_submission_passes(given):
-    assert validate(given.folder) == []
+    assert validate(CATALOGUE, given.folder) == []
 
 
 def test_published_results_pass_without_a_manifest(tmp_path):
     a_run(tmp_path / "results")
     a_run(tmp_path / "results", ppc=3)
-    assert validate(tmp_path / "results") == []
-    assert validate(tmp_path / "results", tmp_path / "results") == []
+    assert validate(CATALOGUE, tmp_path / "results") == []
+    assert validate(CATALOGUE, tmp_path / "results", tmp_path / "results") == []
 
 
 # Tampering
@@ -143,18 +144,18 @@ def test_a_changed_published_number(tmp_path, given):
     assert codes(given, published, [key[:10]]) == []
     changed = Submission(tmp_path / "changed")
     shutil.copytree(given.folder / "runs", changed.folder)
-    assert [each.code for each in validate(changed.folder, published)] == ["changed-published"]
+    assert [each.code for each in validate(CATALOGUE, changed.folder, published)] == ["changed-published"]
 
 
 def test_published_records_do_not_vanish(tmp_path):
     one, two = a_run(tmp_path / "old"), a_run(tmp_path / "old", ppc=3)
     shutil.copytree(one.folder, tmp_path / "new" / one.folder.name)
-    found = validate(tmp_path / "new", tmp_path / "old")
+    found = validate(CATALOGUE, tmp_path / "new", tmp_path / "old")
     assert [each.code for each in found] == ["removed-published"]
     assert two.distillation.key[:10] in found[0].told
     shutil.copytree(two.folder, tmp_path / "new" / two.folder.name)
     min((tmp_path / "new" / two.folder.name).glob("evaluation-*")).unlink()
-    assert {each.code for each in validate(tmp_path / "new", tmp_path / "old")} == {
+    assert {each.code for each in validate(CATALOGUE, tmp_path / "new", tmp_path / "old")} == {
         "no-evaluation",
         "removed-published",
     }
@@ -184,15 +185,17 @@ def test_a_duplicate(given):
 
 def test_a_chosen_repetition(tmp_path):
     given = a_run(tmp_path / "results", repetition=2)
-    assert [each.code for each in validate(tmp_path / "results")] == ["missing-repetition"]
+    assert [each.code for each in validate(CATALOGUE, tmp_path / "results")] == ["missing-repetition"]
     a_run(tmp_path / "results", repetition=0)
-    assert [each.code for each in validate(tmp_path / "results")] == ["missing-repetition"]
+    assert [each.code for each in validate(CATALOGUE, tmp_path / "results")] == ["missing-repetition"]
     a_run(tmp_path / "results", repetition=1)
-    assert validate(tmp_path / "results") == []
+    assert validate(CATALOGUE, tmp_path / "results") == []
     alone = tmp_path / "alone" / given.folder.name
     shutil.copytree(given.folder, alone)
-    assert validate(tmp_path / "alone", None)
-    assert not [e for e in validate(tmp_path / "alone", tmp_path / "results") if "repetition" in e.code]
+    assert validate(CATALOGUE, tmp_path / "alone", None)
+    assert not [
+        e for e in validate(CATALOGUE, tmp_path / "alone", tmp_path / "results") if "repetition" in e.code
+    ]
 
 
 def test_files_beside_the_manifest(given):
@@ -212,9 +215,9 @@ def test_a_submitter_does_not_verify_himself(given):
 def test_a_published_submission_may_grow_but_not_change(tmp_path, given):
     published = tmp_path / "published"
     shutil.copytree(given.folder, published / "submission")
-    assert validate(given.folder, published) == []
+    assert validate(CATALOGUE, given.folder, published) == []
     renamed = given.folder.rename(tmp_path / "again")
-    assert [each.code for each in validate(renamed, published)] == ["duplicate"]
+    assert [each.code for each in validate(CATALOGUE, renamed, published)] == ["duplicate"]
     given = Submission(renamed.rename(given.folder))
     more = a_run(tmp_path / "more", ppc=3)
     shutil.copytree(more.folder, given.run.with_name(more.folder.name))
@@ -222,7 +225,7 @@ def test_a_published_submission_may_grow_but_not_change(tmp_path, given):
     data["artifacts"].append({**data["artifacts"][0], "run": more.folder.name})
     (given.folder / MANIFEST).write_text(json.dumps(data))
     given.reseal()
-    assert validate(given.folder, published) == []
+    assert validate(CATALOGUE, given.folder, published) == []
     shutil.rmtree(given.run)
     given.reseal()
     assert "removed-published" in codes(given, published)
@@ -251,7 +254,7 @@ def test_a_published_verification_stays_beside_its_evaluation(tmp_path, given):
     )
     for each in (given, earlier):
         write_record(verification_path(each.run, key), record)
-    assert validate(given.folder, tmp_path / "published") == []
+    assert validate(CATALOGUE, given.folder, tmp_path / "published") == []
     assert codes(given) == ["unexpected-file"]
     write_record(verification_path(given.run, key), record.model_copy(update={"margin": 4.0}))
     assert codes(given, tmp_path / "published") == ["unexpected-file"]
@@ -281,19 +284,22 @@ def test_a_source_that_nobody_has(given):
 
 
 def test_a_plugin_that_is_not_the_record_s(tmp_path):
-    from pcbench.catalogue import plugins
+    from pcbench.catalogue import open_catalogue
     from pcbench.submission.submit import submit
 
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "helper.py").write_text("SIGMA = 0.1\n")
-    text = "from pcbench.api import Method\nimport helper\n\nclass Mine(Method):\n    '''A method.'''\n\n"
+    text = (
+        "from pcbench.api import Method\nfrom . import helper\n\nclass Mine(Method):\n    '''A method.'''\n\n"
+    )
     (folder / "mine.py").write_text(
         f"{text}    name = 'mine'\n\n    def distill(self, task):\n        return\n"
     )
-    origin = plugins.methods([folder]).get("mine").source_hash()
+    catalogue = open_catalogue([folder])
+    origin = catalogue.methods.get("mine").source_hash()
     run = a_run(tmp_path / "results", method="mine", origin=origin)
-    submit([run], tmp_path / "submission", "Apache-2.0", plugin_folders=(folder,))
+    submit(catalogue, [run], tmp_path / "submission", "Apache-2.0")
     given = Submission(tmp_path / "submission")
     assert codes(given) == []
     (source,) = given.manifest()["plugins"]
@@ -307,7 +313,7 @@ def test_a_plugin_that_is_not_the_record_s(tmp_path):
 
 def test_odd_names(tmp_path):
     a_run(tmp_path / "results", method="<b>bold</b>")
-    found = validate(tmp_path / "results")
+    found = validate(CATALOGUE, tmp_path / "results")
     assert [each.code for each in found] == ["odd-name"]
 
 
@@ -357,7 +363,7 @@ def test_too_many_runs(tmp_path, monkeypatch):
     for ppc in (1, 2, 3):
         a_run(tmp_path / "results", ppc=ppc)
     monkeypatch.setattr(module, "MAX_RUNS", 2)
-    assert [each.code for each in validate(tmp_path / "results")] == ["too-many"]
+    assert [each.code for each in validate(CATALOGUE, tmp_path / "results")] == ["too-many"]
 
 
 PATHS = [
@@ -531,26 +537,28 @@ def test_against_a_commit(tmp_path):
     other = a_submission(tmp_path, ppc=3)
     shutil.copytree(other.folder, top / "submissions" / "mine")
     with published_at("HEAD:results", top / "submissions" / "mine") as published:
-        assert validate(top / "submissions" / "mine", published) == []
+        assert validate(CATALOGUE, top / "submissions" / "mine", published) == []
     for name in ("HEAD", "nothing:results", "-x", "HEAD:nothing"):
         with pytest.raises(UsageError, match="--against"), published_at(name, top / "submissions" / "mine"):
             pass
     with published_at("HEAD", top / "results") as published:
-        assert validate(top / "results", published) == []
+        assert validate(CATALOGUE, top / "results", published) == []
     Submission(top).edit(
         run.folder / "distillation.json", lambda data: data["snapshots"][0].update(seconds=9)
     )
     with published_at("HEAD", top / "results") as published:
-        assert [each.code for each in validate(top / "results", published)] == ["changed-published"]
+        assert [each.code for each in validate(CATALOGUE, top / "results", published)] == [
+            "changed-published"
+        ]
 
 
 def test_published_records_that_cannot_be_read_are_no_excuse(tmp_path, given):
     run = a_run(tmp_path / "published")
     (run.folder / "distillation.json").write_text("{")
     with pytest.raises(DataError, match=r"distillation\.json"):
-        validate(given.folder, tmp_path / "published")
+        validate(CATALOGUE, given.folder, tmp_path / "published")
     with pytest.raises(UsageError, match="holds no run"):
-        validate(given.folder, tmp_path / "none")
+        validate(CATALOGUE, given.folder, tmp_path / "none")
 
 
 # The command
@@ -583,4 +591,4 @@ def test_nothing_to_check_is_a_wrong_use(pcbench, tmp_path):
 def test_two_protocols_are_two_evaluations_of_one_run(tmp_path):
     a_run(tmp_path / "results")
     a_run(tmp_path / "results", protocol=customised(QUICK, {**TINY.changes, "recipe.lr": 0.02}))
-    assert validate(tmp_path / "results") == []
+    assert validate(CATALOGUE, tmp_path / "results") == []

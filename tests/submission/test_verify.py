@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from built_in import CATALOGUE
 from submissions import Submission, a_run
 from typer.testing import CliRunner
 
@@ -82,7 +83,7 @@ def test_true_scores_are_verified_and_raised_ones_refuted(pcbench, submitted, tm
     run, problems = read_run(submitted.run)
     assert problems == []
     assert run.verification(run.evaluations[0]).verdict == "verified"
-    assert [each.code for each in validate(submitted.folder)] == ["unexpected-file"]
+    assert [each.code for each in validate(CATALOGUE, submitted.folder)] == ["unexpected-file"]
 
     done = pcbench("verify", "mine", "--redistill", "--sample", "3", "--seed", "5")
     assert done.code == 0, done.err
@@ -96,7 +97,7 @@ def test_true_scores_are_verified_and_raised_ones_refuted(pcbench, submitted, tm
     assert "verified other scores than those beside it" in problem
     verification_path(submitted.run, run.evaluations[0].key).unlink()
     submitted.reseal()
-    assert validate(submitted.folder) == []  # nothing in the folder tells
+    assert validate(CATALOGUE, submitted.folder) == []  # nothing in the folder tells
     done = pcbench("verify", "mine")
     assert done.code == 1, done.err
     assert "refuted" in done.out
@@ -128,7 +129,7 @@ def test_wrong_uses_are_said(pcbench, submitted, tmp_path):
     assert done.code == 3
     assert "unexpected-file: extra" in done.err
     with pytest.raises(DataError, match="no evaluation"):
-        claims(tmp_path / "empty")
+        claims(CATALOGUE, tmp_path / "empty")
 
 
 def test_clouds_that_were_fetched_are_taken_from_their_folder(pcbench, submitted, tmp_path):
@@ -188,7 +189,7 @@ def test_one_student_tells_nothing(tmp_path):
 def test_a_sample_is_drawn_by_its_seed(tmp_path: Path) -> None:
     for ppc in range(1, 9):
         a_run(tmp_path / "results", ppc=ppc)
-    found = claims(tmp_path / "results")
+    found = claims(CATALOGUE, tmp_path / "results")
     assert len(found) == 8
     drawn = sample(found, 3, seed=1)
     assert drawn == sample(found, 3, seed=1)

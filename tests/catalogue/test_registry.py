@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import os
 import subprocess
 import sys
@@ -11,26 +10,15 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from plugin_files import METHOD, method, write
 
-from pcbench.catalogue import plugins
+from pcbench.catalogue import loading, open_catalogue
+from pcbench.catalogue.kinds import split_backbone
+from pcbench.catalogue.loading import Plugin
+from pcbench.catalogue.registry import Registry
+from pcbench.common import packaged
 from pcbench.common.packaged import builtin
 from pcbench.errors import UsageError
-
-METHOD = '''
-from pcbench.api import Method, Snapshot
-
-
-class {cls}(Method):
-    """{summary}
-
-    More words.
-    """
-
-    name = "{name}"
-
-    def distill(self, task):
-        yield Snapshot(0, task.train)
-'''
 
 
 @pytest.fixture(autouse=True)
@@ -38,18 +26,8 @@ def no_outside_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PCBENCH_PLUGINS", raising=False)
 
 
-def write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(dedent(text))
-    return path
-
-
-def method(path: Path, name: str, cls: str = "Mine", summary: str = "A method of mine.") -> Path:
-    return write(path, METHOD.format(name=name, cls=cls, summary=summary))
-
-
-def found(*folders: Path) -> dict[str, plugins.Plugin]:
-    return {plugin.name: plugin for plugin in plugins.methods(folders).plugins()}
+def found(*folders: Path) -> dict[str, Plugin]:
+    return {plugin.name: plugin for plugin in open_catalogue(folders).methods.plugins()}
 
 
 def error_of(name: str, *folders: Path) -> str:
@@ -62,14 +40,14 @@ def error_of(name: str, *folders: Path) -> str:
 def test_listing_built_in_plugins_imports_neither_torch_nor_pydantic_nor_the_plugins() -> None:
     code = """
         import sys
-        from pcbench.catalogue.plugins import backbones, datasets, methods
-        lists = [registry().plugins() for registry in (methods, backbones, datasets)]
+        from pcbench.catalogue import open_catalogue
+        lists = [registry.plugins() for registry in open_catalogue().registries().values()]
         assert "pointnet" in [plugin.name for plugin in lists[1]], lists
         heavy = {"torch", "pydantic", "pandas", "numpy", "scipy", "h5py"} & set(sys.modules)
         assert not heavy, heavy
         assert not [name for name in sys.modules if name.startswith("_pcbench")]
     """
-    root = Path(plugins.__file__).parents[2]
+    root = Path(loading.__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     environment.pop("PCBENCH_PLUGINS", None)
     subprocess.run([sys.executable, "-c", dedent(code)], check=True, env=environment)
@@ -81,7 +59,7 @@ def test_a_plugin_tells_its_name_summary_and_origin(tmp_path: Path) -> None:
     line = path.read_text().splitlines().index("class Mine(Method):") + 1
     assert (plugin.kind, plugin.summary, plugin.origin) == ("method", "Does nothing.", f"{path}:{line}")
     assert (plugin.path, plugin.error) == (path, None)
-    loaded = plugins.methods([tmp_path]).load("mine")
+    loaded = open_catalogue([tmp_path]).methods.load("mine")
     assert loaded.name == "mine"
     assert sys.modules[loaded.__module__].__file__ == str(path)
     assert loaded is plugin.load()
@@ -90,7 +68,7 @@ def test_a_plugin_tells_its_name_summary_and_origin(tmp_path: Path) -> None:
 def test_listing_is_sorted_by_name(tmp_path: Path) -> None:
     for stem, name in (("a", "zeta"), ("b", "alpha"), ("c", "mid")):
         method(tmp_path / f"{stem}.py", name)
-    names = [plugin.name for plugin in plugins.methods([tmp_path]).plugins()]
+    names = [plugin.name for plugin in open_catalogue([tmp_path]).methods.plugins()]
     assert names == sorted(names)
     assert {"zeta", "alpha", "mid"} <= set(names)
 
@@ -126,11 +104,11 @@ def test_a_folder_may_hold_all_kinds_and_subfolders(tmp_path: Path) -> None:
     )
     assert {"flat", "deep"} <= found(tmp_path).keys()
     assert "net" not in found(tmp_path)
-    registry = plugins.backbones([tmp_path])
-    assert registry.load("net").__name__ == "Net"
-    assert plugins.load_backbone(registry, "net")[1] == "small"
-    assert plugins.load_backbone(registry, "net:large")[1] == "large"
-    assert plugins.datasets([tmp_path]).load("cubes").classes == 2
+    catalogue = open_catalogue([tmp_path])
+    assert catalogue.backbones.load("net").__name__ == "Net"
+    assert catalogue.backbone("net")[1] == "small"
+    assert catalogue.backbone("net:large")[1] == "large"
+    assert open_catalogue([tmp_path]).datasets.load("cubes").classes == 2
 
 
 def test_skipped_files_and_abstract_classes_are_no_plugins(tmp_path: Path) -> None:
@@ -154,35 +132,21 @@ def test_skipped_files_and_abstract_classes_are_no_plugins(tmp_path: Path) -> No
     assert found(tmp_path).keys() - before.keys() == {"leaf"}
 
 
-def test_a_plugin_may_derive_from_a_class_beside_it(tmp_path: Path) -> None:
-    method(tmp_path / "parent.py", "parent", cls="Parent")
-    write(
-        tmp_path / "child.py",
-        """
-        from parent import Parent
-        class Child(Parent):
-            name = "child"
-        """,
-    )
-    assert found(tmp_path)["child"].error is None
-    assert plugins.methods([tmp_path]).load("child").name == "child"
-
-
 def test_unknown_name_suggests_near_ones(tmp_path: Path) -> None:
     method(tmp_path / "mine.py", "sinkhorn")
     with pytest.raises(UsageError, match=r"^unknown method 'sinkorn'\. Did you mean sinkhorn\?$"):
-        plugins.methods([tmp_path]).get("sinkorn")
+        open_catalogue([tmp_path]).methods.get("sinkorn")
     with pytest.raises(UsageError, match=r"unknown preset 'canonicl' of backbone 'pointnet'.*canonical"):
-        plugins.load_backbone(plugins.backbones(), "pointnet:canonicl")
+        open_catalogue().backbone("pointnet:canonicl")
     with pytest.raises(UsageError, match="unknown preset ''"):
-        plugins.load_backbone(plugins.backbones(), "pointnet:")
+        open_catalogue().backbone("pointnet:")
     with pytest.raises(UsageError, match=r"unknown backbone 'pointnett'.*pointnet"):
-        plugins.load_backbone(plugins.backbones(), "pointnett:paper")
+        open_catalogue().backbone("pointnett:paper")
 
 
 def test_split_backbone() -> None:
-    assert plugins.split_backbone("pointnet:canonical") == ("pointnet", "canonical")
-    assert plugins.split_backbone("pointnet") == ("pointnet", None)
+    assert split_backbone("pointnet:canonical") == ("pointnet", "canonical")
+    assert split_backbone("pointnet") == ("pointnet", None)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +170,7 @@ def test_a_plugin_that_cannot_be_used_is_listed_with_its_reason(
     message = error_of("broken", tmp_path)
     assert reason in message
     assert f"{path}:" in message
-    registry = plugins.methods([tmp_path])
+    registry = open_catalogue([tmp_path]).methods
     assert registry.load("good").name == "good"
     with pytest.raises(UsageError, match="method 'broken' cannot be used: "):
         registry.load("broken")
@@ -215,7 +179,7 @@ def test_a_plugin_that_cannot_be_used_is_listed_with_its_reason(
 def test_the_line_of_the_failure_is_named(tmp_path: Path) -> None:
     write(tmp_path / "helper.py", "one = 1\nraise ValueError('bad helper')\n")
     method(tmp_path / "file.py", "broken")
-    (tmp_path / "file.py").write_text("import helper\n" + (tmp_path / "file.py").read_text())
+    (tmp_path / "file.py").write_text("from . import helper\n" + (tmp_path / "file.py").read_text())
     assert error_of("broken", tmp_path) == f"ValueError: bad helper ({tmp_path / 'helper.py'}:2)"
 
 
@@ -225,7 +189,7 @@ def test_the_line_of_the_failure_is_named(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_parsed_is_listed_under_its_stem(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "mangled.py").write_bytes(content)
     assert f"{tmp_path / 'mangled.py'}" in error_of("mangled", tmp_path)
-    backbones = {plugin.name for plugin in plugins.backbones([tmp_path]).plugins()}
+    backbones = {plugin.name for plugin in open_catalogue([tmp_path]).backbones.plugins()}
     assert ("mangled" in backbones) is (b"Method" not in content)
 
 
@@ -242,7 +206,7 @@ def test_what_is_no_file_does_not_stop_the_listing(tmp_path: Path) -> None:
 def test_a_broken_file_does_not_clash_with_a_plugin_of_that_name(tmp_path: Path) -> None:
     method(tmp_path / "fine.py", "mangled")
     write(tmp_path / "mangled.py", "class (")
-    assert plugins.methods([tmp_path]).load("mangled").name == "mangled"
+    assert open_catalogue([tmp_path]).methods.load("mangled").name == "mangled"
 
 
 def test_a_built_in_file_is_checked_without_importing_it(tmp_path: Path) -> None:
@@ -251,7 +215,7 @@ def test_a_built_in_file_is_checked_without_importing_it(tmp_path: Path) -> None
     method(tmp_path / "missing.py", "missing")
     (tmp_path / "missing.py").write_text("import no_such.module\n" + (tmp_path / "missing.py").read_text())
     write(tmp_path / "syntax.py", "from pcbench.api import Method\nclass Broken(Method)\n")
-    registry = plugins.Registry("method", tmp_path, ())
+    registry = Registry("method", tmp_path)
     errors = {plugin.name: plugin.error for plugin in registry.plugins()}
     assert errors["fine"] is None
     assert (
@@ -272,7 +236,7 @@ def test_a_name_twice_names_both_files(tmp_path: Path, same_file: bool) -> None:
     if same_file:
         first.write_text(first.read_text() + METHOD.format(cls="Other", name="twin", summary="Again."))
     with pytest.raises(UsageError, match="two methods are called 'twin'") as caught:
-        plugins.methods([tmp_path / "one", tmp_path / "two"][: 1 if same_file else 2]).get("twin")
+        open_catalogue([tmp_path / "one", tmp_path / "two"][: 1 if same_file else 2]).methods.get("twin")
     assert str(caught.value).count(f"{first}:") == (2 if same_file else 1)
     assert f"{second}:" in str(caught.value)
 
@@ -283,7 +247,7 @@ def test_a_built_in_name_cannot_be_taken(tmp_path: Path) -> None:
         'from pcbench.api import Backbone\nclass Mine(Backbone):\n    name = "pointnet"\n',
     )
     with pytest.raises(UsageError, match=r"backbones/pointnet\.py:\d+ and .*mine\.py:2|mine\.py:2 and "):
-        plugins.backbones([tmp_path]).plugins()
+        open_catalogue([tmp_path]).backbones.plugins()
 
 
 def test_one_file_by_several_routes_is_one_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,9 +267,9 @@ def test_the_environment_names_folders(tmp_path: Path, monkeypatch: pytest.Monke
     assert {"from-a", "from-b"} <= found().keys()
     monkeypatch.setenv("PCBENCH_PLUGINS", str(tmp_path / "absent"))
     with pytest.raises(UsageError, match=r"PCBENCH_PLUGINS names .*absent"):
-        plugins.methods().plugins()
-    with pytest.raises(UsageError, match=r"--plugins names .*gone"):
-        plugins.methods([tmp_path / "gone"]).plugins()
+        open_catalogue()
+    with pytest.raises(UsageError, match=r"gone is no folder"):
+        open_catalogue([tmp_path / "gone"])
 
 
 def test_the_current_directory_is_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,75 +280,6 @@ def test_the_current_directory_is_never_read(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("PCBENCH_PLUGINS", os.pathsep)
     assert not {"here", "below"} & found().keys()
     assert {"here", "below"} <= found(Path()).keys()
-
-
-def test_neighbours_can_be_imported_in_every_way(tmp_path: Path) -> None:
-    write(tmp_path / "helper_plain.py", "from helper_package.deep import VALUE\n")
-    write(tmp_path / "helper_package" / "__init__.py", "")
-    write(tmp_path / "helper_package" / "deep.py", "from .deeper import VALUE\n")
-    write(tmp_path / "helper_package" / "deeper.py", "VALUE = 'right'\n")
-    path = write(
-        tmp_path / "mine.py",
-        '''
-        from dataclasses import dataclass
-        import helper_plain, helper_package.deep as deep
-        from . import helper_plain as again
-        from .helper_package import deeper
-        from pcbench.api import Method, MethodParams, param
-
-        @dataclass(frozen=True)
-        class State:
-            value: "str" = deep.VALUE
-
-        class Mine(Method):
-            """Mine."""
-            name = "mine"
-            class Params(MethodParams):
-                steps: "int" = param(3, "updates", source="ours")
-            values = (helper_plain.VALUE, again.VALUE, deeper.VALUE, State().value)
-            same = helper_plain is again
-            def distill(self, task):
-                yield
-            def later(self):
-                from . import helper_plain
-                return helper_plain.VALUE
-        ''',
-    )
-    before = (list(sys.path), list(sys.meta_path))
-    loaded = plugins.methods([tmp_path]).load("mine")
-    assert loaded.values == ("right",) * 4
-    assert loaded.same
-    mine = loaded(loaded.Params(steps=4))
-    assert mine.params.steps == 4
-    assert mine.later() == "right"
-    assert (sys.path, sys.meta_path) == before
-    assert "helper_plain" not in sys.modules
-    assert "helper_package" not in sys.modules
-    with pytest.raises(ModuleNotFoundError):
-        importlib.import_module("helper_plain")
-    assert Path(sys.modules[loaded.__module__].__file__ or "") == path
-
-
-def test_neighbours_of_one_name_in_two_folders_stay_apart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    outside = type(sys)("shared_helper")
-    monkeypatch.setitem(sys.modules, "shared_helper", outside)
-    for side in ("left", "right"):
-        write(tmp_path / side / "shared_helper.py", f"SIDE = '{side}'\n")
-        path = method(tmp_path / side / "file.py", side)
-        path.write_text("import shared_helper\n" + path.read_text() + "    side = shared_helper.SIDE\n")
-    registry = plugins.methods([tmp_path / "left", tmp_path / "right"])
-    assert registry.load("left").side == "left"
-    assert registry.load("right").side == "right"
-    assert sys.modules["shared_helper"] is outside
-
-
-def test_a_neighbour_does_not_shadow_the_standard_library(tmp_path: Path) -> None:
-    write(tmp_path / "random.py", "raise RuntimeError('shadowed')\n")
-    path = method(tmp_path / "mine.py", "mine")
-    path.write_text("import random\n" + path.read_text() + "    number = random.random()\n")
-    assert 0 <= plugins.methods([tmp_path]).load("mine").number < 1
 
 
 def test_what_a_plugin_prints_does_not_reach_standard_output(
@@ -403,7 +298,7 @@ def test_other_plugins_are_not_imported_by_a_load(tmp_path: Path) -> None:
     path = method(tmp_path / "slow.py", "slow")
     marker = tmp_path / "imported"
     path.write_text(f"from pathlib import Path\nPath({str(marker)!r}).touch()\n" + path.read_text())
-    assert plugins.methods([tmp_path]).load("mine").name == "mine"
+    assert open_catalogue([tmp_path]).methods.load("mine").name == "mine"
     assert not marker.exists()
 
 
@@ -438,49 +333,21 @@ def test_entry_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "No module named 'extra_pack_a.nowhere'" in (listed["absent"].error or "")
     assert "its name turned into 'packed'" in (listed["misnamed"].error or "")
     assert "no subclass" in (listed["number"].error or "")
-    assert plugins.methods().load("packed").name == "packed"
+    assert open_catalogue().methods.load("packed").name == "packed"
     assert found(tmp_path / "extra_pack_a")["packed"].error is None
     before = listed["packed"].source_hash()
     write(tmp_path / "unrelated_of_site.py", "TWO = 3\n")
-    assert listed["packed"].source_hash() == before
+    assert found()["packed"].source_hash() == before
     write(tmp_path / "extra_pack_a" / "util.py", "ONE = 2\n")
-    assert listed["packed"].source_hash() != before
-
-
-def test_the_source_hash_covers_the_plugin_and_its_local_modules(tmp_path: Path) -> None:
-    write(tmp_path / "helper.py", "from package.inner import x\n")
-    write(tmp_path / "package" / "__init__.py", "")
-    inner = write(tmp_path / "package" / "inner.py", "x = 1\n")
-    lazy = write(tmp_path / "lazy.py", "y = 1\n")
-    unrelated = write(tmp_path / "unrelated.py", "z = 1\n")
-    path = method(tmp_path / "mine.py", "mine")
-    path.write_text("import helper, torch\n" + path.read_text() + "        from . import lazy\n")
-    plugin = plugins.methods([tmp_path]).get("mine")
-    seen = {plugin.source_hash()}
-    unrelated.write_text("z = 2\n")
-    assert plugin.source_hash() in seen
-    for changed in (path, tmp_path / "helper.py", inner, tmp_path / "package" / "__init__.py", lazy):
-        changed.write_text(changed.read_text() + "# changed\n")
-        assert plugin.source_hash() not in seen, changed
-        seen.add(plugin.source_hash())
-
-
-def test_the_source_hash_does_not_depend_on_the_place(tmp_path: Path) -> None:
-    hashes = set()
-    for place in ("here", "there"):
-        write(tmp_path / place / "helper.py", "x = 1\n")
-        path = method(tmp_path / place / "mine.py", "mine")
-        path.write_text("import helper\n" + path.read_text())
-        hashes.add(plugins.methods([tmp_path / place]).get("mine").source_hash())
-    assert len(hashes) == 1
+    assert found()["packed"].source_hash() != before
 
 
 def test_built_in_folders_travel_with_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkout = Path(plugins.__file__).resolve().parents[2]
+    checkout = Path(loading.__file__).resolve().parents[2]
     assert builtin("methods") == checkout / "methods"
     installed = tmp_path / "site-packages" / "pcbench"
     method(installed / "_builtin" / "methods" / "a.py", "carried")
-    monkeypatch.setattr(plugins, "__file__", str(installed / "plugins.py"))
+    monkeypatch.setattr(packaged, "__file__", str(installed / "common" / "packaged.py"))
     assert builtin("methods") == installed / "_builtin" / "methods"
     assert found().keys() == {"carried"}
 

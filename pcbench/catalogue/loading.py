@@ -1,0 +1,154 @@
+"""A plugin: what is known of it without importing it, and how it is imported."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import inspect
+import os
+import sys
+import traceback
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Generic, TypeVar, cast
+
+from pcbench.catalogue.kinds import CONTRACTS, LABELS, Kind
+from pcbench.catalogue.neighbours import Neighbourhood, Sources
+from pcbench.catalogue.source import ClassSource, classes
+from pcbench.common.files import digest, file_digest
+from pcbench.errors import UsageError
+
+T = TypeVar("T")
+
+
+class _Unusable(Exception):
+    """Why a plugin cannot be used, in one line."""
+
+
+@dataclass(frozen=True)
+class Plugin(Generic[T]):
+    """One class that a registry knows, or one file that it could not read."""
+
+    kind: Kind
+    """Method, backbone or data set."""
+    name: str
+    """What users call it: the class attribute `name`, or the file's stem where it could not be read."""
+    summary: str
+    """The first line of its docstring."""
+    origin: str
+    """Where it stands: "path:line"."""
+    path: Path
+    """Its file."""
+    error: str | None = None
+    """Why it cannot be used, in one line; None where nothing is known against it."""
+    class_name: str = field(default="", repr=False)
+    """The name of its class; empty where the file could not be read."""
+    module: str | None = field(default=None, repr=False)
+    """How to import it where it is an entry point's; None where it is a file of a folder."""
+    built_in: bool = field(default=False, repr=False)
+    """Whether it comes with pcbench."""
+    sources: Sources = field(default_factory=Sources, repr=False, compare=False)
+    """Where its files are parsed."""
+
+    def load(self) -> type[T]:
+        """The class itself; raises UsageError with the reason if it cannot be used."""
+        try:
+            return self._load()
+        except _Unusable as error:
+            raise UsageError(f"{LABELS[self.kind]} {self.name!r} cannot be used: {error}") from error
+
+    def tried(self) -> Plugin[T]:
+        """The same plugin with its error filled in where importing it fails."""
+        try:
+            self._load()
+        except _Unusable as error:
+            return replace(self, error=str(error))
+        return self
+
+    def literal(self, attribute: str) -> object:
+        """A class attribute as its source writes it out; LookupError where only importing it would tell."""
+        return self._class().literal(attribute)
+
+    def docstring(self) -> str:
+        """The docstring of its class, without indentation, read and not imported."""
+        try:
+            return self._class().docstring()
+        except LookupError:
+            return ""
+
+    def source_hash(self) -> str:
+        """SHA-256 over its source and the local modules that it imports, directly or not, as 64 digits.
+
+        Local are the files beside it, or those of its own package if it is installed.
+        """
+        return digest({os.path.relpath(f, self.path.parent): file_digest(f) for f in self.source_files()})
+
+    def source_files(self) -> list[Path]:
+        """Its file and those of the local modules that it imports."""
+        return [self.path, *self._neighbourhood.reached(self.path)]
+
+    def _class(self) -> ClassSource:
+        if not self.class_name:
+            raise LookupError(f"{self.origin}: there is no class to read")
+        return classes(self.sources, self.path)[self.class_name]
+
+    @property
+    def _neighbourhood(self) -> Neighbourhood:
+        if self.module is None:
+            return Neighbourhood(self.sources, self.path.parent)
+        base = self.path.parent if self.path.name == "__init__.py" else self.path.with_suffix("")
+        root = base.parents[self.module.count(".")]
+        return Neighbourhood(self.sources, root, self.module.partition(".")[0])
+
+    def _load(self) -> type[T]:
+        if self.error is not None:
+            raise _Unusable(self.error)
+        name = self.module or f"{_package(self.path.parent)}.{self.path.stem}"
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                module = importlib.import_module(name)
+        except (Exception, SystemExit) as error:
+            raise _Unusable(failure(error, self.path.parent, self.origin)) from error
+        loaded = getattr(module, self.class_name, None)
+        problem = breach(loaded, self.kind, self.name)
+        if problem:
+            raise _Unusable(f"{problem} ({self.origin})")
+        return cast(type[T], loaded)
+
+
+def _package(folder: Path) -> str:
+    """The private package that stands for a plugin folder, so that two folders may hold files of one name."""
+    package = f"_pcbench_plugins_{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}"
+    if package not in sys.modules:
+        home = ModuleType(package)
+        home.__path__ = [str(folder)]
+        sys.modules[package] = home
+    importlib.invalidate_caches()
+    return package
+
+
+def failure(error: BaseException, folder: Path, otherwise: str) -> str:
+    """One line: the exception's type and message, and the last place in `folder` that it came through."""
+    message, where = str(error), otherwise
+    if isinstance(error, SyntaxError) and error.filename:
+        message, where = error.msg, f"{error.filename}:{error.lineno or 1}"
+    else:
+        for frame in traceback.extract_tb(error.__traceback__):
+            if Path(frame.filename).is_relative_to(folder):
+                where = f"{frame.filename}:{frame.lineno}"
+    text = " ".join(message.split())
+    return f"{type(error).__name__}{': ' if text else ''}{text} ({where})"
+
+
+def breach(found: object, kind: Kind, name: str) -> str | None:
+    """How a loaded object breaks the contract of its kind, or None."""
+    contract = getattr(importlib.import_module("pcbench.api"), CONTRACTS[kind])
+    if not isinstance(found, type) or not issubclass(found, contract):
+        return f"it is no subclass of pcbench.api.{CONTRACTS[kind]}"
+    if getattr(found, "name", None) != name:
+        return f"its name turned into {getattr(found, 'name', None)!r} when it was imported"
+    if inspect.isabstract(found):
+        return f"it lacks {', '.join(sorted(getattr(found, '__abstractmethods__', ())))}"
+    return None

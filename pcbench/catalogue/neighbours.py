@@ -1,0 +1,150 @@
+"""Which local files a plugin's file imports, and the files themselves, each read and parsed once."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+UNREADABLE = (OSError, SyntaxError, ValueError, RecursionError, MemoryError)
+"""What reading and parsing a file may raise."""
+
+
+class Sources:
+    """The Python files that a catalogue has looked at; a change of a file after that is not seen."""
+
+    def __init__(self) -> None:
+        self._trees: dict[Path, ast.Module | BaseException] = {}
+        self._installed: dict[str, bool] = {}
+
+    def tree(self, path: Path) -> ast.Module:
+        """The syntax tree of a file; raises one of UNREADABLE where there is none."""
+        if path not in self._trees:
+            try:
+                self._trees[path] = ast.parse(path.read_bytes(), filename=str(path))
+            except UNREADABLE as error:
+                self._trees[path] = error
+        tree = self._trees[path]
+        if isinstance(tree, BaseException):
+            raise tree.with_traceback(None)
+        return tree
+
+    def installed(self, top: str) -> bool:
+        """Whether `import top` could find a module that is installed here."""
+        if top not in self._installed:
+            self._installed[top] = top in sys.modules or importlib.util.find_spec(top) is not None
+        return self._installed[top]
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """The files that count as a plugin's own: those that it imports relatively, from within `root`.
+
+    An installed package also imports its modules by its own name.
+    """
+
+    sources: Sources
+    """Where the files are parsed."""
+    root: Path
+    """The folder above which no relative import leads: the plugin's folder, or that of its package."""
+    package: str | None = None
+    """The name of the installed package that the plugin belongs to, if it does."""
+
+    def reached(self, path: Path) -> list[Path]:
+        """All local files that a file imports, directly or through others, sorted; not the file itself."""
+        seen = {path}
+        waiting = [path]
+        while waiting:
+            file = waiting.pop()
+            try:
+                tree = self.sources.tree(file)
+            except UNREADABLE:
+                continue
+            targets = {target for node in ast.walk(tree) for target in self.targets(node, file)}
+            waiting.extend(targets - seen)
+            seen |= targets
+        return sorted(seen - {path})
+
+    def targets(self, node: ast.AST, file: Path) -> list[Path]:
+        """The local files that an import statement of `file` runs; none for any other node."""
+        if isinstance(node, ast.Import):
+            return [target for alias in node.names for target in self._absolute(alias.name)]
+        if not isinstance(node, ast.ImportFrom):
+            return []
+        modules = [node.module] if node.module else []
+        modules += [".".join([*modules[:1], alias.name]) for alias in node.names]
+        if node.level == 0:
+            return [target for module in modules for target in self._absolute(module)]
+        folder = file.parents[node.level - 1]
+        if not folder.is_relative_to(self.root):
+            return []
+        return [target for module in modules for target in module_files(folder, module.split("."))]
+
+    def _absolute(self, module: str) -> list[Path]:
+        if self.package is None or module.partition(".")[0] != self.package:
+            return []
+        return module_files(self.root, module.split("."))
+
+    def import_by_name(self, path: Path) -> str | None:
+        """The refusal of the first absolute import of a file that lies beside a plugin, or None.
+
+        Such an import works or fails with the folder that Python was started in, and two plugin folders may
+        hold files of one name.
+        """
+        if self.package is not None:
+            return None
+        for file in (path, *self.reached(path)):
+            try:
+                nodes = list(ast.walk(self.sources.tree(file)))
+            except UNREADABLE:
+                continue
+            for node in nodes:
+                for module, names in _absolute_imports(node):
+                    dots = self._dots_to(module.partition(".")[0], file, path)
+                    if dots:
+                        place = f"{file}:{getattr(node, 'lineno', 1)}"
+                        above, _, last = module.rpartition(".")
+                        home, taken = (module, names) if names else (above, last)
+                        right = f"from {dots}{home} import {taken}"
+                        return f"ImportError: {module!r} is a file beside it: write '{right}' ({place})"
+        return None
+
+    def _dots_to(self, top: str, file: Path, plugin: Path) -> str:
+        """The dots of the relative import that reaches a local file from `file`; none where it is not local.
+
+        A plugin may be called like the installed package that it wraps.
+        """
+        if top in sys.stdlib_module_names or top == "pcbench":
+            return ""
+        for folder in (file.parent, self.root):
+            if set(module_files(folder, [top])) - {file, plugin}:
+                return "." * (1 + len(file.parent.relative_to(folder).parts))
+        return ""
+
+
+def _absolute_imports(node: ast.AST) -> Iterator[tuple[str, str]]:
+    """The modules that a statement imports absolutely, each with the names that it takes from it."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            yield alias.name, ""
+    elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+        yield node.module, ", ".join(alias.name for alias in node.names)
+
+
+def module_files(folder: Path, parts: Sequence[str]) -> list[Path]:
+    """The files that importing a module below a folder runs, outermost first; empty where it is not there."""
+    files = []
+    for depth, part in enumerate(parts, start=1):
+        package, module = folder / part / "__init__.py", folder / f"{part}.py"
+        if package.is_file():
+            files.append(package)
+        elif module.is_file():
+            files.append(module)
+            break
+        elif depth == 1:
+            break
+        folder = folder / part
+    return files

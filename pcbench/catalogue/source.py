@@ -1,0 +1,168 @@
+"""What the classes of a file say that is read and not imported: contract, name, literals, docstring."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pcbench.catalogue.kinds import CONTRACTS
+from pcbench.catalogue.neighbours import UNREADABLE, Neighbourhood, Sources, module_files
+
+PCBENCH = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class ClassSource:
+    """A class of a parsed file."""
+
+    sources: Sources
+    """Where the files are parsed."""
+    path: Path
+    """The file."""
+    node: ast.ClassDef
+    """The class in its syntax tree."""
+
+    def contract(self) -> str | None:
+        """The contract that it derives from, by name or through a class of this or a nearby file."""
+        for ancestor in self._ancestors(through_pcbench=False):
+            for base in ancestor.node.bases:
+                name = ancestor._contract_named(base)
+                if name in CONTRACTS.values():
+                    return name
+        return None
+
+    def name(self) -> str | None:
+        """The text that its body assigns to `name`, if it does so literally."""
+        for value in self._assigned("name"):
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                return value.value
+        return None
+
+    def literal(self, attribute: str) -> object:
+        """The value of a class attribute that it, or what it derives from, writes out as a literal.
+
+        LookupError where nothing assigns it, or where only running the code would tell.
+        """
+        for ancestor in self._ancestors(through_pcbench=True):
+            times = ancestor._times_bound(attribute)
+            values = ancestor._assigned(attribute)
+            if times == 0:
+                continue
+            if times > 1 or len(values) != 1:
+                break
+            try:
+                return ast.literal_eval(values[0])
+            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+                break
+        raise LookupError(f"{self.path}: class {self.node.name} has no literal {attribute}")
+
+    def summary(self) -> str:
+        """The first line of its own docstring; empty where it has none."""
+        return first_line(ast.get_docstring(self.node))
+
+    def docstring(self) -> str:
+        """Its docstring, or that of the first local class it derives from that has one, not indented."""
+        texts = (ast.get_docstring(each.node) for each in self._ancestors(through_pcbench=False))
+        return next((text for text in texts if text), "")
+
+    def _ancestors(self, through_pcbench: bool) -> Iterator[ClassSource]:
+        """The class itself and those it derives from, depth first, as far as their files are known."""
+        waiting, seen = [self], set()
+        while waiting:
+            found = waiting.pop(0)
+            if (found.path, found.node.name) not in seen:
+                seen.add((found.path, found.node.name))
+                yield found
+                bases = (found._class_of(base, through_pcbench) for base in found.node.bases)
+                waiting = [base for base in bases if base is not None] + waiting
+
+    def _class_of(self, base: ast.expr, through_pcbench: bool) -> ClassSource | None:
+        """The class that a base names, where it stands in this file or in one that this file imports."""
+        base = base.value if isinstance(base, ast.Subscript) else base
+        if not isinstance(base, ast.Name):
+            return None
+        here = classes(self.sources, self.path).get(base.id)
+        if here is not None:
+            return here
+        statement, name = self._imported(base.id)
+        if statement is None:
+            return None
+        files = Neighbourhood(self.sources, self.path.parent).targets(statement, self.path)
+        if not files and through_pcbench and (statement.module or "").partition(".")[0] == "pcbench":
+            files = module_files(PCBENCH.parent, str(statement.module).split("."))
+        try:
+            return classes(self.sources, files[-1]).get(name) if files else None
+        except UNREADABLE:
+            return None
+
+    def _contract_named(self, base: ast.expr) -> str | None:
+        base = base.value if isinstance(base, ast.Subscript) else base
+        if isinstance(base, ast.Attribute):
+            return base.attr
+        if not isinstance(base, ast.Name) or self._class_of(base, through_pcbench=False) is not None:
+            return None
+        return self._imported(base.id)[1]
+
+    def _imported(self, name: str) -> tuple[ast.ImportFrom | None, str]:
+        """The statement that imports a name into its file, if one does, and what it is called there."""
+        for node in self.sources.tree(self.path).body:
+            if isinstance(node, ast.ImportFrom):
+                for alias in node.names:
+                    if (alias.asname or alias.name) == name:
+                        return node, alias.name
+        return None, name
+
+    def _assigned(self, attribute: str) -> list[ast.expr]:
+        """What the lines `attribute = …` and `attribute: … = …` of its body assign."""
+        values = []
+        for line in self.node.body:
+            targets = line.targets if isinstance(line, ast.Assign) else []
+            if isinstance(line, ast.AnnAssign):
+                targets = [line.target]
+            value = getattr(line, "value", None)
+            named = any(isinstance(target, ast.Name) and target.id == attribute for target in targets)
+            if named and isinstance(value, ast.expr):
+                values.append(value)
+        return values
+
+    def _times_bound(self, attribute: str) -> int:
+        """How often its body gives the name a value, in whatever way; a bare annotation does not."""
+        lines = (line for line in self.node.body if not (isinstance(line, ast.AnnAssign) and not line.value))
+        names = (node for line in lines for node in ast.walk(line) if isinstance(node, ast.Name))
+        return sum(name.id == attribute and isinstance(name.ctx, ast.Store) for name in names)
+
+
+def first_line(docstring: str | None) -> str:
+    """What a docstring says first; empty where there is none."""
+    return docstring.strip().partition("\n")[0].strip() if docstring else ""
+
+
+def classes(sources: Sources, path: Path) -> dict[str, ClassSource]:
+    """The classes at the top of a file, by name; raises what parsing it raises."""
+    nodes = (node for node in sources.tree(path).body if isinstance(node, ast.ClassDef))
+    return {node.name: ClassSource(sources, path, node) for node in nodes}
+
+
+def hopeless_import(path: Path, own: Neighbourhood) -> tuple[BaseException, Path] | str | None:
+    """Why the first hopeless import at the top of a plugin's file, or of a local one it needs, fails.
+
+    An exception with its file where a local file cannot be read, else one line; None where all may work.
+    """
+    for file in (path, *own.reached(path)):
+        try:
+            body = own.sources.tree(file).body
+        except UNREADABLE as error:
+            return error, file
+        for node in body:
+            modules = []
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                modules = [node.module]
+            for module in modules:
+                top = module.partition(".")[0]
+                if not own.sources.installed(top):
+                    return f"ModuleNotFoundError: No module named {top!r} ({file}:{node.lineno})"
+    return None
