@@ -105,12 +105,12 @@ def hostile_plugin(folder: Path) -> Path:
     (folder / "hostile.py").write_text(
         "from pcbench.api import Method, MethodParams, param\n\n\n"
         "class Hostile(Method):\n"
+        f"    {lines!r}\n\n"
         "    name = 'hostile'\n\n"
         "    class Params(MethodParams):\n"
         f"        level: str = param({MARKUP[0]!r}, {MARKUP[2]!r}, source={LINKS[0]!r})\n\n"
         "    def distill(self, task):\n"
-        "        raise NotImplementedError\n\n\n"
-        f"Hostile.__doc__ = {lines!r}\n",
+        "        raise NotImplementedError\n",
         encoding="utf-8",
     )
     (folder / "hostile.bib").write_text(CITATION, encoding="utf-8")

@@ -236,7 +236,7 @@ STANDARD = Protocol(
     recipe=PAPER.recipe,
     whole=PAPER.whole,
 )
-"""One protocol for every backbone: `pcbench.protocols.recipes.followed` puts the backbone's recipe for `whole`."""
+"""One protocol for every backbone: `pcbench.protocols.recipes.followed` puts its recipe for `whole`."""
 
 PROTOCOLS: Mapping[str, Protocol] = {protocol.name: protocol for protocol in (PAPER, LITE, QUICK, STANDARD)}
 

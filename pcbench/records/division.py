@@ -15,8 +15,8 @@ def division(run: Run, *scored: EvaluationRecord) -> Division:
 
     The rules: a standard protocol, not `custom`; training on the whole split, also of the network that was
     distilled with, by that protocol's recipe, under `standard` by the one that pcbench has for the backbone;
-    standard data; the first S students, in order; a test that is plain or listed in `pcbench.protocols.variants`.
-    Anything else is `open`, and no table mixes the two.
+    standard data; the first S students, in order; a test that is plain or listed in
+    `pcbench.protocols.variants`. Anything else is `open`, and no table mixes the two.
     """
     evaluations = scored or run.evaluations
     return (

@@ -60,7 +60,7 @@ class Free(Toy):
 
 
 class Registry:
-    """A registry of one data set."""
+    """A registry of one data set, and the plugin that it has of it."""
 
     def __init__(self, dataset: type[Dataset]) -> None:
         self.dataset = dataset
@@ -71,6 +71,13 @@ class Registry:
     def load(self, name: str) -> type[Dataset]:
         assert name == "toy"
         return self.dataset
+
+    def get(self, name: str) -> Registry:
+        assert name == "toy"
+        return self
+
+    def literal(self, attribute: str) -> object:
+        return getattr(self.dataset, attribute)
 
 
 @pytest.fixture
