@@ -13,7 +13,7 @@ from pcbench.common.files import digest
 from pcbench.protocols.protocol import PROTOCOLS
 from pcbench.protocols.variants import PLAIN
 from pcbench.records.division import division
-from pcbench.records.models import DistillationRecord, EvaluationRecord, Run
+from pcbench.records.models import DataInputs, DistillationRecord, EvaluationRecord, Run
 from pcbench.report.text import plain, shown
 from pcbench.stats import Interval, hierarchical_interval
 
@@ -25,51 +25,71 @@ PAGE_DIGITS = 10
 
 @dataclass(frozen=True)
 class Setting:
-    """What all results of a section have in common.
-
-    test: how the test clouds were changed, empty where they were not. family: equal where only the student
-    and the test differ. order: division and protocol, and test; standard and plain ones come first.
-    """
+    """What all results of a section have in common."""
 
     digest: str
+    """Hash of all of it: the identity of a section."""
     family: str
+    """The same without the student and the test: equal where only these differ."""
     protocol: str
-    base: str
+    """The protocol's label, with its changes where it is `custom`."""
     summary: str
+    """What the protocol says of itself."""
     student: str
+    """`name:preset` of the students' network."""
     student_source: str
+    """Hash of that network's source."""
     test: str
+    """How the test clouds were changed, empty where they were not."""
     division: str
+    """`closed` where the rules that make results comparable were followed, else `open`."""
     order: tuple[int, int, int, int]
+    """Where the section stands: by division, protocol and test; standard and plain ones come first."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A method with all that its distillation depends on, but data set, PPC and repetition.
-
-    variation: the parameters that differ from the defaults. network: what it was distilled with.
-    """
+    """What a row is of: a method with all that its distillation depends on but data, PPC and repetition."""
 
     digest: str
+    """Hash of all of it: the identity of a row."""
+    rest: str
+    """Hash of all of it but the parameters: equal for the variations of one version of a method."""
     method: str
+    """The method's name."""
     variation: tuple[tuple[str, str], ...]
+    """The parameters that differ from the defaults, sorted by name."""
     network: str
-    source: str
+    """`name:preset` of the network that it was distilled with."""
     params: Mapping[str, Any]
+    """All parameters in effect."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A data set and PPC, 0 for the whole split; data: of all its inputs, so that two of one name never meet.
+    """A data set and PPC: what a column is of.
 
-    training: the same for the training clouds alone, which all tests of a robustness table share.
+    Two places are one only if all fields are equal. Two copies of a data set (another file format, another
+    sampling) have one name and PPC, and are two places: never make a key of name and PPC.
     """
 
     name: str
+    """The data set's name, or `A → B` where it was distilled on A and tested on B."""
     data: str
+    """Hash of everything that is known of the training and test clouds: the identity of a copy."""
     training: str
+    """The same of the training clouds alone, which all tests of a robustness table share."""
     ppc: int
+    """Point clouds per class, 0 for the whole training split."""
     standard: bool
+    """Whether classes and counts are those of the data set's card."""
+    about: tuple[tuple[str, str], ...] = ()
+    """What tells copies of a data set apart, in words: its variant, its sampling, the hash of its content."""
+
+    @property
+    def key(self) -> str:
+        """The identity of the place in one string: of two places it is equal only if they are the same."""
+        return f"{self.name} {self.data} {self.ppc}"
 
     @property
     def order(self) -> tuple[str, str, float]:
@@ -106,47 +126,48 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Scores:
-    """The scores of a cell in percent, by distillation and student: {repetition: {student: score}}."""
+class CellScores:
+    """The scores of a cell in percent, by the seeds that they belong to."""
 
     groups: Mapping[int, Mapping[int, float]]
+    """By the repetition of the distillation, then by that of the student."""
+
+    @functools.cached_property
+    def by_distillation(self) -> list[list[float]]:
+        """The scores of every distillation's students, as the statistics take them."""
+        return [list(group.values()) for group in self.groups.values()]
 
     @functools.cached_property
     def interval(self) -> Interval:
         """Mean, standard deviation over all scores and the 95 % interval of the mean."""
-        return hierarchical_interval([list(group.values()) for group in self.groups.values()])
+        return hierarchical_interval(self.by_distillation)
 
     @property
     def mean(self) -> float:
         return self.interval.mean
 
-    @functools.cached_property
-    def seeds(self) -> dict[tuple[int, int], float]:
-        """Every score by its distillation's and its student's repetition, in that order."""
-        return {(r, s): score for r, group in self.groups.items() for s, score in group.items()}
-
 
 @dataclass(frozen=True)
-class Cell:
+class MeasuredCell:
     """An entry in one place: all evaluations of all its distillations, a student of a distillation once."""
 
     results: tuple[Result, ...]
 
     @functools.cached_property
-    def oa(self) -> Scores:
+    def oa(self) -> CellScores:
         return self._scores(lambda result: result.curve[-1])
 
     @functools.cached_property
-    def macc(self) -> Scores:
+    def macc(self) -> CellScores:
         return self._scores(lambda result: result.macc)
 
-    def _scores(self, of: Callable[[Result], Sequence[float]]) -> Scores:
+    def _scores(self, of: Callable[[Result], Sequence[float]]) -> CellScores:
         groups: dict[int, dict[int, float]] = {}
         for result in self.results:
             group = groups.setdefault(result.repetition, {})
             for student, score in zip(result.students, of(result), strict=True):
                 group.setdefault(student, score)
-        return Scores({r: dict(sorted(group.items())) for r, group in sorted(groups.items())})
+        return CellScores({r: dict(sorted(group.items())) for r, group in sorted(groups.items())})
 
     @property
     def counts(self) -> str:
@@ -180,11 +201,11 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class BoardRow:
     """An entry's cells by place."""
 
     entry: Entry
-    cells: Mapping[Place, Cell]
+    cells: Mapping[Place, MeasuredCell]
 
     def complete(self, places: Sequence[Place]) -> bool:
         """Whether no cell is missing; nothing is put in the place of one that is."""
@@ -198,12 +219,12 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Section:
+class BoardSection:
     """The results of one setting: rows and places may be compared with one another."""
 
     setting: Setting
     places: tuple[Place, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[BoardRow, ...]
 
     @property
     def order(self) -> tuple[Any, ...]:
@@ -222,11 +243,19 @@ class Section:
         return {key: tuple(places) for key, places in found.items()}
 
     @property
+    def copies(self) -> dict[str, tuple[Place, ...]]:
+        """The data sets of which there are several copies by name, with the first place of each copy."""
+        found: dict[str, list[Place]] = {}
+        for (name, _), places in self.data.items():
+            found.setdefault(name, []).append(places[0])
+        return {name: tuple(firsts) for name, firsts in found.items() if len(firsts) > 1}
+
+    @property
     def hardware(self) -> list[str]:
         """All hardware that was distilled on, sorted."""
         return sorted({r.hardware for row in self.rows for cell in row.cells.values() for r in cell.results})
 
-    def there(self, places: Sequence[Place]) -> list[Row]:
+    def there(self, places: Sequence[Place]) -> list[BoardRow]:
         """The rows with a cell in one of the places: best mean first; incomplete ones, then `whole`, last.
 
         An incomplete row has no mean, and is sorted by its name.
@@ -234,7 +263,7 @@ class Section:
         compared = [place for place in places if place.ppc]
         rows = [row for row in self.rows if any(place in row.cells for place in places)]
 
-        def order(row: Row) -> tuple[Any, ...]:
+        def order(row: BoardRow) -> tuple[Any, ...]:
             mean = row.mean(compared)
             of_whole = not any(place in row.cells for place in compared)
             return of_whole, mean is None, -(mean or 0.0), row.entry.method, row.entry.digest
@@ -258,12 +287,12 @@ class Unfinished:
 class Board:
     """All that the leaderboard shows. versions: for a hash, what tells it apart where a label does not."""
 
-    sections: tuple[Section, ...]
+    sections: tuple[BoardSection, ...]
     unfinished: tuple[Unfinished, ...]
     versions: Mapping[str, str]
 
     @property
-    def plain(self) -> list[Section]:
+    def plain(self) -> list[BoardSection]:
         """The sections whose test clouds were not changed."""
         return [section for section in self.sections if not section.setting.test]
 
@@ -319,27 +348,28 @@ def grouped(values: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
     return groups
 
 
-def _section(found: Sequence[Result]) -> Section:
+def _section(found: Sequence[Result]) -> BoardSection:
     rows = []
     for members in grouped(found, lambda result: result.entry.digest).values():
         cells = {
-            place: Cell(tuple(sorted(group, key=lambda r: (r.repetition, r.page))))
+            place: MeasuredCell(tuple(sorted(group, key=lambda r: (r.repetition, r.page))))
             for place, group in grouped(members, lambda result: result.place).items()
         }
-        rows.append(Row(members[0].entry, cells))
+        rows.append(BoardRow(members[0].entry, cells))
     rows.sort(key=lambda row: (row.entry.method, row.entry.variation, row.entry.digest))
     places = sorted({result.place for result in found}, key=lambda place: place.order)
-    return Section(found[0].setting, tuple(places), tuple(rows))
+    return BoardSection(found[0].setting, tuple(places), tuple(rows))
 
 
 def _entry(made: DistillationRecord) -> Entry:
     inputs = made.inputs
+    of_row = inputs.model_dump(mode="json", exclude={"data", "ppc", "repetition"})
     return Entry(
-        digest=digest(inputs.model_dump(mode="json", exclude={"data", "ppc", "repetition"})),
+        digest=digest(of_row),
+        rest=digest({key: of_row[key] for key in of_row.keys() - {"params", "variation"}}),
         method=plain(inputs.method),
         variation=tuple((plain(key), shown(inputs.variation[key])) for key in sorted(inputs.variation)),
         network=plain(inputs.network.label),
-        source=inputs.source,
         params=inputs.params,
     )
 
@@ -355,7 +385,6 @@ def _setting(scored: EvaluationRecord, where: str) -> Setting:
         digest=digest([family, whole, student.model_dump(mode="json"), test]),
         family=family,
         protocol=plain(protocol.label),
-        base=protocol.name,
         summary=plain(protocol.summary),
         student=plain(student.label),
         student_source=student.source,
@@ -376,6 +405,20 @@ def _place(made: DistillationRecord, scored: EvaluationRecord, standard: bool) -
         training=training,
         ppc=made.inputs.ppc,
         standard=standard,
+        about=(
+            *_about(train),
+            *(() if same else _about(test, "test ")),
+            *(("up axis", each) for each in axis),
+        ),
+    )
+
+
+def _about(data: DataInputs, which: str = "") -> tuple[tuple[str, str], ...]:
+    """What tells two copies of a data set apart, in words."""
+    return (
+        (f"{which}variant", plain(data.variant)),
+        (f"{which}sampling", plain(data.sampling)),
+        (f"{which}hash", data.hash[:PAGE_DIGITS]),
     )
 
 

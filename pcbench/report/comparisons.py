@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from pcbench.records.labels import ppc_label
-from pcbench.report.cells import Board, Cell, Entry, Place, Row, Section, grouped
-from pcbench.report.tables import Block, Heading, Line, Method, Table
+from pcbench.report.cells import Board, BoardRow, BoardSection, Entry, MeasuredCell, Place, grouped
+from pcbench.report.tables import Block, Head, Heading, Line, Table
 from pcbench.report.text import shown
 from pcbench.report.values import (
+    copies_notes,
     data_title,
     default_row,
     difference,
@@ -37,7 +39,7 @@ def cross_architecture(board: Board) -> list[Block]:
         heads = [Heading(f"student{n}", _student(each, board)) for n, each in enumerate(students, 1)]
         protocol = _protocol(students[0])
 
-        def other(entry: Entry, section: Section) -> bool:
+        def other(entry: Entry, section: BoardSection) -> bool:
             return entry.network != section.setting.student
 
         found += _crossed(board, students, heads, f"x{number}", protocol, "student", other)
@@ -57,7 +59,7 @@ def robustness(board: Board) -> list[Block]:
         ]
         group = f"{_protocol(tests[0])}, student {_student(tests[0], board)}"
 
-        def changed(_: Entry, section: Section) -> bool:
+        def changed(_: Entry, section: BoardSection) -> bool:
             return bool(section.setting.test)
 
         found += _crossed(board, tests, heads, f"v{number}", group, "test", changed)
@@ -73,8 +75,11 @@ def initialisation(board: Board) -> list[Block]:
         if len(starts) < 2:
             continue
         lines = []
-        keys = grouped(rows, lambda row: (row.entry.method, row.entry.network, row.entry.source))
-        for (method, *_), members in sorted(keys.items()):
+        alike = grouped(rows, lambda row: (row.entry.method, row.entry.network, row.entry.rest))
+        methods = [method for method, *_ in alike]
+        for (method, network, rest), members in sorted(alike.items()):
+            several = methods.count(method) > 1
+            others = [f"distilled with {network}", f"version {rest[:8]}"] if several else []
             for place in places:
                 cells = {shown(r.entry.params[INIT]): r.cells[place] for r in members if place in r.cells}
                 if not cells or not place.ppc:
@@ -84,11 +89,12 @@ def initialisation(board: Board) -> list[Block]:
                     scored(cell, best=cell is not None and is_top(cell.oa, best))
                     for cell in map(cells.get, starts)
                 )
-                about = Method(method, method_page(method), remarks=(ppc_label(place.ppc),))
+                about = Head(method, method_page(method), remarks=(ppc_label(place.ppc), *others))
                 lines.append(Line(about, values))
         headings = tuple(Heading(f"init{column}", start) for column, start in enumerate(starts, 1))
         table = Table(name, f"Overall accuracy by initialisation on {title}: {group}", headings, tuple(lines))
-        found.append(Block(name, title, tables=(table,), group=group))
+        notes = copies_notes(board, [section], {place.name for place in places})
+        found.append(Block(name, title, tables=(table,), notes=notes, group=group))
     return found
 
 
@@ -109,8 +115,8 @@ def ablations(board: Board) -> list[Block]:
 
 def _ablated(
     board: Board,
-    section: Section,
-    rows: Sequence[Row],
+    section: BoardSection,
+    rows: Sequence[BoardRow],
     places: Sequence[Place],
     name: str,
     title: str,
@@ -138,40 +144,62 @@ def _ablated(
         about = head(row.entry, board, section.setting.student, remarks(row, places))
         lines.append(Line(about, tuple(values), last=not row.complete(places)))
     table = Table(name, f"Variations of {title}: {group}", tuple(headings), tuple(lines))
-    return Block(name, title, tables=(table,), group=group)
+    notes = copies_notes(board, [section], {place.name for place in places})
+    return Block(name, title, tables=(table,), notes=notes, group=group)
 
 
 def _crossed(
-    board: Board, sections: Sequence[Section], headings: Sequence[Heading], name: str, group: str, axis: str,
-    counts: Callable[[Entry, Section], bool],
-) -> Iterator[Block]:  # fmt: skip
-    """A block for each training set and PPC: columns of sections, rows that have a cell that counts."""
+    board: Board,
+    sections: Sequence[BoardSection],
+    headings: Sequence[Heading],
+    name: str,
+    group: str,
+    axis: str,
+    counts: Callable[[Entry, BoardSection], bool],
+) -> Iterator[Block]:
+    """A block for each training set and PPC: columns of sections, rows that have a cell that counts.
+
+    A section that tests on several copies of a data set has a column for each.
+    """
     for number, (title, by_section) in enumerate(_places(board, sections), 1):
         entries: dict[str, Entry] = {}
-        cells: dict[str, dict[int, Cell]] = {}
-        for column, section in enumerate(sections):
-            place = by_section.get(section.setting.digest)
+        cells: dict[str, dict[int, MeasuredCell]] = {}
+        placed: list[tuple[Heading, BoardSection, Place]] = []
+        for heading, section in zip(headings, sections, strict=True):
+            copies = by_section.get(section.setting.digest, [])
+            for place in copies:
+                own = heading if len(copies) == 1 else _of_copy(heading, board, place)
+                placed.append((own, section, place))
+        for column, (_, section, place) in enumerate(placed):
             for row in section.rows:
-                if place is not None and place in row.cells:
+                if place in row.cells:
                     entries[row.entry.digest] = row.entry
                     cells.setdefault(row.entry.digest, {})[column] = row.cells[place]
         rows = {
             key: there
             for key, there in cells.items()
-            if any(counts(entries[key], sections[column]) for column in there)
+            if any(counts(entries[key], placed[column][1]) for column in there)
         }
-        columns = [
-            column for column in range(len(sections)) if any(column in there for there in rows.values())
-        ]
+        columns = [column for column in range(len(placed)) if any(column in there for there in rows.values())]
         if rows:
-            heads = tuple(headings[column] for column in columns)
+            heads = tuple(placed[column][0] for column in columns)
             lines = tuple(_crossed_lines(board, entries, rows, columns))
             table = Table(f"{name}-{number}", f"Overall accuracy by {axis} on {title}: {group}", heads, lines)
-            yield Block(f"{name}-{number}", title, tables=(table,), group=group)
+            notes = copies_notes(board, sections, {place.name for _, _, place in placed})
+            yield Block(f"{name}-{number}", title, tables=(table,), notes=notes, group=group)
+
+
+def _of_copy(heading: Heading, board: Board, place: Place) -> Heading:
+    """A section's heading for one of the copies that it tests on."""
+    version = board.versions.get(place.data, "")
+    return replace(heading, key=f"{heading.key}-{version}", title=f"{heading.title} ({version})")
 
 
 def _crossed_lines(
-    board: Board, entries: Mapping[str, Entry], rows: Mapping[str, Mapping[int, Cell]], columns: Sequence[int]
+    board: Board,
+    entries: Mapping[str, Entry],
+    rows: Mapping[str, Mapping[int, MeasuredCell]],
+    columns: Sequence[int],
 ) -> Iterator[Line]:
     best = {column: top(there.get(column) for there in rows.values()) for column in columns}
     networks = {entries[key].network for key in rows}
@@ -190,26 +218,30 @@ def _crossed_lines(
         yield Line(about, values, last=missing)
 
 
-def _protocol(section: Section) -> str:
+def _protocol(section: BoardSection) -> str:
     open_division = ", open division" if section.setting.division == "open" else ""
     return f"Protocol {section.setting.protocol}{open_division}"
 
 
-def _places(board: Board, sections: Sequence[Section]) -> list[tuple[str, dict[str, Place]]]:
-    """Every training set and PPC with its place in each section that has it, by the section's digest."""
+def _places(board: Board, sections: Sequence[BoardSection]) -> list[tuple[str, dict[str, list[Place]]]]:
+    """Every training set and PPC with its places in each section that has it, by the section's digest."""
     pairs = [(section.setting.digest, place) for section in sections for place in section.places]
     by_training = grouped(pairs, lambda pair: (pair[1].name, pair[1].training, pair[1].ppc))
     found = []
     for (name, *_), members in sorted(by_training.items(), key=lambda item: item[1][0][1].order):
         place = members[0][1]
-        title = f"{data_title(board, name, place.data, place.standard)}, {ppc_label(place.ppc)}"
-        found.append((title, dict(members)))
+        by_section: dict[str, list[Place]] = {}
+        for section, each in members:
+            by_section.setdefault(section, []).append(each)
+        several = any(len(places) > 1 for places in by_section.values())
+        title = name if several else data_title(board, name, place.data, place.standard)
+        found.append((f"{title}, {ppc_label(place.ppc)}", by_section))
     return found
 
 
 def _data_of_sections(
     board: Board, letter: str
-) -> Iterable[tuple[str, str, str, Section, tuple[Place, ...]]]:
+) -> Iterable[tuple[str, str, str, BoardSection, tuple[Place, ...]]]:
     """Title, group, name and places of every data set of every section with a plain test."""
     for number, section in enumerate(board.plain, 1):
         for data_number, ((name, data), places) in enumerate(section.data.items(), 1):
@@ -222,7 +254,7 @@ def _only(entry: Entry, parameter: str) -> bool:
     return all(key == parameter for key, _ in entry.variation)
 
 
-def _student(section: Section, board: Board) -> str:
+def _student(section: BoardSection, board: Board) -> str:
     version = board.versions.get(section.setting.student_source, "")
     return section.setting.student + (f" ({version})" if version else "")
 

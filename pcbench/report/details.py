@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pcbench.report.cells import Cell
-from pcbench.report.svg import COLOURS, Data, Plot, Point, curves
-from pcbench.report.tables import MISSING, Heading, Line, Method, Table, Value
+from pcbench.report.cells import MeasuredCell
+from pcbench.report.svg import COLOURS, Plot, PlotData, PlotPoint, curves
+from pcbench.report.tables import MISSING, Head, Heading, Line, Table, Value
 from pcbench.report.text import number, spread
 from pcbench.report.values import bounds
 from pcbench.stats import Interval, hierarchical_interval
@@ -30,7 +30,7 @@ class Confusion:
         return min(SHADES - 1, SHADES * self.counts[row][column] // total) if total else 0
 
 
-def curve(cell: Cell) -> list[tuple[int, Interval]]:
+def curve(cell: MeasuredCell) -> list[tuple[int, Interval]]:
     """Mean OA and its interval at every snapshot, over distillations with the first one's snapshots."""
     iterations = cell.results[0].iterations
     runs: dict[int, Sequence[Sequence[float]]] = {}
@@ -43,16 +43,20 @@ def curve(cell: Cell) -> list[tuple[int, Interval]]:
     ]
 
 
-def learning_curves(name: str, title: str, cells: Mapping[str, Cell]) -> tuple[list[Plot], list[Table]]:
+def learning_curves(
+    name: str, title: str, cells: Mapping[str, MeasuredCell]
+) -> tuple[list[Plot], list[Table]]:
     """The plot of all cells that have several snapshots, and its numbers as a table; else neither."""
     found = {label: curve(cell) for label, cell in cells.items() if len(cell.results[0].iterations) > 1}
     if not found:
         return [], []
     data = [
-        Data(
+        PlotData(
             label,
             tuple(
-                Point(i, v.mean, v.low, v.high, title=f"{label}, iteration {i}: {spread(v.mean, v.std)} %")
+                PlotPoint(
+                    i, v.mean, v.low, v.high, title=f"{label}, iteration {i}: {spread(v.mean, v.std)} %"
+                )
                 for i, v in points
             ),
             style % COLOURS,
@@ -65,14 +69,14 @@ def learning_curves(name: str, title: str, cells: Mapping[str, Cell]) -> tuple[l
     )  # fmt: skip
     iterations = sorted({i for points in found.values() for i, _ in points})
     lines = tuple(
-        Line(Method(label, ""), tuple(_at(dict(points).get(i)) for i in iterations))
+        Line(Head(label, ""), tuple(_at(dict(points).get(i)) for i in iterations))
         for label, points in found.items()
     )
     headings = tuple(Heading(f"i{i}", str(i)) for i in iterations)
     return [plot], [Table(name, f"Overall accuracy by iteration: {title}", headings, lines, first="")]
 
 
-def by_class(name: str, title: str, cells: Mapping[str, Cell]) -> list[Table]:
+def by_class(name: str, title: str, cells: Mapping[str, MeasuredCell]) -> list[Table]:
     """Accuracy of every class over all students, of the cells that have the classes of the last one."""
     if not cells:
         return []
@@ -89,12 +93,12 @@ def by_class(name: str, title: str, cells: Mapping[str, Cell]) -> list[Table]:
         for shares in alike.values():
             share = shares[place]
             values.append(MISSING if share is None else Value(number(share), share, look="meter"))
-        lines.append(Line(Method(class_name, ""), tuple(values)))
+        lines.append(Line(Head(class_name, ""), tuple(values)))
     caption = f"Accuracy by class in percent, over all students: {title}"
     return [Table(name, caption, tuple(headings), tuple(lines), first="Class")]
 
 
-def confusion(name: str, title: str, cell: Cell) -> Confusion | None:
+def confusion(name: str, title: str, cell: MeasuredCell) -> Confusion | None:
     """The confusion counts of all students of a cell, where its records have them."""
     found = [result.confusion for result in cell.results]
     if any(each is None for each in found):
@@ -108,7 +112,7 @@ def confusion(name: str, title: str, cell: Cell) -> Confusion | None:
     )
 
 
-def _shares(cell: Cell) -> list[float | None]:
+def _shares(cell: MeasuredCell) -> list[float | None]:
     """Of every class the percentage of right answers, over all students; None without a test cloud."""
     right = [sum(each) for each in zip(*(result.correct for result in cell.results), strict=True)]
     asked = [0] * len(right)

@@ -19,7 +19,7 @@ from pcbench.records.models import Run
 from pcbench.records.store import orphans, read_run
 from pcbench.report import runs
 from pcbench.report.cells import Result, Unfinished, page_name, results, unfinished
-from pcbench.report.output import Folder
+from pcbench.report.output import SiteFolder
 from pcbench.report.pages import Renderer
 from pcbench.report.tables import Line
 from pcbench.report.text import as_json
@@ -91,7 +91,7 @@ def gather(source: Path) -> Gathered:
 
 
 def write_runs(
-    source: Path, target: Folder, clouds: Clouds, base_url: str, report: Callable[[int, int], None]
+    source: Path, target: SiteFolder, clouds: Clouds, base_url: str, report: Callable[[int, int], None]
 ) -> Gathered:
     """All runs below a folder; page, records and clouds of each that counts are written at once."""
     folders = run_folders(source)

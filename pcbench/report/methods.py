@@ -11,7 +11,7 @@ from pcbench.catalogue import Registry
 from pcbench.catalogue.describe import limits_text, parameters, value_text
 from pcbench.errors import UsageError
 from pcbench.records.labels import ppc_label
-from pcbench.report.cells import Board, Place, Row, Section
+from pcbench.report.cells import Board, BoardRow, BoardSection, Place
 from pcbench.report.details import Confusion, by_class, confusion, learning_curves
 from pcbench.report.tables import Block, Heading, Line, Table, Value
 from pcbench.report.text import plain, plain_lines, spread
@@ -100,7 +100,7 @@ def page(known: About, board: Board) -> MethodPage:
     return MethodPage(known, tuple(blocks), tuple(matrices))
 
 
-def _results(board: Board, section: Section, rows: list[Row], name: str) -> Block:
+def _results(board: Board, section: BoardSection, rows: list[BoardRow], name: str) -> Block:
     hardware = section.hardware
     lines = []
     for row in rows:
@@ -132,7 +132,7 @@ def _results(board: Board, section: Section, rows: list[Row], name: str) -> Bloc
 
 
 def _closer(
-    board: Board, section: Section, rows: list[Row], name: str
+    board: Board, section: BoardSection, rows: list[BoardRow], name: str
 ) -> Iterator[tuple[Block, list[Confusion]]]:
     for number, ((data, version), places) in enumerate(section.data.items(), 1):
         row = default_row(rows, rows[0].entry.method, places) or rows[0]

@@ -14,7 +14,7 @@ from pcbench.errors import DataError, UsageError
 MANIFEST = ".pcbench-site.json"
 
 
-class Folder:
+class SiteFolder:
     """A folder that pcbench writes a site into; it remembers by hash what it wrote.
 
     UsageError for a folder that holds something and no site of pcbench.

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pcbench.records.labels import ppc_label
-from pcbench.report.cells import Board, Cell, Place, Row, Section
+from pcbench.report.cells import Board, BoardRow, BoardSection, MeasuredCell, Place
 from pcbench.report.tables import MISSING, Block, Heading, Line, Table, Value
 from pcbench.report.text import number
 from pcbench.report.values import (
     ANCHOR,
     LEADER,
+    copies_notes,
     data_title,
     default_row,
     difference,
@@ -28,6 +29,7 @@ from pcbench.report.values import (
 from pcbench.stats import Comparison, Ranks, gain, rank_intervals, tiers
 
 DRAWS = 2000
+APART = "‡ Means, ranks and tiers over all data sets count every copy as a data set of its own."
 
 
 def blocks(board: Board) -> list[Block]:
@@ -45,14 +47,14 @@ def blocks(board: Board) -> list[Block]:
     return found
 
 
-def standing(rows: Sequence[Row], places: Sequence[Place]) -> tuple[dict[str, Ranks], dict[str, int]]:
-    """Rank intervals and tiers of the rows that are complete, by the digest of their entry."""
+def standing(rows: Sequence[BoardRow], places: Sequence[Place]) -> tuple[dict[str, Ranks], dict[str, int]]:
+    """Rank intervals and tiers of the rows that are complete, by the digest of their entry.
+
+    Two copies of a data set are two places, and each counts.
+    """
     complete = [row for row in rows if row.complete(places)]
     cells = {
-        f"{place.name} {place.ppc}": {
-            row.entry.digest: [list(group.values()) for group in row.cells[place].oa.groups.values()]
-            for row in complete
-        }
+        place.key: {row.entry.digest: row.cells[place].oa.by_distillation for row in complete}
         for place in places
     }
     if not places or len(complete) < 2:
@@ -60,7 +62,7 @@ def standing(rows: Sequence[Row], places: Sequence[Place]) -> tuple[dict[str, Ra
     return rank_intervals(cells, draws=DRAWS), tiers(cells)
 
 
-def _across(board: Board, section: Section, name: str) -> Block:
+def _across(board: Board, section: BoardSection, name: str) -> Block:
     """All data sets: mean of every cell, mean of all, ranks and tiers over all."""
     places = [place for place in section.places if place.ppc]
     rows = [row for row in section.there(places) if any(place in row.cells for place in places)]
@@ -74,7 +76,7 @@ def _across(board: Board, section: Section, name: str) -> Block:
             )
             for column, place in enumerate(places, 1)
         ),
-        Heading("mean", "Mean"),
+        Heading("mean", "Mean ‡" if section.copies.keys() & {place.name for place in places} else "Mean"),
     ]
     best = {place: top(row.cells.get(place) for row in rows) for place in places}
     lines = [
@@ -91,11 +93,13 @@ def _across(board: Board, section: Section, name: str) -> Block:
     ]
     title = setting_title(section, board)
     table = Table(f"{name}-all", f"Overall accuracy, all data sets: {title}", tuple(headings), tuple(lines))
-    return Block(name, "All data sets", tables=(table,), group=title)
+    notes = copies_notes(board, [section], {place.name for place in places})
+    notes += (APART,) if notes else ()
+    return Block(name, "All data sets", tables=(table,), notes=notes, group=title)
 
 
 def _one(
-    board: Board, section: Section, data: str, version: str, places: tuple[Place, ...], name: str
+    board: Board, section: BoardSection, data: str, version: str, places: tuple[Place, ...], name: str
 ) -> Block:
     """One data set: accuracy with everything that is derived from it, and mean class accuracy."""
     student = section.setting.student
@@ -135,7 +139,7 @@ def _one(
     several = len(compared) > 1
     headings += [Heading("mean", "Mean", brief=True)] if several else []
 
-    def line(row: Row) -> Line:
+    def line(row: BoardRow) -> Line:
         values: list[Value] = [*(_ranked(row, ranks, tier) if compared else [])]
         for place in places:
             cell = row.cells.get(place)
@@ -155,7 +159,8 @@ def _one(
     oa = Table(
         f"{name}-oa", f"Overall accuracy on {title}: {setting}", tuple(headings), tuple(map(line, rows))
     )
-    notes = ("† Not the data set of its card: classes or counts differ.",) if title.endswith("†") else ()
+    notes = copies_notes(board, [section], {data})
+    notes += ("† Not the data set of its card: classes or counts differ.",) if title.endswith("†") else ()
     macc = _macc(
         board, section, rows, places, compared, f"{name}-macc", f"Mean class accuracy on {title}: {setting}"
     )
@@ -163,9 +168,14 @@ def _one(
 
 
 def _macc(
-    board: Board, section: Section, rows: Sequence[Row], places: Sequence[Place], compared: Sequence[Place],
-    name: str, caption: str,
-) -> Table:  # fmt: skip
+    board: Board,
+    section: BoardSection,
+    rows: Sequence[BoardRow],
+    places: Sequence[Place],
+    compared: Sequence[Place],
+    name: str,
+    caption: str,
+) -> Table:
     best = {place: top((row.cells.get(place) for row in rows), macc=True) for place in places}
     lines = []
     for row in rows:
@@ -187,7 +197,7 @@ def _ranked_headings() -> list[Heading]:
     ]
 
 
-def _ranked(row: Row, ranks: Mapping[str, Ranks], tier: Mapping[str, int]) -> list[Value]:
+def _ranked(row: BoardRow, ranks: Mapping[str, Ranks], tier: Mapping[str, int]) -> list[Value]:
     found = ranks.get(row.entry.digest)
     badges = {cell.badge for cell in row.cells.values()}
     badge = next(each for each in ("refuted", "reproduced", "verified") if each in badges)
@@ -204,32 +214,32 @@ def _ranked(row: Row, ranks: Mapping[str, Ranks], tier: Mapping[str, int]) -> li
     ]
 
 
-def _mean(row: Row, places: Sequence[Place]) -> Value:
+def _mean(row: BoardRow, places: Sequence[Place]) -> Value:
     mean = row.mean(places)
     return MISSING if mean is None else Value(number(mean), mean)
 
 
-def _mean_of(row: Row, place: Place, best: float | None) -> Value:
+def _mean_of(row: BoardRow, place: Place, best: float | None) -> Value:
     cell = row.cells.get(place)
     return MISSING if cell is None else Value(number(cell.oa.mean), cell.oa.mean, best=is_top(cell.oa, best))
 
 
-def _gain(row: Row, random: Row | None, whole: Row | None, place: Place) -> Value:
+def _gain(row: BoardRow, random: BoardRow | None, whole: BoardRow | None, place: Place) -> Value:
     """Of the mean, between random selection at this PPC and the whole split; students are the same."""
     cells = [row.cells.get(place), random and random.cells.get(place), whole and _whole(whole, place)]
     found = gain(*(cell.oa.mean if cell else None for cell in cells))
     return MISSING if found is None else Value(number(found, 2), found)
 
 
-def _whole(whole: Row, place: Place) -> Cell | None:
+def _whole(whole: BoardRow, place: Place) -> MeasuredCell | None:
     return next(
         (cell for each, cell in whole.cells.items() if not each.ppc and each.data == place.data), None
     )
 
 
-def _against(row: Row, anchor: Row, found: Mapping[str, Comparison]) -> Value:
+def _against(row: BoardRow, anchor: BoardRow, found: Mapping[str, Comparison]) -> Value:
     return Value("anchor") if row is anchor else difference(found.get(row.entry.digest))
 
 
-def _called(key: str, row: Row) -> str:
+def _called(key: str, row: BoardRow) -> str:
     return key if key == ANCHOR else f"{row.entry.method} (the leader)"

@@ -58,7 +58,7 @@ class Reported(_Model):
         return self
 
 
-class Table(_Model):
+class PaperTable(_Model):
     """A table of a paper. notes: what its reader must know. figures: row by row, the absent ones left out."""
 
     source: Name
@@ -116,7 +116,7 @@ def folder() -> Path:
     return builtin("leaderboard/reported")
 
 
-def tables() -> tuple[Table, ...]:
+def tables() -> tuple[PaperTable, ...]:
     """The tables of all papers, by paper and number."""
     return tuple(sorted(map(read, folder().glob("*.toml")), key=lambda table: (table.source, table.number)))
 
@@ -126,11 +126,11 @@ def load() -> tuple[Reported, ...]:
     return tuple(figure for table in tables() for figure in table.figures)
 
 
-def read(path: Path) -> Table:
+def read(path: Path) -> PaperTable:
     """The table in a file; DataError with the file and the place of what is wrong."""
     try:
         file = _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-        return Table(
+        return PaperTable(
             source=file.source,
             number=file.table,
             title=file.title,

@@ -12,9 +12,9 @@ from pcbench.catalogue.describe import value_text
 from pcbench.records.labels import ppc_label
 from pcbench.records.layout import evaluation_path, verification_path
 from pcbench.records.models import EvaluationRecord, Run, VerificationRecord
-from pcbench.report.cells import Cell, page_name, results
+from pcbench.report.cells import MeasuredCell, page_name, results
 from pcbench.report.details import Confusion, by_class, confusion, learning_curves
-from pcbench.report.tables import Block, Heading, Line, Method, Table, Value
+from pcbench.report.tables import Block, Head, Heading, Line, Table, Value
 from pcbench.report.text import duration, number, plain, shown, signed, size
 from pcbench.report.values import method_page, run_page
 
@@ -22,7 +22,7 @@ Pairs = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class SnapshotLine:
     """One snapshot of the clouds: iteration, clock, hash."""
 
     iteration: int
@@ -57,7 +57,7 @@ class RunPage:
     params: Pairs
     command: str
     provenance: Pairs
-    snapshots: tuple[Snapshot, ...]
+    snapshots: tuple[SnapshotLine, ...]
     evaluations: tuple[Evaluated, ...]
     downloads: tuple[tuple[str, str], ...]
 
@@ -96,9 +96,9 @@ def page(run: Run) -> RunPage:
         params=tuple((plain(key), shown(value)) for key, value in sorted(inputs.params.items())),
         command=plain(shlex.join(made.provenance.command)),
         provenance=provenance(made.provenance.model_dump(mode="json", exclude={"command"})),
-        snapshots=tuple(Snapshot(e.iteration, duration(e.seconds), e.clouds) for e in made.snapshots),
+        snapshots=tuple(SnapshotLine(e.iteration, duration(e.seconds), e.clouds) for e in made.snapshots),
         evaluations=tuple(
-            _evaluated(scored, run.verification(scored), Cell((cell,)), f"e{n}")
+            _evaluated(scored, run.verification(scored), MeasuredCell((cell,)), f"e{n}")
             for n, (scored, cell) in enumerate(zip(run.evaluations, cells, strict=False), 1)
         ),
         downloads=tuple((f"data/{name}/{file}", file) for file in record_files(run)),
@@ -132,7 +132,7 @@ def provenance(values: Mapping[str, Any]) -> Pairs:
 
 
 def _evaluated(
-    scored: EvaluationRecord, checked: VerificationRecord | None, cell: Cell, name: str
+    scored: EvaluationRecord, checked: VerificationRecord | None, cell: MeasuredCell, name: str
 ) -> Evaluated:
     inputs = scored.inputs
     title = f"Protocol {plain(inputs.protocol.label)}, student {plain(inputs.network.label)}"
@@ -187,11 +187,11 @@ def _raw(scored: EvaluationRecord, name: str, title: str) -> Table:
     ]
     columns.append((Heading("macc", f"mAcc at {last.iteration}"), last.macc))
     lines = [
-        Line(Method(f"student {repetition}", ""), tuple(_percent(values[place]) for _, values in columns))
+        Line(Head(f"student {repetition}", ""), tuple(_percent(values[place]) for _, values in columns))
         for place, repetition in enumerate(scored.inputs.repetitions)
     ]
     means = tuple(_percent(statistics.fmean(values)) for _, values in columns)
-    lines.append(Line(Method("mean", ""), means, last=True))
+    lines.append(Line(Head("mean", ""), means, last=True))
     headings = tuple(heading for heading, _ in columns)
     return Table(
         name, f"Accuracy of every student in percent: {title}", headings, tuple(lines), first="Student"
@@ -214,7 +214,7 @@ def listed(run: Run) -> Line:
     rest = (str(inputs.repetition), made.status, ", ".join(protocols), str(len(run.evaluations)))
     name = page_name(made.key)
     return Line(
-        Method(name, run_page(name)),
+        Head(name, run_page(name)),
         (
             *(Value(text, text) for text in texts),
             Value(ppc_label(inputs.ppc), float(inputs.ppc)),

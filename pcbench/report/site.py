@@ -12,12 +12,12 @@ from pcbench.common.packaged import builtin
 from pcbench.errors import DataError
 from pcbench.records.labels import ppc_label
 from pcbench.records.layout import run_folders
-from pcbench.report import comparisons, methods, overview, reported, timing
-from pcbench.report.cells import Board, Scores, board
+from pcbench.report import against_papers, comparisons, methods, overview, timing
+from pcbench.report.cells import Board, CellScores, board
 from pcbench.report.gather import Gathered, Progress, write_runs
-from pcbench.report.output import Folder
+from pcbench.report.output import SiteFolder
 from pcbench.report.pages import Renderer
-from pcbench.report.tables import Block, Heading, Line, Method, Table, Value, exported
+from pcbench.report.tables import Block, Head, Heading, Line, Table, Value, exported
 from pcbench.report.text import as_json
 from pcbench.report.values import run_page
 from pcbench.report.viewer import Clouds
@@ -51,7 +51,7 @@ def build(
     if not run_folders(source):
         raise DataError(NOTHING.format(source=source))
     clouds.problems.clear()
-    with Folder(out) as target:
+    with SiteFolder(out) as target:
         gathered = write_runs(
             source, target, clouds, base_url, lambda done, total: report("runs", done, total)
         )
@@ -95,7 +95,7 @@ def _tables(
     for name, blocks in views.items():
         yield from renderer.tables(name, blocks)
     yield from renderer.tables("timing", timing.blocks(made))
-    yield from renderer.tables("paper", reported.blocks(made))
+    yield from renderer.tables("paper", against_papers.blocks(made))
     yield from renderer.tables("runs/index", [_all_runs([slim.line for slim in gathered.runs])])
     yield renderer.methods(known)
     for number, each in enumerate(known, 1):
@@ -144,14 +144,14 @@ def exported_board(made: Board) -> dict[str, Any]:
     }
 
 
-def _statistics(scores: Scores) -> dict[str, Any]:
+def _statistics(scores: CellScores) -> dict[str, Any]:
     interval = scores.interval
     ends = {"mean": interval.mean, "std": interval.std, "low": interval.low, "high": interval.high}
     return {
         **{key: None if value is None else float(exported(value)) for key, value in ends.items()},
         "n": interval.n,
         "covers": interval.covers,
-        "scores": [[float(exported(score)) for score in group.values()] for group in scores.groups.values()],
+        "scores": [[float(exported(score)) for score in group] for group in scores.by_distillation],
     }
 
 
@@ -167,7 +167,7 @@ def _without_score(made: Board) -> list[Block]:
     )
     lines = tuple(
         Line(
-            Method(run.method, run_page(run.page)),
+            Head(run.method, run_page(run.page)),
             (
                 Value(run.data, run.data),
                 Value(ppc_label(run.ppc), float(run.ppc)),

@@ -72,7 +72,7 @@ class Plot:
 
 
 @dataclass(frozen=True)
-class Point:
+class PlotPoint:
     """A point in the units of the data; low and high: the ends of its interval, None where it has none."""
 
     x: float
@@ -84,28 +84,30 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Data:
+class PlotData:
     """One series to be drawn. style: its colour; equal ones belong together on all plots of a page."""
 
     label: str
-    points: tuple[Point, ...]
+    points: tuple[PlotPoint, ...]
     style: int = 0
 
 
 def scatter(
-    name: str, title: str, description: str, x_label: str, y_label: str, data: Sequence[Data]
+    name: str, title: str, description: str, x_label: str, y_label: str, data: Sequence[PlotData]
 ) -> Plot:
     """Points with their intervals over a logarithmic x; x must be positive."""
     return _plot(name, title, description, x_label, y_label, data, log=True, lines=False)
 
 
-def curves(name: str, title: str, description: str, x_label: str, y_label: str, data: Sequence[Data]) -> Plot:
+def curves(
+    name: str, title: str, description: str, x_label: str, y_label: str, data: Sequence[PlotData]
+) -> Plot:
     """Lines with their intervals over a linear x."""
     return _plot(name, title, description, x_label, y_label, data, log=False, lines=True)
 
 
 def _plot(
-    name: str, title: str, description: str, x_label: str, y_label: str, data: Sequence[Data], log: bool,
+    name: str, title: str, description: str, x_label: str, y_label: str, data: Sequence[PlotData], log: bool,
     lines: bool,
 ) -> Plot:  # fmt: skip
     points = [point for each in data for point in each.points]

@@ -73,7 +73,7 @@ MISSING = Value("–")
 
 
 @dataclass(frozen=True)
-class Method:
+class Head:
     """The head of a line: a method, how it differs from its defaults, and remarks."""
 
     name: str
@@ -94,7 +94,7 @@ class Method:
 class Line:
     """One row of values. last: it stays below the others, however they are sorted."""
 
-    head: Method
+    head: Head
     values: tuple[Value, ...]
     last: bool = False
 

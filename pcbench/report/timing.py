@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pcbench.records.labels import ppc_label
-from pcbench.report.cells import Board, Cell, Place, Row, Section
-from pcbench.report.svg import COLOURS, Data, Point, scatter
+from pcbench.report.cells import Board, BoardRow, BoardSection, MeasuredCell, Place
+from pcbench.report.svg import COLOURS, PlotData, PlotPoint, scatter
 from pcbench.report.tables import MISSING, Block, Heading, Line, Table, Value
 from pcbench.report.text import duration, size, spread
-from pcbench.report.values import data_title, head, place_heading, ppc_key, scored, setting_title, timed
+from pcbench.report.values import (
+    copies_notes,
+    data_title,
+    head,
+    place_heading,
+    ppc_key,
+    scored,
+    setting_title,
+    timed,
+)
 
 SHORTEST = 0.01
 """Seconds: what is faster is drawn here, for the axis is logarithmic."""
@@ -33,9 +42,14 @@ def blocks(board: Board) -> list[Block]:
 
 
 def _block(
-    board: Board, section: Section, rows: Sequence[Row], places: Sequence[Place], hardware: str, name: str,
+    board: Board,
+    section: BoardSection,
+    rows: Sequence[BoardRow],
+    places: Sequence[Place],
+    hardware: str,
+    name: str,
     title: str,
-) -> Block:  # fmt: skip
+) -> Block:
     student, group = section.setting.student, setting_title(section, board)
     heads = [head(row.entry, board, student, place=number) for number, row in enumerate(rows, 1)]
     series = []
@@ -45,7 +59,7 @@ def _block(
             for row, about in zip(rows, heads, strict=True)
             if (cell := _on(row, place, hardware))
         ]
-        series += [Data(ppc_label(place.ppc), tuple(points), style % COLOURS)] if points else []
+        series += [PlotData(ppc_label(place.ppc), tuple(points), style % COLOURS)] if points else []
     headings: list[Heading] = []
     for place in places:
         label, key = ppc_label(place.ppc), ppc_key(place)
@@ -67,22 +81,23 @@ def _block(
         series,
     )
     table = Table(name, f"Time and memory on {title}: {group}", tuple(headings), tuple(lines))
-    return Block(name, title, tables=(table,), plots=(plot,), group=group)
+    notes = copies_notes(board, [section], {place.name for place in places})
+    return Block(name, title, tables=(table,), plots=(plot,), notes=notes, group=group)
 
 
-def _on(row: Row, place: Place, hardware: str) -> Cell | None:
+def _on(row: BoardRow, place: Place, hardware: str) -> MeasuredCell | None:
     """The cell of a place, where it was distilled on that hardware."""
     cell = row.cells.get(place)
     return cell if cell and cell.seconds(hardware) is not None else None
 
 
-def _point(cell: Cell, hardware: str, label: str, words: str) -> Point:
+def _point(cell: MeasuredCell, hardware: str, label: str, words: str) -> PlotPoint:
     interval, seconds = cell.oa.interval, cell.seconds(hardware) or 0.0
     said = f"{words}: {spread(interval.mean, interval.std)} % in {duration(seconds)}"
-    return Point(max(seconds, SHORTEST), interval.mean, interval.low, interval.high, label, said)
+    return PlotPoint(max(seconds, SHORTEST), interval.mean, interval.low, interval.high, label, said)
 
 
-def _values(cell: Cell | None, hardware: str) -> list[Value]:
+def _values(cell: MeasuredCell | None, hardware: str) -> list[Value]:
     """Accuracy, time and peak memory."""
     memory = cell.memory(hardware) if cell else None
     shown = MISSING if memory is None else Value(size(memory), float(memory))

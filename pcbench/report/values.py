@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 from pcbench.records.labels import ppc_label
-from pcbench.report.cells import Board, Cell, Entry, Place, Row, Scores, Section
-from pcbench.report.tables import MISSING, Heading, Link, Method, Value
+from pcbench.report.cells import Board, BoardRow, BoardSection, CellScores, Entry, MeasuredCell, Place
+from pcbench.report.tables import MISSING, Head, Heading, Link, Value
 from pcbench.report.text import DECIMALS, MINUS, duration, file_stem, number, signed, spread
 from pcbench.stats import Comparison, Interval, compare
 
@@ -28,21 +28,21 @@ def run_page(name: str) -> str:
 
 def head(
     entry: Entry, board: Board, student: str, remarks: Sequence[str] = (), place: int | None = None
-) -> Method:
+) -> Head:
     """The head of an entry's line; what it was distilled with is said where the student is another."""
     version = board.versions.get(entry.digest, "")
     said = [f"distilled with {entry.network}"] if entry.network != student else []
     said += [f"version {version}"] if version else []
-    return Method(entry.method, method_page(entry.method), entry.variation, (*said, *remarks), place)
+    return Head(entry.method, method_page(entry.method), entry.variation, (*said, *remarks), place)
 
 
-def remarks(row: Row, places: Sequence[Place]) -> tuple[str, ...]:
+def remarks(row: BoardRow, places: Sequence[Place]) -> tuple[str, ...]:
     """`incomplete`, where a row lacks some of the places but not all."""
     there = [place in row.cells for place in places]
     return ("incomplete",) if any(there) and not all(there) else ()
 
 
-def scored(cell: Cell | None, scores: Scores | None = None, best: bool = False) -> Value:
+def scored(cell: MeasuredCell | None, scores: CellScores | None = None, best: bool = False) -> Value:
     """`54.3 ± 1.2` with its interval and counts, and links to the runs. scores: OA unless given."""
     if cell is None:
         return MISSING
@@ -80,7 +80,7 @@ def signed_bounds(interval: Interval) -> list[str]:
     return [f"{signed(interval.low)} to {signed(interval.high)}"]
 
 
-def differences(anchor: Cell | None, others: Mapping[str, Cell]) -> dict[str, Comparison]:
+def differences(anchor: MeasuredCell | None, others: Mapping[str, MeasuredCell]) -> dict[str, Comparison]:
     """Every cell against the anchor's, paired by the seeds of distillation and student.
 
     Only where it has all seeds that the anchor has. p is adjusted for those that were compared.
@@ -93,7 +93,7 @@ def differences(anchor: Cell | None, others: Mapping[str, Cell]) -> dict[str, Co
         for name, groups in ((name, cell.oa.groups) for name, cell in others.items())
         if all(r in groups and set(students) <= set(groups[r]) for r, students in seeds.items())
     }
-    return compare([list(students.values()) for students in seeds.values()], paired)
+    return compare(anchor.oa.by_distillation, paired)
 
 
 def difference(found: Comparison | None) -> Value:
@@ -110,7 +110,7 @@ def difference(found: Comparison | None) -> Value:
     return Value(text, mean, note=", ".join([*signed_bounds(found.difference), p]), std=std, look=told)
 
 
-def timed(cell: Cell | None, hardware: str) -> Value:
+def timed(cell: MeasuredCell | None, hardware: str) -> Value:
     """The mean time of a distillation on that hardware."""
     seconds = cell.seconds(hardware) if cell else None
     return MISSING if seconds is None else Value(duration(seconds), seconds)
@@ -132,7 +132,31 @@ def data_title(board: Board, name: str, data: str, standard: bool) -> str:
     return name + (f" ({version})" if version else "") + ("" if standard else " †")
 
 
-def setting_title(section: Section, board: Board) -> str:
+def copies_notes(board: Board, sections: Iterable[BoardSection], names: Collection[str]) -> tuple[str, ...]:
+    """For each of the data sets of which a section has several copies, a note of what tells them apart."""
+    found: dict[str, None] = {}
+    for section in sections:
+        for name, places in section.copies.items():
+            if name in names:
+                told = "; ".join(
+                    f"{data_title(board, name, place.data, place.standard)}: "
+                    + ", ".join(f"{key} {text}" for key, text in place.about)
+                    for place in places
+                )
+                found[f"{len(places)} copies of {name} are here, and none is taken for another. {told}."] = (
+                    None
+                )
+    return tuple(found)
+
+
+def versions(entry: Entry, section: BoardSection, board: Board) -> tuple[str, ...]:
+    """What tells an entry of a section from others that read the same: its version, its students' source."""
+    version = board.versions.get(entry.digest, "")
+    source = board.versions.get(section.setting.student_source, "")
+    return (*([f"version {version}"] if version else ()), *([f"student source {source}"] if source else ()))
+
+
+def setting_title(section: BoardSection, board: Board) -> str:
     """`Protocol lite, student pointnet:paper`, with test, source and open division where they matter."""
     setting = section.setting
     words = [f"Protocol {setting.protocol}", f"student {setting.student}"]
@@ -143,18 +167,18 @@ def setting_title(section: Section, board: Board) -> str:
     return ", ".join(words)
 
 
-def default_row(rows: Iterable[Row], method: str, places: Sequence[Place]) -> Row | None:
+def default_row(rows: Iterable[BoardRow], method: str, places: Sequence[Place]) -> BoardRow | None:
     """The row of a method with its defaults, the one with most cells; None where it was not run so."""
     found = [row for row in rows if row.entry.method == method and not row.entry.variation]
     return max(found, key=lambda row: (sum(p in row.cells for p in places), row.entry.digest), default=None)
 
 
-def top(cells: Iterable[Cell | None], macc: bool = False) -> float | None:
+def top(cells: Iterable[MeasuredCell | None], macc: bool = False) -> float | None:
     """The best mean of a column as it is printed; None where there is nothing to be better than."""
     means = [(cell.macc if macc else cell.oa).mean for cell in cells if cell is not None]
     return max(round(mean, DECIMALS) for mean in means) if len(means) > 1 else None
 
 
-def is_top(scores: Scores, best: float | None) -> bool:
+def is_top(scores: CellScores, best: float | None) -> bool:
     """Whether scores are printed like the best of their column."""
     return best is not None and round(scores.mean, DECIMALS) == best

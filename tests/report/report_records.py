@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pcbench.protocols.protocol import QUICK, Protocol
+from pcbench.protocols.protocol import QUICK, Protocol, Recipe
 from pcbench.protocols.variants import named
 from pcbench.records.layout import evaluation_path, run_folder
 from pcbench.records.models import (
@@ -38,6 +38,8 @@ def a_run(
     student: str = "paper",
     student_source: str = "2" * 64,
     data: dict[str, Any] | None = None,
+    tested: dict[str, Any] | None = None,
+    whole: Recipe | None = None,
     ppc: int = 1,
     repetition: int = 0,
     protocol: Protocol = QUICK,
@@ -53,7 +55,11 @@ def a_run(
     params: dict[str, Any] | None = None,
     confusion: bool = False,
 ) -> Path:
-    """Write a distillation and its evaluation below `out`. right: right answers, per student and class."""
+    """Write a distillation and its evaluation below `out`.
+
+    right: right answers, per student and class. tested: what the test data set has other than the training
+    data set. whole: the recipe of the network that was distilled with, where it is not the protocol's.
+    """
     standing = {
         "name": "shapes10",
         "variant": "generated",
@@ -84,7 +90,7 @@ def a_run(
         iterations=protocol.iterations,
         snapshots=list(protocol.snapshots),
         network=Network(name=network, preset="paper", source="2" * 64),
-        whole=protocol.whole,
+        whole=whole or protocol.whole,
         repetition=repetition,
     )
     hashes = clouds or ["4" * 64] * len(protocol.snapshots)
@@ -109,7 +115,7 @@ def a_run(
     variant = named(test, inputs_data.name, "y")
     scored = EvaluationInputs(
         clouds=[entry.clouds for entry in entries],
-        data=inputs_data.model_copy(update={"points": variant.points or protocol.points}),
+        data=inputs_data.model_copy(update={"points": variant.points or protocol.points} | (tested or {})),
         network=Network(name="pointnet", preset=student, source=student_source),
         protocol=protocol,
         repetitions=list(range(protocol.students)),

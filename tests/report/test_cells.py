@@ -11,7 +11,7 @@ from report_records import a_run
 
 from pcbench.protocols.protocol import PAPER, QUICK, customised
 from pcbench.records.store import read_runs
-from pcbench.report.cells import Board, Cell, Section, board, results, unfinished
+from pcbench.report.cells import Board, BoardSection, MeasuredCell, board, results, unfinished
 from pcbench.report.gather import gather
 from pcbench.report.text import plain
 
@@ -23,16 +23,16 @@ def made(folder: Path) -> Board:
     return board([r for run in runs for r in results(run)], [each for each in without if each])
 
 
-def sections(folder: Path) -> list[Section]:
+def sections(folder: Path) -> list[BoardSection]:
     return list(made(folder).sections)
 
 
-def only(folder: Path) -> Section:
+def only(folder: Path) -> BoardSection:
     (section,) = sections(folder)
     return section
 
 
-def cell(section: Section, row: int = 0, column: int = 0) -> Cell:
+def cell(section: BoardSection, row: int = 0, column: int = 0) -> MeasuredCell:
     return section.rows[row].cells[section.places[column]]
 
 

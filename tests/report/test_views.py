@@ -9,12 +9,12 @@ from report_records import a_run
 
 from pcbench.protocols.protocol import PAPER
 from pcbench.records.store import read_distillation
-from pcbench.report import comparisons, methods, overview, reported, timing
+from pcbench.report import against_papers, comparisons, methods, overview, timing
 from pcbench.report.cells import Board, page_name
 from pcbench.report.gather import gather
 from pcbench.report.site import board_of
-from pcbench.report.svg import Data, Point, linear_ticks, log_ticks, scatter
-from pcbench.report.tables import Block, Heading, Line, Link, Method, Table, Value, paginated
+from pcbench.report.svg import PlotData, PlotPoint, linear_ticks, log_ticks, scatter
+from pcbench.report.tables import Block, Head, Heading, Line, Link, Table, Value, paginated
 from pcbench.report.text import file_stem
 
 
@@ -152,7 +152,7 @@ def test_the_papers_figures_stand_beside_ours(tmp_path: Path) -> None:
         tmp_path, method="random", ppc=3, protocol=PAPER,
         data={"name": "modelnet10", "class_names": names}, right=scores(7),
     )  # fmt: skip
-    found = reported.blocks(made(tmp_path))
+    found = against_papers.blocks(made(tmp_path))
     (block,) = [each for each in found if each.name == "p1-1"]
     assert "1 figures have a counterpart" in block.text
     (table,) = block.tables
@@ -200,7 +200,7 @@ def test_a_built_in_method_says_what_it_is() -> None:
 def test_blocks_go_onto_pages_in_their_order_and_long_ones_are_split() -> None:
     def block(name: str, lines: int) -> Block:
         heads = tuple(Heading(f"h{n}", "h") for n in range(2))
-        body = tuple(Line(Method(f"{name}{n}", ""), (Value("x"), Value("y"))) for n in range(lines))
+        body = tuple(Line(Head(f"{name}{n}", ""), (Value("x"), Value("y"))) for n in range(lines))
         return Block(name, name, tables=(Table(name, name, heads, body),))
 
     parts = paginated("index", [block("a", 3), block("b", 3), block("c", 25)], room=12)
@@ -218,7 +218,7 @@ def test_ticks_are_round_and_reach_around_the_data() -> None:
     assert linear_ticks(50, 50) == [44, 46, 48, 50, 52, 54, 56]
     assert log_ticks(0.3, 900) == [0.1, 1, 10, 100, 1000]
     assert log_ticks(3, 20) == [1, 2, 5, 10, 20, 50, 100]
-    plot = scatter("n", "t", "d", "x", "y", [Data("s", (Point(1.0, 50.0, -20.0, 130.0),))])
+    plot = scatter("n", "t", "d", "x", "y", [PlotData("s", (PlotPoint(1.0, 50.0, -20.0, 130.0),))])
     (mark,) = plot.series[0].marks
     _, top, _, bottom = plot.frame
     assert top <= mark.high <= mark.y <= mark.low <= bottom
@@ -243,5 +243,5 @@ def test_file_stems_are_safe_and_their_own() -> None:
 
 
 def _block(lines: int) -> Block:
-    body = tuple(Line(Method(str(n), ""), (Value("x"),)) for n in range(lines))
+    body = tuple(Line(Head(str(n), ""), (Value("x"),)) for n in range(lines))
     return Block("b", "b", tables=(Table("t", "t", (Heading("h", "h"),), body),))

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pcbench.records.labels import ppc_label
-from pcbench.report.cells import Board, Cell, Row, Section, grouped
-from pcbench.report.paper import Beside, Measured, Ours, beside
-from pcbench.report.papers import Reported, tables
-from pcbench.report.papers import Table as PaperTable
-from pcbench.report.tables import MISSING, Block, Heading, Line, Method, Table, Value
+from pcbench.report.cells import Board, BoardSection, MeasuredCell, grouped
+from pcbench.report.counterparts import Beside, MeasuredRow, Ours, beside
+from pcbench.report.papers import PaperTable, Reported, tables
+from pcbench.report.tables import MISSING, Block, Head, Heading, Line, Table, Value
 from pcbench.report.text import number, plain, shown, signed, spread
-from pcbench.report.values import bounds, method_page, run_links, signed_bounds
+from pcbench.report.values import (
+    bounds,
+    copies_notes,
+    data_title,
+    method_page,
+    run_links,
+    signed_bounds,
+    versions,
+)
 
 HEADINGS = (
     Heading("data", "Data set", "text"),
@@ -41,65 +48,81 @@ def blocks(board: Board) -> list[Block]:
         here = [
             (protocol, ours)
             for protocol, sections in by_protocol.items()
-            if (ours := beside(paper.figures, _measured(sections)))
+            if (ours := beside(paper.figures, _measured(board, sections)))
         ]
         for place, (protocol, ours) in enumerate(here, 1):
-            found.append(_block(paper, f"{name}-{place}", f"Protocol {protocol}", protocol, ours))
+            notes = copies_notes(board, by_protocol[protocol], {p.name for each in ours for p in each.places})
+            lines = _lines(board, paper, ours)
+            found.append(
+                _block(
+                    paper, f"{name}-{place}", f"Protocol {protocol}", _summary(protocol, ours), lines, notes
+                )
+            )
         if not here:
-            found.append(_block(paper, name, "Reported alone", "", []))
+            nothing = "Nothing measured here has its cells yet."
+            found.append(_block(paper, name, "Reported alone", nothing, _lines(board, paper, []), ()))
     return found
 
 
-def _measured(sections: Sequence[Section]) -> list[Measured]:
+def _measured(board: Board, sections: Sequence[BoardSection]) -> list[MeasuredRow]:
     return [
-        Measured(
+        MeasuredRow(
             method=row.entry.method,
             params=row.entry.params,
             variation=[key for key, _ in row.entry.variation],
             network=row.entry.network,
             student=section.setting.student,
-            cells=_cells(row),
+            cells={
+                place: Ours(cell.oa.by_distillation, _hours(cell), cell.pages)
+                for place, cell in row.cells.items()
+                if place.standard
+            },
+            versions=versions(row.entry, section, board),
         )
         for section in sections
         for row in section.rows
     ]
 
 
-def _cells(row: Row) -> dict[tuple[str, int], Ours]:
-    return {
-        (place.name, place.ppc): Ours(
-            [list(g.values()) for g in cell.oa.groups.values()], _hours(cell), cell.pages
-        )
-        for place, cell in row.cells.items()
-        if place.standard
-    }
-
-
-def _hours(cell: Cell) -> float:
+def _hours(cell: MeasuredCell) -> float:
     """The mean clock of all distillations, whatever they ran on: the papers do not say theirs."""
     seconds = {result.page: result.seconds for result in cell.results}
     return sum(seconds.values()) / len(seconds) / 3600
 
 
-def _block(paper: PaperTable, name: str, title: str, protocol: str, ours: Sequence[Beside]) -> Block:
+def _summary(protocol: str, ours: Sequence[Beside]) -> str:
+    """How many figures have a counterpart, and how many differences lie outside their interval."""
+    figures = len({id(each.reported) for each in ours})
+    outside = sum(each.inside is False for each in ours)
+    judged = sum(each.inside is not None for each in ours)
+    text = f"{figures} figures have a counterpart; of {judged} differences {outside} lie outside."
+    return text + ("" if protocol == "paper" else f" The protocol here is {protocol}, not the paper's.")
+
+
+def _lines(board: Board, paper: PaperTable, ours: Sequence[Beside]) -> list[Line]:
+    """A line for every figure and each of its counterparts, or alone where it has none."""
     by_figure = grouped(ours, lambda each: id(each.reported))
-    lines = [_line(figure, each) for figure in paper.figures for each in by_figure.get(id(figure), [None])]
-    text = "Nothing measured here has its cells yet."
-    if ours:
-        outside = sum(each.inside is False for each in ours)
-        judged = sum(each.inside is not None for each in ours)
-        text = f"{len(ours)} figures have a counterpart; of {judged} differences {outside} lie outside."
-        text += "" if protocol == "paper" else f" The protocol here is {protocol}, not the paper's."
+    return [
+        _line(board, figure, each) for figure in paper.figures for each in by_figure.get(id(figure), [None])
+    ]
+
+
+def _block(
+    paper: PaperTable, name: str, title: str, text: str, lines: Sequence[Line], notes: tuple[str, ...]
+) -> Block:
     unit = "hours" if paper.metric == "hours" else "overall accuracy in percent"
     group = f"Table {paper.number} of {paper.source}: {paper.title}"
     table = Table(name, f"{group}; {title.lower()}, {unit}", HEADINGS, tuple(lines))
-    return Block(name, title, text, (table,), notes=paper.notes, group=group)
+    return Block(name, title, text, (table,), notes=(*paper.notes, *notes), group=group)
 
 
-def _line(figure: Reported, ours: Beside | None) -> Line:
+def _line(board: Board, figure: Reported, ours: Beside | None) -> Line:
     name = plain(figure.method)
     variation = tuple((key, shown(value)) for key, value in figure.variation.items())
-    data, ppc = ", ".join(figure.data), ", ".join(ppc_label(each) for each in figure.ppc)
+    titles = (
+        [data_title(board, place.name, place.data, True) for place in ours.places] if ours else figure.data
+    )
+    data, ppc = ", ".join(dict.fromkeys(titles)), ", ".join(ppc_label(each) for each in figure.ppc)
     values = (
         Value(data, data),
         Value(ppc, ppc),
@@ -107,7 +130,8 @@ def _line(figure: Reported, ours: Beside | None) -> Line:
         Value(figure.printed, figure.value, std=figure.std, badge="reported"),
         *_compared(figure, ours),
     )
-    return Line(Method(name, method_page(name), variation), values)
+    remarks = ours.measured.versions if ours else ()
+    return Line(Head(name, method_page(name), variation, remarks), values)
 
 
 def _compared(figure: Reported, ours: Beside | None) -> tuple[Value, Value, Value]:

@@ -14,7 +14,7 @@ from built_in import CATALOGUE
 
 from pcbench.errors import DataError
 from pcbench.protocols import suites
-from pcbench.report import papers as reported
+from pcbench.report import papers
 from pcbench.report.papers import Reported
 
 PAPER = "Yim, Kim, Sim 2025"
@@ -42,7 +42,7 @@ rows = [
 
 @pytest.fixture(scope="module")
 def figures() -> list[Reported]:
-    return [figure for figure in reported.load() if figure.source == PAPER]
+    return [figure for figure in papers.load() if figure.source == PAPER]
 
 
 @pytest.fixture
@@ -93,8 +93,8 @@ def test_every_table_has_as_many_figures_as_it_prints(figures):
         5: 3 * 4,
         6: 4 * 3,
     }
-    assert [table.number for table in reported.tables()] == [1, 2, 3, 4, 5, 6]
-    assert all(table.title and table.source == PAPER for table in reported.tables())
+    assert [table.number for table in papers.tables()] == [1, 2, 3, 4, 5, 6]
+    assert all(table.title and table.source == PAPER for table in papers.tables())
 
 
 def test_no_figure_is_there_twice(figures):
@@ -109,7 +109,7 @@ def test_deviations_are_printed_in_tables_1_and_2_but_for_the_whole_split(figure
 def test_the_whole_split_on_scanobjectnn_is_left_out_and_the_notes_say_so(figures):
     whole = {f.data: f.value for f in figures if f.method == "whole"}
     assert whole == {(MN10,): 91.41, (MN40,): 87.84, (SN,): 82.49}
-    (table,) = [table for table in reported.tables() if table.number == 1]
+    (table,) = [table for table in papers.tables() if table.number == 1]
     assert any("ScanObjectNN" in note and "whole" in note for note in table.notes)
 
 
@@ -313,7 +313,7 @@ def test_figures_that_are_known_to_disagree_have_a_note(figures):
 
 
 def test_a_table_is_read_as_it_is_written(good):
-    table = reported.read(good)
+    table = papers.read(good)
     assert (table.source, table.number, table.notes) == ("Nobody 1900", 7, ("made up",))
     first, second, third = table.figures
     assert first == Reported(
@@ -346,16 +346,16 @@ def test_a_table_is_read_as_it_is_written(good):
 def test_a_wrong_file_is_named_with_the_place(good, old, new, words):
     good.write_text(GOOD.replace(old, new), encoding="utf-8")
     with pytest.raises(DataError, match=words) as caught:
-        reported.read(good)
+        papers.read(good)
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_absent_files_and_bytes_that_are_no_text(tmp_path):
     with pytest.raises(DataError, match=r"nowhere\.toml cannot be read \(No such file"):
-        reported.read(tmp_path / "nowhere.toml")
+        papers.read(tmp_path / "nowhere.toml")
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match=r"bytes\.toml: "):
-        reported.read(tmp_path / "bytes.toml")
+        papers.read(tmp_path / "bytes.toml")
 
 
 def test_tables_are_read_when_asked_for_and_without_torch():

@@ -7,10 +7,18 @@ from typing import Any
 import pytest
 
 from pcbench import stats
-from pcbench.report.paper import Measured, Ours, beside
+from pcbench.report.cells import Place
+from pcbench.report.counterparts import MeasuredRow, Ours, beside
 from pcbench.report.papers import Reported
 
 STUDENTS = [80.0, 81.0, 79.5, 82.0, 80.5]
+
+
+def place(name: str, ppc: int, copy: str = "a") -> Place:
+    return Place(name=name, data=copy, training=copy, ppc=ppc, standard=True)
+
+
+MN10_3 = place("modelnet10", 3)
 
 
 def figure(**changes: Any) -> Reported:
@@ -22,13 +30,13 @@ def figure(**changes: Any) -> Reported:
     return Reported(**(standing | changes))
 
 
-def row(**changes: Any) -> Measured:
+def row(**changes: Any) -> MeasuredRow:
     standing: dict[str, Any] = {
         "method": "sadm", "params": {"init": "random", "rotate": True}, "variation": [],
         "network": "pointnet:paper", "student": "pointnet:paper",
-        "cells": {("modelnet10", 3): Ours([STUDENTS], 0.5, ("run",))},
+        "cells": {MN10_3: Ours([STUDENTS], 0.5, ("run",))},
     }  # fmt: skip
-    return Measured(**(standing | changes))
+    return MeasuredRow(**(standing | changes))
 
 
 def test_a_figure_stands_beside_the_row_of_its_cell():
@@ -49,8 +57,8 @@ def test_a_figure_stands_beside_the_row_of_its_cell():
         {"variation": ["lr"]},
         {
             "cells": {
-                ("modelnet10", 1): Ours([STUDENTS], 1, ("run",)),
-                ("modelnet40", 3): Ours([STUDENTS], 1, ("run",)),
+                place("modelnet10", 1): Ours([STUDENTS], 1, ("run",)),
+                place("modelnet40", 3): Ours([STUDENTS], 1, ("run",)),
             }
         },
     ],
@@ -78,7 +86,7 @@ def test_other_students_stand_beside_their_own_column():
 
 def test_a_mean_over_cells_needs_all_of_them():
     mean = figure(ppc=(1, 3), data=("modelnet10", "shapenet55"), std=None)
-    names = [(data, ppc) for data in ("modelnet10", "shapenet55") for ppc in (1, 3)]
+    names = [place(data, ppc) for data in ("modelnet10", "shapenet55") for ppc in (1, 3)]
     cells = {name: Ours([[s + i for s in STUDENTS]], 1, ("run",)) for i, name in enumerate(names)}
     (found,) = beside([mean], [row(cells=cells)])
     assert found.ours.mean == pytest.approx(80.6 + 1.5)
@@ -93,13 +101,13 @@ def test_inside_and_outside():
 
 
 def test_several_distillations_make_the_rule():
-    several = row(cells={("modelnet10", 3): Ours([[80, 81], [84, 83], [79, 80]], 1, ("run",))})
+    several = row(cells={MN10_3: Ours([[80, 81], [84, 83], [79, 80]], 1, ("run",))})
     (found,) = beside([figure(value=84.0)], [several])
     assert (found.rule, found.inside, found.difference.covers) == ("distillations", True, "distillation")
 
 
 def test_one_student_alone_decides_nothing():
-    (found,) = beside([figure()], [row(cells={("modelnet10", 3): Ours([[80.0]], 1, ("run",))})])
+    (found,) = beside([figure()], [row(cells={MN10_3: Ours([[80.0]], 1, ("run",))})])
     assert (found.ours.mean, found.difference.mean, found.inside, found.rule) == (80, 0, None, "")
 
 
@@ -113,8 +121,8 @@ def test_versions_of_a_method_each_get_a_line_in_the_order_of_the_figures():
         row(),
         row(
             cells={
-                ("modelnet10", 3): Ours([[70.0, 71.0]], 1, ("run",)),
-                ("modelnet10", 1): Ours([[40.0, 41.0]], 1, ("run",)),
+                MN10_3: Ours([[70.0, 71.0]], 1, ("run",)),
+                place("modelnet10", 1): Ours([[40.0, 41.0]], 1, ("run",)),
             }
         ),
     )
@@ -124,3 +132,32 @@ def test_versions_of_a_method_each_get_a_line_in_the_order_of_the_figures():
         ((3,), first),
         ((3,), second),
     ]
+
+
+def test_a_figure_stands_beside_every_copy_and_a_mean_is_of_one_copy_at_all_ppc():
+    cells = {
+        place("modelnet10", ppc, copy): Ours([[start + ppc]], 1, (f"{copy}{ppc}",))
+        for copy, start in (("a", 70.0), ("b", 80.0))
+        for ppc in (1, 3)
+    }
+    cells |= {place("modelnet10", 10, "b"): Ours([[99.0]], 1, ("b10",))}
+    found = beside([figure(ppc=(1, 3), std=None), figure(ppc=(3, 10), std=None)], [row(cells=cells)])
+    assert [(each.ours.mean, each.pages) for each in found] == [
+        (72.0, ["a1", "a3"]),
+        (82.0, ["b1", "b3"]),
+        (91.0, ["b3", "b10"]),
+    ]
+
+
+def test_copies_of_two_data_sets_make_every_pair():
+    cells = {
+        place(name, 3, copy): Ours([[value]], 1, (name + copy,))
+        for name, copy, value in (
+            ("modelnet10", "a", 10.0),
+            ("modelnet10", "b", 20.0),
+            ("shapenet55", "a", 1.0),
+            ("shapenet55", "b", 3.0),
+        )
+    }
+    found = beside([figure(data=("modelnet10", "shapenet55"), std=None)], [row(cells=cells)])
+    assert [each.ours.mean for each in found] == [5.5, 6.5, 10.5, 11.5]

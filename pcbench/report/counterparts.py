@@ -1,0 +1,131 @@
+"""The counterparts of papers' figures: what was measured for the cells of each, and whether they agree."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pcbench.report.cells import Place, grouped
+from pcbench.report.papers import Reported
+from pcbench.stats import Interval, hierarchical_interval, mean_interval, printed_difference
+
+
+@dataclass(frozen=True)
+class Ours:
+    """What was measured in one place."""
+
+    scores: Sequence[Sequence[float]]
+    """Overall accuracy in percent of every distillation's students."""
+    hours: float
+    """The mean clock of the distillations."""
+    pages: Sequence[str]
+    """The names of the runs' pages."""
+
+
+@dataclass(frozen=True)
+class MeasuredRow:
+    """A method as it was run here, with one student network under one protocol."""
+
+    method: str
+    """Its name."""
+    params: Mapping[str, Any]
+    """All parameters in effect."""
+    variation: Collection[str]
+    """The names of the parameters that differ from their defaults."""
+    network: str
+    """`name:preset` of the network that it was distilled with."""
+    student: str
+    """`name:preset` of the students' network."""
+    cells: Mapping[Place, Ours]
+    """What was measured, by data set, copy and PPC."""
+    versions: tuple[str, ...] = ()
+    """What tells it from another row that reads the same, in words; empty where there is none."""
+
+    def choices(self, figure: Reported) -> Iterator[tuple[Place, ...]]:
+        """The places that a figure is the mean of, once for every choice of copies of its data sets.
+
+        A figure's mean is of one copy of each data set, the same at all PPC. No choice where one is missing.
+        """
+        copies = grouped(self.cells, lambda place: (place.name, place.data))
+        complete: list[list[tuple[Place, ...]]] = []
+        for name in figure.data:
+            of_name = [places for (called, _), places in copies.items() if called == name]
+            by_ppc = [{place.ppc: place for place in places} for places in of_name]
+            complete.append(
+                [tuple(each[ppc] for ppc in figure.ppc) for each in by_ppc if set(figure.ppc) <= each.keys()]
+            )
+        for choice in itertools.product(*complete):
+            yield tuple(itertools.chain.from_iterable(choice))
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A reported figure and ours."""
+
+    reported: Reported
+    """The figure."""
+    measured: MeasuredRow
+    """The row here that it stands beside."""
+    places: tuple[Place, ...]
+    """The places of that row that ours is the mean of, one copy of each data set."""
+    ours: Interval
+    """The mean over the places, in the figure's unit."""
+    difference: Interval | None
+    """Ours minus theirs with the joint interval (stats.printed_difference); None for hours, since times of
+    other hardware are not compared."""
+    inside: bool | None
+    """Whether the joint interval holds 0, None where there is none."""
+    rule: Literal["", "distillations", "students", "students, none reported"]
+    """What the joint interval is made over, empty where there is none."""
+
+    @property
+    def pages(self) -> list[str]:
+        """The runs that ours is of."""
+        return [page for place in self.places for page in self.measured.cells[place].pages]
+
+
+def beside(figures: Iterable[Reported], rows: Sequence[MeasuredRow]) -> list[Beside]:
+    """Every figure with each row of the same kind that has all of its cells, in the order of the figures.
+
+    Where a row has several copies of a data set, the figure stands beside each of them, never beside a mean.
+    Of the same kind: distilled with `pointnet:paper`, students in the preset `paper`, the parameters that the
+    paper names as they are there, and no other that differs from its default. The rows' protocol is for the
+    caller to choose and to say.
+    """
+    return [
+        _beside(figure, row, places)
+        for figure in figures
+        for row in rows
+        if _same(figure, row)
+        for places in row.choices(figure)
+    ]
+
+
+def _same(figure: Reported, row: MeasuredRow) -> bool:
+    return (
+        figure.method == row.method
+        and row.student == f"{figure.backbone}:paper"
+        and row.network == "pointnet:paper"
+        and set(row.variation) <= figure.variation.keys()
+        and all(key in row.params and row.params[key] == value for key, value in figure.variation.items())
+    )
+
+
+def _beside(figure: Reported, row: MeasuredRow, places: tuple[Place, ...]) -> Beside:
+    cells = [row.cells[place] for place in places]
+    if figure.metric == "hours":
+        clock = Interval(sum(cell.hours for cell in cells) / len(cells), None, None, None, 1)
+        return Beside(figure, row, places, clock, None, None, "")
+    parts = [hierarchical_interval(cell.scores) for cell in cells]
+    difference = printed_difference(parts, figure.value, figure.std, figure.students or 1)
+    if difference.low is None or difference.high is None:
+        return Beside(figure, row, places, mean_interval(parts), difference, None, "")
+    several = any(part.covers == "distillation" for part in parts)
+    single: Literal["students", "students, none reported"] = (
+        "students, none reported" if figure.std is None else "students"
+    )
+    inside = difference.low <= 0 <= difference.high
+    rule = "distillations" if several else single
+    return Beside(figure, row, places, mean_interval(parts), difference, inside, rule)
