@@ -14,10 +14,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Generic, TypeVar, cast
 
+from pcbench.catalogue import lineage
 from pcbench.catalogue.kinds import CONTRACTS, LABELS, Kind
 from pcbench.catalogue.neighbours import Neighbourhood, Sources
 from pcbench.catalogue.source import ClassSource, classes
-from pcbench.common.files import digest, file_digest
+from pcbench.catalogue.tree_hash import joint_digest
 from pcbench.errors import UsageError
 
 T = TypeVar("T")
@@ -79,11 +80,25 @@ class Plugin(Generic[T]):
             return ""
 
     def source_hash(self) -> str:
-        """SHA-256 over its source and the local modules that it imports, directly or not, as 64 digits.
+        """The hash of its source that records carry, as 64 digits.
 
-        Local are the files beside it, or those of its own package if it is installed.
+        For a built-in plugin that has been rewritten and still computes the same results, the hash of the
+        first source that did.
         """
-        return digest({os.path.relpath(f, self.path.parent): file_digest(f) for f in self.source_files()})
+        current = self.current_hash()
+        return lineage.first(self.kind, self.name, current) if self.built_in else current
+
+    def current_hash(self) -> str:
+        """SHA-256 over what its source and the local modules that it imports compute, as 64 digits.
+
+        Local are the files that it imports from beside it, directly or through others, or those of its own
+        package if it is installed. Comments, docstrings, layout and the place of the file are no part of it.
+        """
+        others = {
+            Path(os.path.relpath(file, self.path.parent)).as_posix(): self.sources.digest(file)
+            for file in self._neighbourhood.reached(self.path)
+        }
+        return joint_digest(self.sources.digest(self.path), others)
 
     def source_files(self) -> list[Path]:
         """Its file and those of the local modules that it imports."""

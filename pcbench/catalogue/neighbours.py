@@ -9,6 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pcbench.catalogue.tree_hash import tree_digest
+from pcbench.common.files import file_digest
+
 UNREADABLE = (OSError, SyntaxError, ValueError, RecursionError, MemoryError)
 """What reading and parsing a file may raise."""
 
@@ -18,6 +21,7 @@ class Sources:
 
     def __init__(self) -> None:
         self._trees: dict[Path, ast.Module | BaseException] = {}
+        self._digests: dict[Path, str] = {}
         self._installed: dict[str, bool] = {}
 
     def tree(self, path: Path) -> ast.Module:
@@ -31,6 +35,15 @@ class Sources:
         if isinstance(tree, BaseException):
             raise tree.with_traceback(None)
         return tree
+
+    def digest(self, path: Path) -> str:
+        """The hash of what a file computes; that of its bytes where it cannot be parsed."""
+        if path not in self._digests:
+            try:
+                self._digests[path] = tree_digest(self.tree(path))
+            except UNREADABLE:
+                self._digests[path] = file_digest(path)
+        return self._digests[path]
 
     def installed(self, top: str) -> bool:
         """Whether `import top` could find a module that is installed here."""

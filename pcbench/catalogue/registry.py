@@ -61,6 +61,10 @@ class Registry(Generic[T]):
         """The class of a name; raises UsageError if it is unknown or cannot be used."""
         return self.get(name).load()
 
+    def built_in(self) -> list[Plugin[T]]:
+        """Those that come with pcbench, sorted by name, not imported."""
+        return [plugin for plugin in self._known if plugin.built_in]
+
     @cached_property
     def _known(self) -> list[Plugin[T]]:
         """Every plugin and every file that cannot be read, sorted by name. UsageError for a name twice."""

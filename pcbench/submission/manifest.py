@@ -11,9 +11,10 @@ The manifest is the only list of files: a file that it does not name, or one wit
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
@@ -22,7 +23,7 @@ from urllib.parse import urlsplit
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 from pydantic import AfterValidator, Field
 
-from pcbench.common.files import digest
+from pcbench.catalogue.tree_hash import joint_digest
 from pcbench.common.schema import Model, Sha256
 from pcbench.common.text import one_line
 from pcbench.engine.artifacts import FILE
@@ -37,6 +38,8 @@ MAX_FILES = 5000
 MAX_DEPTH = 8
 MAX_FILE_BYTES = 100 << 20
 MAX_TOTAL_BYTES = 1 << 30
+MAX_SOURCE_BYTES = 4 << 20
+"""Of all sources of plugins together, which are parsed to be compared with the records' hashes."""
 
 PART = r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}"
 PATH = rf"^{PART}(/{PART}){{0,{MAX_DEPTH - 1}}}$"
@@ -84,20 +87,29 @@ class Artifact(Model):
 
 
 class PluginSource(Model):
-    """The source of a method or backbone. source: the hash in the records. files: with the entry's own."""
+    """The source of a method or backbone."""
 
     kind: PluginKind
+    """Which of the two."""
     name: Name
+    """What it is called."""
     source: Sha256
+    """The hash of its source that the records carry."""
     entry: Relative
+    """The file that defines it, by its path in the submission."""
     files: list[Relative] = Field(min_length=1, max_length=1000)
+    """That file and the local modules that it imports."""
 
-    def computed(self, sums: dict[str, str]) -> str | None:
-        """The hash that `pcbench.catalogue` gives these files, from their own; None where one is missing."""
-        if self.entry not in self.files or any(path not in sums for path in self.files):
+    def computed(self, digests: Mapping[str, str]) -> str | None:
+        """The hash that `pcbench.catalogue` gives these files; None where one is missing.
+
+        digests: by path, what `source_digest` says of each file.
+        """
+        if self.entry not in self.files or any(path not in digests for path in self.files):
             return None
-        beside = os.path.dirname(self.entry)  # noqa: PTH120 - paths of the manifest, not of this machine
-        return digest({os.path.relpath(path, beside): sums[path] for path in self.files})
+        beside = posixpath.dirname(self.entry)
+        others = {posixpath.relpath(path, beside): digests[path] for path in self.files if path != self.entry}
+        return joint_digest(digests[self.entry], others)
 
 
 class Manifest(Model):
@@ -137,6 +149,7 @@ REMEDIES = {
     "removed-published": "A published record stays; a removal is named by --corrected KEY.",
     "duplicate": "Leave one out.",
     "missing-file": "Run 'pcbench submit' again.",
+    "unreadable-plugin": "Submit the source that the run was made with: small files of Python.",
     "unexpected-file": "Remove it, or run 'pcbench submit' again.",
     "missing-plugin": "Submit with --plugins DIR, from the pcbench that made the run.",
     "missing-repetition": "Submit all repetitions from 0 on, not a choice of them.",

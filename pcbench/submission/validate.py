@@ -17,6 +17,7 @@ from typing import Any
 from pcbench.catalogue import Catalogue
 from pcbench.catalogue.kinds import NAMES, Kind
 from pcbench.catalogue.registry import redistributable
+from pcbench.catalogue.tree_hash import UnreadableSource, source_digest
 from pcbench.common.files import digest, file_digest
 from pcbench.common.text import one_line
 from pcbench.engine.artifacts import load_snapshots
@@ -26,6 +27,7 @@ from pcbench.records.models import DistillationRecord, EvaluationRecord, Run
 from pcbench.records.store import MAX_RECORD_BYTES, RecordError, checked_run, read_record
 from pcbench.submission.manifest import (
     MANIFEST,
+    MAX_SOURCE_BYTES,
     Manifest,
     Problem,
     clouds_of,
@@ -236,13 +238,29 @@ class _Sources:
 
     def _given(self, manifest: Manifest) -> None:
         """The sources in the submission that are what the manifest says."""
-        sums = {entry.path: entry.sha256 for entry in manifest.files}
+        digests = self._digests(manifest)
         for given in manifest.plugins:
-            if given.computed(sums) != given.source:
+            if given.computed(digests) != given.source:
                 told = f"the source of {given.kind} {given.name!r} is not the one that the manifest names"
                 self.checked.found("altered-plugin", given.entry, told)
             else:
                 self.known.add((given.kind, given.name, given.source))
+
+    def _digests(self, manifest: Manifest) -> dict[str, str]:
+        """By path, the hash of what each submitted source computes; it is parsed, and never run."""
+        listed = {path for given in manifest.plugins for path in given.files} & self.checked.sizes.keys()
+        total = sum(self.checked.sizes[path] for path in listed)
+        if total > MAX_SOURCE_BYTES:
+            told = f"the sources of plugins have {total} bytes, more than {MAX_SOURCE_BYTES}"
+            self.checked.found("too-large", MANIFEST, told)
+            return {}
+        digests = {}
+        for path in sorted(listed):
+            try:
+                digests[path] = source_digest((self.checked.folder / path).read_bytes())
+            except UnreadableSource as error:
+                self.checked.found("unreadable-plugin", path, str(error))
+        return digests
 
     def check(self, run: Run) -> None:
         made = run.distillation.inputs

@@ -305,10 +305,57 @@ def test_a_plugin_that_is_not_the_record_s(tmp_path):
     (source,) = given.manifest()["plugins"]
     assert sorted(Path(path).name for path in source["files"]) == ["helper.py", "mine.py"]
     helper = given.folder / min(source["files"], key=lambda path: "helper" not in path)
-    helper.write_text("SIGMA = 0.2\n")
+    helper.write_text("SIGMA = 0.1  # a comment more computes the same\n")
     assert codes(given) == ["altered-file"]
     given.reseal()
+    assert codes(given) == []
+    helper.write_text("SIGMA = 0.2\n")
+    given.reseal()
     assert codes(given) == ["altered-plugin", "missing-plugin"]
+
+
+@pytest.fixture
+def with_a_plugin(tmp_path: Path) -> Submission:
+    """A true submission of a run of a user's method."""
+    from pcbench.catalogue import open_catalogue
+    from pcbench.submission.submit import submit
+
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "mine.py").write_text(
+        "from pcbench.api import Method\n\nclass Mine(Method):\n    name = 'mine'\n\n"
+        "    def distill(self, task):\n        return\n"
+    )
+    catalogue = open_catalogue([tmp_path / "mine"])
+    run = a_run(tmp_path / "results", method="mine", origin=catalogue.methods.get("mine").source_hash())
+    submit(catalogue, [run], tmp_path / "submission", "MIT")
+    return Submission(tmp_path / "submission")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"(" * 10_000,
+        b"a" + b".b" * 100_000,
+        b"x = 1\0",
+        b"\xff\xfe\x00",
+        b"# coding: nonsense\n",
+        b"class (",
+        b"x = " + b"9" * 5000,
+        b"#" * (1 << 19),
+    ],
+    ids=["nested", "deep", "nul", "bytes", "coding", "no Python", "digits", "huge"],
+)
+def test_a_hostile_source_is_a_named_problem(with_a_plugin, content):
+    given = with_a_plugin
+    (source,) = given.manifest()["plugins"]
+    (given.folder / source["entry"]).write_bytes(content)
+    given.reseal()
+    assert codes(given) == ["altered-plugin", "missing-plugin", "unreadable-plugin"]
+
+
+def test_sources_are_parsed_only_as_far_as_they_are_few(with_a_plugin, monkeypatch):
+    monkeypatch.setattr(module, "MAX_SOURCE_BYTES", 10)
+    assert codes(with_a_plugin) == ["altered-plugin", "missing-plugin", "too-large"]
 
 
 def test_odd_names(tmp_path):
