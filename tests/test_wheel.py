@@ -47,8 +47,11 @@ def test_wheel_in_an_empty_environment_lists_methods_and_runs(tmp_path):
     assert int(call(python, "-c", count, cwd=away, env=env)) == len(
         list((ROOT / "leaderboard" / "reported").glob("*.toml"))
     )
-    call(pcbench, "new", "method", "mine", cwd=away, env=env)
-    call(pcbench, "check", "mine.py", cwd=away, env=env)
+    for kind in ("method", "backbone", "dataset"):
+        call(pcbench, "new", kind, f"my_{kind}", cwd=away, env=env)
+        call(pcbench, "check", f"my_{kind}.py", cwd=away, env=env)
+    lineage = "from pcbench.catalogue import lineage; print(lineage.path()); lineage.read(lineage.path())"
+    assert str(tmp_path / "env") in call(python, "-c", lineage, cwd=away, env=env)
 
     tiny = ("--set", "points=16", "--set", "iterations=1", "--set", "recipe.epochs=1", "--seeds", "1")
     call(pcbench, "run", *tiny, cwd=away, env=env)

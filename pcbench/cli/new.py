@@ -1,4 +1,4 @@
-"""`pcbench new`: writes a method or a backbone that works, in one file, with its test."""
+"""`pcbench new`: writes a method, backbone or data set that works, in one file, with its test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import typer
 from pcbench.cli.output import PluginFolders, opened
 from pcbench.errors import UsageError
 
-TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
+STARTERS = Path(__file__).resolve().parents[1] / "catalogue" / "starters"
+"""Where the templates of the files are."""
 
 
 class Made(enum.StrEnum):
@@ -19,6 +20,15 @@ class Made(enum.StrEnum):
 
     method = "method"
     backbone = "backbone"
+    dataset = "dataset"
+
+
+USES = {
+    Made.method: "--method {name},random",
+    Made.backbone: "--method random --backbone {name}",
+    Made.dataset: "--method random --dataset {name} --protocol quick",
+}
+"""Options of `pcbench run` that use what was begun."""
 
 
 def new(
@@ -31,6 +41,7 @@ def new(
     import shlex
     from string import Template
 
+    from pcbench.catalogue.kinds import LABELS
     from pcbench.common.files import write_text
 
     _check_name(kind, name, folders)
@@ -38,14 +49,13 @@ def new(
     for path in paths.values():
         if path.exists():
             raise UsageError(f"{path} is there already: choose another name, or another --folder")
-    words = {"kind": kind.value, "name": name, "class_name": _class_name(name), "title": _title(name)}
+    words = {"kind": LABELS[kind.value], "name": name, "class_name": _class_name(name), "title": _title(name)}
     for template, path in paths.items():
-        write_text(path, Template((TEMPLATES / template).read_text(encoding="utf-8")).substitute(words))
+        write_text(path, Template((STARTERS / template).read_text(encoding="utf-8")).substitute(words))
         typer.echo(f"wrote {path}")
-    use = f"--method {name},random" if kind is Made.method else f"--method random --backbone {name}"
     typer.echo("Next:")
     typer.echo(f"  pcbench check {shlex.quote(str(folder / name))}.py")
-    typer.echo(f"  pcbench run --plugins {shlex.quote(str(folder))} {use}")
+    typer.echo(f"  pcbench run --plugins {shlex.quote(str(folder))} {USES[kind].format(name=name)}")
 
 
 def _check_name(kind: Made, name: str, folders: list[Path] | None) -> None:
@@ -53,6 +63,8 @@ def _check_name(kind: Made, name: str, folders: list[Path] | None) -> None:
     import importlib.util
     import keyword
     import re
+
+    from pcbench.catalogue.kinds import LABELS
 
     fitting = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")
     if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) or keyword.iskeyword(name):
@@ -63,7 +75,7 @@ def _check_name(kind: Made, name: str, folders: list[Path] | None) -> None:
     registry = opened(folders).registries()[kind.value]
     if name in registry.names():
         raise UsageError(
-            f"{kind.value} {name!r} is there already ({registry.get(name).origin}): try my_{name}"
+            f"{LABELS[kind.value]} {name!r} is there already ({registry.get(name).origin}): try my_{name}"
         )
     if importlib.util.find_spec(name) is not None:
         raise UsageError(f"{name!r} is the name of an installed Python module: try my_{name}")

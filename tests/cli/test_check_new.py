@@ -46,12 +46,20 @@ class Faulty(Method):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "use"),
-    [("method", ("--method", "my_own_1")), ("backbone", ("--method", "random", "--backbone", "my_own_1"))],
+    [
+        ("method", ("--method", "my_own_1")),
+        ("backbone", ("--method", "random", "--backbone", "my_own_1")),
+        ("dataset", ("--method", "random", "--dataset", "my_own_1")),
+    ],
 )
 def test_what_new_writes_passes_its_check_its_test_and_a_run(pcbench, tmp_path, kind, use):
     made = pcbench("new", kind, "my_own_1", "--folder", "mine/deep")
     assert made.code == 0, made.err
-    words = "--method my_own_1,random" if kind == "method" else "--method random --backbone my_own_1"
+    words = {
+        "method": "--method my_own_1,random",
+        "backbone": "--method random --backbone my_own_1",
+        "dataset": "--method random --dataset my_own_1 --protocol quick",
+    }[kind]
     assert made.out.splitlines() == [
         "wrote mine/deep/test_my_own_1.py",
         "wrote mine/deep/my_own_1.py",
@@ -67,7 +75,8 @@ def test_what_new_writes_passes_its_check_its_test_and_a_run(pcbench, tmp_path, 
 
     checked = pcbench("check", "mine/deep/my_own_1.py")
     assert checked.code == 0, checked.out
-    assert f"{kind} my_own_1 keeps its contract" in checked.out
+    label = "data set" if kind == "dataset" else kind
+    assert f"{label} my_own_1 keeps its contract" in checked.out
     assert "failed" not in checked.out
 
     env = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -115,6 +124,8 @@ def test_no_file_is_overwritten(pcbench, tmp_path, taken):
         ("method", "_private", "try private"),
         ("method", "sadm", "methods/sadm.py"),
         ("backbone", "pointnet", "backbones/pointnet.py"),
+        ("dataset", "shapes10", "datasets/shapes.py"),
+        ("dataset", "my-own", "try my_own"),
         ("method", "torch", "installed Python module"),
         ("method", "statistics", "installed Python module"),
         ("method", "test_it", "try method_test_it"),
