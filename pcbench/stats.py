@@ -30,42 +30,47 @@ TIE = 12  # decimals of the largest mean; means that agree so far are equal
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its confidence interval.
-
-    std: of the n units, ddof 1. One unit has no spread: std, low and high are None then.
-    covers: `evaluation` where the units are students of one distillation, so that the spread between
-    distillations is not in it; `distillation` where the units are distillations, which has both.
-    """
+    """A mean with its confidence interval."""
 
     mean: float
+    """The mean of the units."""
     low: float | None
+    """The lower end of the interval; None of one unit, which has no spread."""
     high: float | None
+    """The upper end of the interval; None of one unit."""
     std: float | None
+    """The standard deviation of the units, ddof 1; None of one unit."""
     n: int
+    """The number of units."""
     covers: Noise = "evaluation"
+    """`evaluation` where the units are students of one distillation, so that the spread between distillations
+    is not in it; `distillation` where the units are distillations, which has both."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A method against the anchor, paired. difference: method minus anchor, its interval for itself alone.
-
-    p: two-sided, of no difference, as the interval by Student's t. p_holm: adjusted for all methods that were
-    compared with the anchor. p_exact: that of the sign-flip test, not adjusted; never below 2 / 2 ** n.
-    """
+    """A method against the anchor, paired."""
 
     difference: Interval
+    """Method minus anchor; the interval is for this comparison alone."""
     p: float
+    """Two-sided, of no difference, by Student's t as the interval is."""
     p_holm: float
+    """The same, adjusted for all methods that were compared with the anchor."""
     p_exact: float
+    """That of the sign-flip test, not adjusted; never below 2 / 2 ** n."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """The rank of a method, 1 the best, ties averaged: the median draw and the ends of the interval."""
+    """The rank of a method, 1 the best, ties averaged."""
 
     median: float
+    """The median of the draws."""
     low: float | None
+    """The lower end of the interval; None where nothing can be drawn."""
     high: float | None
+    """The upper end of the interval; None where nothing can be drawn."""
 
 
 def t_interval(scores: Sequence[float], level: float = LEVEL, covers: Noise = "evaluation") -> Interval:
@@ -274,13 +279,13 @@ def _all_pairs(m: int, cells: Iterable[_Units]) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True)
 class _Units:
-    """The units of every method in a cell; paired: the places of methods with as many units of one kind.
-
-    Their seeds are the same, position by position.
-    """
+    """The units of every method in a cell."""
 
     values: list[list[float]]
+    """The units of every method, in the order of the methods."""
     paired: dict[tuple[Noise, int], list[int]]
+    """By kind and number of units, the positions of the methods that have them so: of these, the units at one
+    position are of one seed."""
 
 
 def _complete(cells: Mapping[K, Mapping[str, Scores]]) -> tuple[list[str], dict[K, _Units]]:

@@ -117,11 +117,11 @@ def check(
         Path, typer.Option("--table", metavar="FILE", help="The Markdown table that was made of them.")
     ] = Path("leaderboard/leaderboard.md"),
     site: Annotated[
-        Path | None, typer.Option("--site", metavar="DIR", help="A built site, whose pages are checked too.")
+        Path | None, typer.Option("--site", metavar="DIR", help="A built site, whose links are checked too.")
     ] = None,
     base_url: BaseUrl = "",
 ) -> None:
-    """Say what is wrong with published records, their table, and the pages of a site; exit code 3."""
+    """Say what is wrong with published records, their table, and the links of a site; exit code 3."""
     from pcbench.report import check as checks
     from pcbench.report.text import plain
 

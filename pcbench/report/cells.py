@@ -99,30 +99,42 @@ class Place:
 
 @dataclass(frozen=True)
 class Result:
-    """One evaluation of one distillation, as far as tables need it; scores are percentages.
-
-    curve: OA per snapshot and student. correct: right answers per class, over all students; totals: test
-    clouds per class. confusion: counts, true class by row, or None. page: the name of the run's page.
-    verdict: of who has evaluated it anew, or empty.
-    """
+    """One evaluation of one distillation, as far as tables need it; S students, K classes, T snapshots."""
 
     page: str
+    """The name of the run's page."""
     setting: Setting
+    """The section that it belongs to."""
     entry: Entry
+    """The row that it belongs to."""
     place: Place
+    """The column that it belongs to."""
     repetition: int
+    """Which of the repeated distillations it is of."""
     students: tuple[int, ...]
+    """The students' repetitions, (S,)."""
     iterations: tuple[int, ...]
+    """The iterations of the scored snapshots, (T,), ascending."""
     curve: tuple[tuple[float, ...], ...]
+    """Overall accuracy in percent per snapshot and student, (T, S)."""
     macc: tuple[float, ...]
+    """Mean class accuracy in percent per student at the last snapshot, (S,)."""
     class_names: tuple[str, ...]
+    """The classes, (K,)."""
     correct: tuple[int, ...]
+    """Right answers per class at the last snapshot, over all students, (K,)."""
     totals: tuple[int, ...]
+    """Test clouds per class, (K,)."""
     confusion: tuple[tuple[int, ...], ...] | None
+    """Answers of all students by true class (rows) and predicted class, (K, K), where the record has them."""
     seconds: float
+    """The distillation's clock, evaluation excluded."""
     memory: tuple[int, int | None]
+    """The distillation's peak memory in bytes, of the host and of a GPU."""
     hardware: str
+    """What the distillation ran on."""
     verdict: str
+    """What somebody found who evaluated it anew: `verified`, `refuted`, `inconclusive`; empty for nobody."""
 
 
 @dataclass(frozen=True)
@@ -152,13 +164,16 @@ class MeasuredCell:
     """An entry in one place: all evaluations of all its distillations, a student of a distillation once."""
 
     results: tuple[Result, ...]
+    """The evaluations, by repetition and page."""
 
     @functools.cached_property
     def oa(self) -> CellScores:
+        """Overall accuracies at the last snapshot."""
         return self._scores(lambda result: result.curve[-1])
 
     @functools.cached_property
     def macc(self) -> CellScores:
+        """Mean class accuracies at the last snapshot."""
         return self._scores(lambda result: result.macc)
 
     def _scores(self, of: Callable[[Result], Sequence[float]]) -> CellScores:
@@ -202,10 +217,12 @@ class MeasuredCell:
 
 @dataclass(frozen=True)
 class BoardRow:
-    """An entry's cells by place."""
+    """What was measured of one entry."""
 
     entry: Entry
+    """The entry."""
     cells: Mapping[Place, MeasuredCell]
+    """Its cells by place; a place without one was not measured."""
 
     def complete(self, places: Sequence[Place]) -> bool:
         """Whether no cell is missing; nothing is put in the place of one that is."""
@@ -223,8 +240,11 @@ class BoardSection:
     """The results of one setting: rows and places may be compared with one another."""
 
     setting: Setting
+    """What they have in common."""
     places: tuple[Place, ...]
+    """All places that any row has, by name, copy and PPC."""
     rows: tuple[BoardRow, ...]
+    """The entries with their cells, by method and variation."""
 
     @property
     def order(self) -> tuple[Any, ...]:
@@ -276,20 +296,29 @@ class Unfinished:
     """A run without a score, and why."""
 
     page: str
+    """The name of the run's page."""
     method: str
+    """The method's name."""
     data: str
+    """The data set's name."""
     ppc: int
+    """Point clouds per class, 0 for the whole training split."""
     status: str
+    """How the distillation ended."""
     reason: str
+    """Why there is no score."""
 
 
 @dataclass(frozen=True)
 class Board:
-    """All that the leaderboard shows. versions: for a hash, what tells it apart where a label does not."""
+    """All that the leaderboard shows."""
 
     sections: tuple[BoardSection, ...]
+    """The settings with their results, in the order of the pages."""
     unfinished: tuple[Unfinished, ...]
+    """The runs without a score."""
     versions: Mapping[str, str]
+    """By the hash of an entry, place or student: what tells it apart where its label does not, else empty."""
 
     @property
     def plain(self) -> list[BoardSection]:

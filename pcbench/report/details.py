@@ -73,7 +73,7 @@ def learning_curves(
         for label, points in found.items()
     )
     headings = tuple(Heading(f"i{i}", str(i)) for i in iterations)
-    return [plot], [Table(name, f"Overall accuracy by iteration: {title}", headings, lines, first="")]
+    return [plot], [Table(name, f"Overall accuracy by iteration: {title}", headings, lines, first="Series")]
 
 
 def by_class(name: str, title: str, cells: Mapping[str, MeasuredCell]) -> list[Table]:

@@ -34,17 +34,24 @@ Written = tuple[str, str | bytes]
 
 @dataclass(frozen=True)
 class Slim:
-    """A run as far as tables need it. rank: of two of one distillation, the smaller one counts."""
+    """A run as far as tables need it."""
 
     folder: Path
+    """Where its records are."""
     key: str
+    """The distillation's key."""
     rank: tuple[bool, int, str]
+    """Of two runs of one distillation the smaller counts: finished ones, then those with more evaluations."""
     results: tuple[Result, ...]
+    """Its evaluations."""
     without: Unfinished | None
+    """Why it has no score, None where it has one."""
     line: Line
+    """Its line in the list of all runs."""
 
     @classmethod
     def of(cls, run: Run) -> Slim:
+        """What tables need of a run."""
         made = run.distillation
         rank = made.status != "ok", -len(run.evaluations), str(run.folder)
         return cls(run.folder, made.key, rank, tuple(results(run)), unfinished(run), runs.listed(run))
@@ -52,11 +59,14 @@ class Slim:
 
 @dataclass
 class Gathered:
-    """What has been read. kept: by the name of the run's page. others: what did not count beside it."""
+    """What has been read."""
 
     kept: dict[str, Slim] = field(default_factory=dict)
+    """The runs that count, by the names of their pages."""
     others: list[tuple[str, Slim]] = field(default_factory=list)
+    """Those that do not count beside the one of the page named."""
     problems: list[str] = field(default_factory=list)
+    """A line for every file that could not be used."""
 
     def takes(self, slim: Slim) -> bool:
         """Keep a run, unless a better one of its page is kept: of one key by rank, else the first by key."""
@@ -109,23 +119,27 @@ def write_runs(
 
 @dataclass(frozen=True)
 class _Read:
-    """What reading one folder gave. slim: None where it holds no readable run."""
+    """What reading one folder gave."""
 
+    folder: Path
+    """The folder."""
     slim: Slim | None
+    """The run, None where none can be read."""
     problems: tuple[str, ...]
+    """A line for every file that could not be used."""
     files: tuple[Written, ...] = ()
+    """The run's pages and records, where they were made."""
 
 
 def _gather(source: Path, read: Iterator[_Read], put: Callable[[str, Sequence[Written]], None]) -> Gathered:
     gathered = Gathered()
     known = set()
-    problems: dict[str, tuple[str, ...]] = {}
+    problems: dict[Path, tuple[str, ...]] = {}
     for found in read:
+        problems[found.folder] = found.problems
         if found.slim is None:
-            problems[found.problems[0]] = found.problems
             continue
-        known.add(found.slim.folder)
-        problems[str(found.slim.folder)] = found.problems
+        known.add(found.folder)
         if gathered.takes(found.slim):
             put(page_name(found.slim.key), found.files)
     gathered.problems += [line for key in sorted(problems) for line in problems[key]] + orphans(source, known)
@@ -148,17 +162,17 @@ def _slim(folder: Path) -> _Read:
     try:
         run, problems = read_run(folder)
     except DataError as error:
-        return _Read(None, (str(error),))
-    return _Read(Slim.of(run), tuple(problems))
+        return _Read(folder, None, (str(error),))
+    return _Read(folder, Slim.of(run), tuple(problems))
 
 
 def _read(folder: Path, base_url: str, clouds: Clouds | None) -> _Read:
     try:
         run, problems = read_run(folder)
     except DataError as error:
-        return _Read(None, (str(error),))
+        return _Read(folder, None, (str(error),))
     files = tuple(run_files(Renderer(base_url), run, clouds.of(run) if clouds else None))
-    return _Read(Slim.of(run), tuple(problems), files)
+    return _Read(folder, Slim.of(run), tuple(problems), files)
 
 
 def run_files(renderer: Renderer, run: Run, shown: Shown | None) -> Iterator[Written]:

@@ -10,12 +10,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pcbench.common.packaged import builtin
-from pcbench.report.details import SHADES
 from pcbench.report.methods import About, MethodPage
 from pcbench.report.runs import RunPage
 from pcbench.report.tables import Block, Part, paginated
 from pcbench.report.text import escape_markdown, web_address
-from pcbench.report.values import method_page
 
 TITLES: Mapping[str, str] = {
     "index": "Overview",
@@ -127,7 +125,6 @@ class Renderer:
                 parts=parts,
                 confusions=page.confusions if number == 0 else (),
                 first=number == 0,
-                shades=SHADES,
             )
             yield f"{part.page}.html", text
 
@@ -185,5 +182,5 @@ def _environment(**options: Any) -> Environment:
         keep_trailing_newline=True,
         **options,
     )
-    environment.filters.update(web_address=web_address, method_page=method_page)
+    environment.filters["web_address"] = web_address
     return environment

@@ -19,47 +19,69 @@ from pcbench.report.text import duration, number, plain, shown, signed, size
 from pcbench.report.values import method_page, run_page
 
 Pairs = tuple[tuple[str, str], ...]
+"""Terms and what is said of each."""
 
 
 @dataclass(frozen=True)
 class SnapshotLine:
-    """One snapshot of the clouds: iteration, clock, hash."""
+    """One snapshot of the clouds, as a line."""
 
     iteration: int
+    """Updates done by then; 0 is the initialisation."""
     time: str
+    """The distillation's clock then, for people."""
     clouds: str
+    """Content hash of the clouds."""
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One evaluation: its title, settings, provenance and scores."""
+    """One evaluation."""
 
-    title: str
     settings: Pairs
+    """Protocol, recipe, test and times."""
     provenance: Pairs
+    """Where and with what it was done, but the command."""
     command: str
+    """The command line."""
     block: Block
+    """Title, plots and tables of the scores, and what a verification found."""
     confusion: Confusion | None
+    """The confusion counts of the last snapshot, where the record has them."""
 
 
 @dataclass(frozen=True)
 class RunPage:
-    """Everything that the page of a run shows. downloads: the records' addresses and names."""
+    """Everything that the page of a run shows."""
 
     page: str
-    key: str
+    """The page, as `runs/3f9c0a12be`."""
+    name: str
+    """The last part of it, which names the files of the run's clouds, too."""
     title: str
+    """The run in one line."""
     method: str
+    """The method's name."""
     method_page: str
+    """The method's page."""
     status: str
+    """How the distillation ended."""
     reason: str
+    """Why it did not end well; empty where it did."""
     inputs: Pairs
+    """What the distillation depended on, its time and memory."""
     params: Pairs
+    """The method's parameters in effect."""
     command: str
+    """The command line of the distillation."""
     provenance: Pairs
+    """Where and with what it ran, but the command."""
     snapshots: tuple[SnapshotLine, ...]
+    """Its snapshots in their order."""
     evaluations: tuple[Evaluated, ...]
+    """What students of them scored, in the order of the records."""
     downloads: tuple[tuple[str, str], ...]
+    """The records' addresses within the site, and their names."""
 
 
 def page(run: Run) -> RunPage:
@@ -74,7 +96,7 @@ def page(run: Run) -> RunPage:
     cells = results(run)
     return RunPage(
         page=run_page(name),
-        key=made.key,
+        name=name,
         title=title,
         method=plain(inputs.method),
         method_page=method_page(plain(inputs.method)),
@@ -157,7 +179,6 @@ def _evaluated(
         ("key", scored.key),
     )
     return Evaluated(
-        title,
         settings,
         provenance(scored.provenance.model_dump(mode="json", exclude={"command"})),
         plain(shlex.join(scored.provenance.command)),

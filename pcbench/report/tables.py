@@ -15,41 +15,56 @@ CELLS_A_PAGE = 2000
 
 @dataclass(frozen=True)
 class Link:
-    """A link within the site: a page without its ending, as in `runs/3f9c0a12be`, and its words."""
+    """A link within the site."""
 
     page: str
+    """The page without its ending, as in `runs/3f9c0a12be`."""
     text: str = ""
+    """The words to click; empty where the value itself is the link."""
 
 
 @dataclass(frozen=True)
 class Heading:
-    """A column's head. key: its name in exports. anchor: of the comparison that it shows, or empty.
-
-    brief: the Markdown table has the column, too.
-    """
+    """A column's head."""
 
     key: str
+    """The column's name in exports, its own in a table."""
     title: str
+    """What people read."""
     kind: Literal["text", "number"] = "number"
+    """How the column is sorted and aligned."""
     note: str = ""
+    """Small print below the title."""
     anchor: str = ""
+    """What the column compares with, `random` or `leader`; empty where it compares nothing."""
     anchor_label: str = ""
+    """The same for people."""
     brief: bool = False
+    """Whether the Markdown table has the column, too."""
 
 
 @dataclass(frozen=True)
 class Value:
-    """One cell: what is read, what sorts and is exported (None: not measured), small print, links."""
+    """What stands in one column of a line."""
 
     text: str
+    """What is read."""
     value: float | str | None = None
+    """What sorts and is exported; None where nothing was measured."""
     note: str = ""
+    """Small print: an interval, counts."""
     link: Link | None = None
+    """Where the text leads: the first of the runs that it is of."""
     more: tuple[Link, ...] = ()
+    """Where the others of those runs are, by number."""
     badge: str = ""
+    """`reported`, `reproduced`, `verified`, `refuted` or `busy machine`; empty for none."""
     best: bool = False
+    """Whether it is the best of its column."""
     std: float | None = None
+    """The standard deviation, for exports."""
     look: Literal["", "tier", "up", "down", "meter"] = ""
+    """How it is drawn: as a tier, a gain, a loss, or with a meter of percents."""
 
     @property
     def data(self) -> str:
@@ -74,13 +89,18 @@ MISSING = Value("–")
 
 @dataclass(frozen=True)
 class Head:
-    """The head of a line: a method, how it differs from its defaults, and remarks."""
+    """The head of a line: mostly a method."""
 
     name: str
+    """The method's name, or that of what else the line is of."""
     page: str
+    """Its page within the site; empty for none."""
     variation: tuple[tuple[str, str], ...] = ()
+    """The parameters that differ from the defaults."""
     remarks: tuple[str, ...] = ()
+    """What tells the line from others, and what is wrong with it."""
     number: int | None = None
+    """The line's number, by which a plot refers to it."""
 
     @property
     def text(self) -> str:
@@ -92,51 +112,70 @@ class Head:
 
 @dataclass(frozen=True)
 class Line:
-    """One row of values. last: it stays below the others, however they are sorted."""
+    """One row of values."""
 
     head: Head
+    """What it is of."""
     values: tuple[Value, ...]
+    """One for each heading of the table."""
     last: bool = False
+    """Whether it stays below the others, however they are sorted."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table with a name that is its own on a page."""
+    """A table."""
 
     name: str
+    """Its id, its own on a page."""
     caption: str
+    """What it shows, in a sentence."""
     headings: tuple[Heading, ...]
+    """The columns' heads, but that of the lines' heads."""
     lines: tuple[Line, ...]
+    """The rows."""
     first: str = "Method"
+    """The title of the column of the lines' heads."""
 
     @property
     def cells(self) -> int:
+        """The number of values."""
         return len(self.lines) * len(self.headings)
 
 
 @dataclass(frozen=True)
 class Block:
-    """A part of a page with its own heading: words, plots, tables and notes below them."""
+    """A part of a page with a heading."""
 
     name: str
+    """Its id, its own on a page."""
     title: str
+    """The heading."""
     text: str = ""
+    """A paragraph below the heading."""
     tables: tuple[Table, ...] = ()
+    """Its tables, below the plots."""
     plots: tuple[Plot, ...] = ()
+    """Its plots, below the text."""
     notes: tuple[str, ...] = ()
+    """Small print below the tables."""
     group: str = ""
+    """Blocks of one group that follow one another have a common heading: this."""
 
     @property
     def cells(self) -> int:
+        """The number of values and of marks, which make a page long."""
         return sum(table.cells for table in self.tables) + sum(plot.marks for plot in self.plots)
 
 
 @dataclass(frozen=True)
 class Part:
-    """The blocks of one page; a set of tables may need several. page: its name."""
+    """One of the pages that a set of blocks needs."""
 
     page: str
+    """The page within the site."""
     blocks: tuple[Block, ...]
+    """Its blocks."""
 
 
 def paginated(page: str, blocks: Iterable[Block], room: int = CELLS_A_PAGE) -> list[Part]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import string
 import unicodedata
 from typing import Any
 
@@ -85,12 +84,6 @@ def size(count: int) -> str:
             break
         amount, unit = amount / 1024, larger
     return f"{count} B" if unit == "B" else f"{amount:.1f} {unit}"
-
-
-def letter(place: int) -> str:
-    """A, B, …, Z, AA, AB, … for 0, 1, …"""
-    head, tail = divmod(place, 26)
-    return (letter(head - 1) if head else "") + string.ascii_uppercase[tail]
 
 
 def file_stem(name: str) -> str:

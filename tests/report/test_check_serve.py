@@ -14,6 +14,7 @@ import typer
 from built_in import CATALOGUE
 from report_records import a_run
 from typer.testing import CliRunner
+from well_formed import Page
 
 from pcbench.cli.leaderboard import app
 from pcbench.errors import UsageError
@@ -95,6 +96,14 @@ def test_nothing_published_is_nothing_wrong(tmp_path: Path) -> None:
     assert invoke("check", "--results", tmp_path / "results", "--table", tmp_path / "none.md")[0] == 0
 
 
+def test_every_page_of_a_site_is_well_formed(published: tuple[Path, Path]) -> None:
+    pages = sorted(published[1].rglob("*.html"))
+    assert len(pages) > 10
+    assert {
+        str(path): Page(path.read_text()).problems for path in pages if Page(path.read_text()).problems
+    } == {}
+
+
 @pytest.mark.parametrize(
     ("body", "problem"),
     [
@@ -107,7 +116,19 @@ def test_nothing_published_is_nothing_wrong(tmp_path: Path) -> None:
         ("<script>x()</script>", "<script> stands in the page"),
         ('<img src="../out.png">', "<img> has no alt"),
         ('<p aria-labelledby="nobody"></p>', "names the id 'nobody'"),
+    ],
+)
+def test_the_tests_see_what_is_not_well_formed(body: str, problem: str) -> None:
+    problems = Page(HEAD + body + TAIL).problems
+    assert any(problem in line for line in problems), problems
+    assert Page(f"{HEAD}<p id='a'>x</p><br>{TAIL}").problems == []
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
         ('<a href="gone.html">x</a>', "leads nowhere"),
+        ('<img src="gone.png" alt="">', "leads nowhere"),
         ('<a href="other.html#gone">x</a>', "names a place that the page does not have"),
         ('<a href="#gone">x</a>', "names a place that the page does not have"),
         ('<a href="javascript:alert(1)">x</a>', "is no relative link"),
@@ -116,7 +137,7 @@ def test_nothing_published_is_nothing_wrong(tmp_path: Path) -> None:
         ('<a href="../secret.html">x</a>', "leads out of the site"),
     ],
 )
-def test_what_is_wrong_with_a_page_is_named(tmp_path: Path, body: str, problem: str) -> None:
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path, body: str, problem: str) -> None:
     root = tmp_path / "site"
     root.mkdir()
     (tmp_path / "secret.html").write_text("")

@@ -21,7 +21,7 @@ from pcbench.errors import DataError, UsageError
 from pcbench.protocols.protocol import QUICK
 from pcbench.report import gather, site
 from pcbench.report.output import MANIFEST
-from pcbench.report.text import duration, escape_markdown, letter, plain
+from pcbench.report.text import duration, escape_markdown, plain
 from pcbench.report.viewer import Clouds
 
 HOSTILE = [
@@ -274,7 +274,7 @@ def test_data_that_is_not_standard_is_marked(tmp_path: Path) -> None:
     assert "† Not the data set of its card" in made["index.html"]
 
 
-def test_durations_and_letters() -> None:
+def test_durations() -> None:
     shown = [duration(s) for s in (0, 0.04, 9.94, 9.96, 59.4, 59.6, 3599.4, 3599.6, 7620)]
     assert shown == [
         "0.0 s",
@@ -287,7 +287,6 @@ def test_durations_and_letters() -> None:
         "1 h 00 min",
         "2 h 07 min",
     ]
-    assert [letter(place) for place in (0, 25, 26, 701, 702)] == ["A", "Z", "AA", "ZZ", "AAA"]
 
 
 def invoke(*arguments: str) -> tuple[int, str, str, BaseException | None]:
