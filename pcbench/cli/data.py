@@ -16,6 +16,8 @@ from pcbench.cli.show import show_data
 from pcbench.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
+    from pcbench.api import Dataset
+    from pcbench.catalogue import Registry
     from pcbench.datasets.store import Manifest
 
 app = typer.Typer(
@@ -108,7 +110,7 @@ def verify(
     """Hash a stored data set again, and say whether it is as it was imported."""
     from pcbench.datasets import store
 
-    manifest = store.verify(_stored(name, folders))
+    manifest = store.verify(_stored(name, opened(folders).datasets))
     if as_json:
         typer.echo(_as_json(manifest))
         return
@@ -128,26 +130,25 @@ def remove(
     """Take a data set out of the store; the files that it was imported from are not touched."""
     from pcbench.datasets import store
 
-    found = _stored(name, folders)
+    found = _stored(name, opened(folders).datasets)
     if found != name:
         raise UsageError(f"{name} is a part of {found}: 'pcbench data remove {found}' removes both")
     store.remove(name)
     typer.echo(f"removed {name} from {store.data_root()}")
 
 
-def _stored(name: str, folders: list[Path] | None) -> str:
+def _stored(name: str, datasets: Registry[Dataset]) -> str:
     """The name under which the store has a data set, or the one that it is a part of."""
     from pcbench.datasets import store
 
     if name in store.stored_names():
         return name
-    registry = opened(folders).datasets
-    if name not in registry.names():
-        near = did_you_mean(name, {*registry.names(), *store.stored_names()})
+    if name not in datasets.names():
+        near = did_you_mean(name, {*datasets.names(), *store.stored_names()})
         raise UsageError(f"unknown data set {name!r}. {near}")
-    manifest = store.importable(registry.load(name)()).manifest()
+    manifest = store.importable(datasets.load(name)()).manifest()
     if manifest is None:
-        raise DataError(f"{name} is not in {store.data_root()}: {registry.load(name)().how_to_get()}")
+        raise DataError(f"{name} is not in {store.data_root()}: {datasets.load(name)().how_to_get()}")
     return manifest.name
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +11,7 @@ import typer
 from pcbench.cli.output import AsJson, PluginFolders, opened, show
 
 if TYPE_CHECKING:
-    from pcbench.catalogue import Registry
+    from pcbench.catalogue import Catalogue, Registry
 
 
 class Listed(enum.StrEnum):
@@ -32,7 +31,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List methods, backbones, data sets, protocols, recipes of the protocol `standard`, or suites."""
-    entries = listing(kind, folders)
+    entries = listing(kind, opened(folders))
     if as_json:
         typer.echo(json.dumps(entries, indent=1))
         return
@@ -53,7 +52,7 @@ def list_(
     show(table)
 
 
-def listing(kind: Listed, folders: list[Path] | None) -> list[dict[str, Any]]:
+def listing(kind: Listed, catalogue: Catalogue) -> list[dict[str, Any]]:
     """What `pcbench list` prints, as JSON values."""
     if kind is Listed.protocols:
         from pcbench.protocols.protocol import PROTOCOLS
@@ -67,7 +66,6 @@ def listing(kind: Listed, folders: list[Path] | None) -> list[dict[str, Any]]:
         from pcbench.protocols import suites
 
         return [{"name": each.name, "summary": each.summary} for each in suites.listing()]
-    catalogue = opened(folders)
     registries: dict[Listed, Registry[Any]] = {
         Listed.methods: catalogue.methods,
         Listed.backbones: catalogue.backbones,

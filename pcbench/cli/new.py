@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pcbench.cli.output import PluginFolders, opened
 from pcbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from pcbench.catalogue import Catalogue
 
 STARTERS = Path(__file__).resolve().parents[1] / "catalogue" / "starters"
 """Where the templates of the files are."""
@@ -44,7 +47,7 @@ def new(
     from pcbench.catalogue.kinds import LABELS
     from pcbench.common.files import write_text
 
-    _check_name(kind, name, folders)
+    _check_name(kind, name, opened(folders))
     paths = {"test.py.txt": folder / f"test_{name}.py", f"{kind}.py.txt": folder / f"{name}.py"}
     for path in paths.values():
         if path.exists():
@@ -58,7 +61,7 @@ def new(
     typer.echo(f"  pcbench run --plugins {shlex.quote(str(folder))} {USES[kind].format(name=name)}")
 
 
-def _check_name(kind: Made, name: str, folders: list[Path] | None) -> None:
+def _check_name(kind: Made, name: str, catalogue: Catalogue) -> None:
     """UsageError for a name that no file, class or test of Python could carry, or that is taken."""
     import importlib.util
     import keyword
@@ -72,7 +75,7 @@ def _check_name(kind: Made, name: str, folders: list[Path] | None) -> None:
         raise UsageError(f"{name!r} is no name of a Python module: {remedy}")
     if name.startswith("test_") or name == "conftest":
         raise UsageError(f"{name!r} is a name of tests, which are no plugins: try {kind.value}_{name}")
-    registry = opened(folders).registries()[kind.value]
+    registry = catalogue.registries()[kind.value]
     if name in registry.names():
         raise UsageError(
             f"{LABELS[kind.value]} {name!r} is there already ({registry.get(name).origin}): try my_{name}"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from pcbench.api import Dataset, Splits
+    from pcbench.catalogue import Registry
     from pcbench.clouds import PointClouds
     from pcbench.look.pictures import Neighbour, Sheet
     from pcbench.records.models import DistillationRecord, SnapshotEntry
@@ -74,7 +75,7 @@ def show_run(
         raise DataError(f"{run}: iteration 0 holds other classes than iteration {entry.iteration}")
     distilled, began = distilled.select(chosen), began.select(chosen) if began else None
     pictures.require_room(len(distilled) * (3 if began else 2))
-    dataset, splits = _data_of(record, folders or [])
+    dataset, splits = _data_of(record, opened(folders).datasets)
     train = splits.train if splits else None
     neighbours: list[Neighbour] = []
     if train is not None:
@@ -230,13 +231,13 @@ def _clouds(folder: Path, entry: SnapshotEntry) -> PointClouds:
     return snapshot.clouds
 
 
-def _data_of(record: DistillationRecord, folders: list[Path]) -> tuple[Dataset | None, Splits | None]:
+def _data_of(record: DistillationRecord, datasets: Registry[Dataset]) -> tuple[Dataset | None, Splits | None]:
     """The data set of a run and its splits, as far as they are here; a warning says what is missing."""
 
     inputs = record.inputs.data
     dataset = None
     try:
-        dataset = opened(folders).datasets.load(inputs.name)()
+        dataset = datasets.load(inputs.name)()
         splits = dataset.load(inputs.points)
         if splits.content_hash == inputs.hash:
             return dataset, splits

@@ -22,11 +22,14 @@ Result: TypeAlias = Literal["ok", "failed", "warning", "not applicable"]
 
 @dataclass(frozen=True)
 class Item:
-    """One clause of a contract: how it went, and what was found or what to do."""
+    """One clause of a contract that was tried on a plugin."""
 
     clause: str
+    """What the contract asks for, in a few words."""
     result: Result
+    """How it went."""
     detail: str = ""
+    """What was seen, or what to do about it."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,13 @@ class Report:
     """All clauses of one plugin's contract."""
 
     kind: Kind
+    """Method, backbone or data set."""
     name: str
+    """What users call it."""
     origin: str
+    """Where it stands: "path:line"."""
     items: tuple[Item, ...]
+    """Its clauses, in the order in which they were tried."""
 
     @property
     def passed(self) -> bool:

@@ -53,6 +53,28 @@ def test_listing_built_in_plugins_imports_neither_torch_nor_pydantic_nor_the_plu
     subprocess.run([sys.executable, "-c", dedent(code)], check=True, env=environment)
 
 
+def test_each_file_is_parsed_once_for_all_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "helper.py", "x = 1\n")
+    for name in ("one", "two"):
+        path = method(tmp_path / f"{name}.py", name)
+        path.write_text("from . import helper\n" + path.read_text())
+    parsed: list[str] = []
+    parse = ast.parse
+
+    def counted(source: bytes, filename: str) -> ast.Module:
+        parsed.append(Path(filename).name)
+        return parse(source, filename)
+
+    monkeypatch.setattr(ast, "parse", counted)
+    catalogue = open_catalogue([tmp_path])
+    for registry in catalogue.registries().values():
+        for plugin in registry.plugins():
+            plugin.source_hash()
+            plugin.docstring()
+    assert {"helper.py", "one.py", "two.py", "sadm.py", "pointnet.py", "shapes.py"} <= set(parsed)
+    assert len(parsed) == len(set(parsed))
+
+
 def test_a_plugin_tells_its_name_summary_and_origin(tmp_path: Path) -> None:
     path = method(tmp_path / "any.py", "mine", summary="Does nothing.")
     plugin = found(tmp_path)["mine"]
