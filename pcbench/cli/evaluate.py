@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pcbench.cli.outcomes import cell_title, finish
-from pcbench.cli.output import AsJson, PluginFolders, opened, pairs, words
+from pcbench.cli.output import Again, AsJson, PluginFolders, WhichSnapshots, opened, pairs, words
 from pcbench.cli.work import work_through
 from pcbench.errors import DataError
 
 if TYPE_CHECKING:
+    from pcbench.engine.evaluate import Outcome, Report
+    from pcbench.engine.plan import Evaluation
     from pcbench.records.models import Run
 
 
@@ -51,6 +53,15 @@ def evaluate(
             "shares, also on=DATASET+so3; repeatable.",
         ),
     ] = None,
+    snapshots: Annotated[
+        WhichSnapshots,
+        typer.Option(
+            "--snapshots", help="Train students on the last snapshot, which is reported, or on all."
+        ),
+    ] = WhichSnapshots.all,
+    again: Annotated[
+        Again | None, typer.Option("--again", help="Compute scores anew that are stale; what is there stays.")
+    ] = None,
     plugins: PluginFolders = None,
     as_json: AsJson = False,
 ) -> None:
@@ -76,9 +87,16 @@ def evaluate(
         words(test),
     )
     chosen = machine.choose_device(device)
+
+    def train_and_test(students: Evaluation, each: Run, report: Report) -> Outcome:
+        return work(students, each, chosen, report, snapshots.choice, again is not None)
+
     outcomes = work_through(
         [
-            (cell_title(each.distillation.inputs, students), partial(work, students, each, chosen))
+            (
+                cell_title(each.distillation.inputs, students),
+                partial(train_and_test, students, each),
+            )
             for each, students in planned
         ]
     )
@@ -88,9 +106,10 @@ def evaluate(
 
 def found_runs(folder: Path) -> Sequence[Run]:
     """The run in a folder, or the finished runs below it."""
+    from pcbench.records import layout
     from pcbench.records.store import read_run, read_runs
 
-    if (folder / "distillation.json").exists():
+    if layout.is_run_folder(folder):
         run, problems = read_run(folder)
         if run.distillation.status != "ok":
             raise DataError(f"{folder}: {run.distillation.status}: {run.distillation.reason}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,23 +18,16 @@ if TYPE_CHECKING:
     from pcbench.engine.evaluate import Outcome
     from pcbench.engine.plan import Absent, Cell, Evaluation
     from pcbench.records.models import DistillationInputs
-
-
-def method_label(name: str, variation: Mapping[str, Any]) -> str:
-    return " ".join([name, *(f"{key}={str(value).lower()}" for key, value in variation.items())])
+    from pcbench.records.state import Snapshots
 
 
 def cell_title(inputs: DistillationInputs, evaluation: Evaluation) -> str:
-    """`sadm lr=5 modelnet10 PPC 3`, the students' network where it is another, tests other than plain."""
+    """`sadm lr=5 on modelnet10, PPC 3`, the students' network where it is another, tests other than plain."""
     from pcbench.protocols.variants import PLAIN
-    from pcbench.records.labels import ppc_label
+    from pcbench.records.labels import title
 
-    words = [method_label(inputs.method, inputs.variation), inputs.data.name, ppc_label(inputs.ppc)]
-    student = evaluation.network.label
-    words += [f"→ {student}"] if student != inputs.network.label else []
-    if evaluation.variants != (PLAIN,):
-        words += ["test", ", ".join(variant.label for variant in evaluation.variants)]
-    return " ".join(words)
+    tests = [variant.label for variant in evaluation.variants] if evaluation.variants != (PLAIN,) else []
+    return title(inputs, evaluation.network.label, ", ".join(tests))
 
 
 def print_json(outcomes: Sequence[Outcome], absent: Sequence[Absent]) -> None:
@@ -63,15 +56,25 @@ def _cells(count: int) -> str:
 
 
 def print_plan(
-    cells: Sequence[Cell], absent: Sequence[Absent], device: str, out: Path, as_json: bool
+    cells: Sequence[Cell],
+    absent: Sequence[Absent],
+    device: str,
+    out: Path,
+    as_json: bool,
+    snapshots: Snapshots,
+    again: bool,
 ) -> None:
+    """The cells with their states and estimated times, those that cannot be run here with the reasons."""
     from pcbench.engine import machine
     from pcbench.engine.estimate import estimates
     from pcbench.records.store import read_runs
 
     hardware = machine.hardware(machine.choose_device(device))
     runs, _ = read_runs(out)
-    rows = [_planned(*planned) for planned in zip(cells, estimates(cells, runs, hardware), strict=True)]
+    rows = [
+        _planned(*planned)
+        for planned in zip(cells, estimates(cells, runs, hardware, snapshots, again), strict=True)
+    ]
     rows += [_not_planned(each) for each in absent]
     known = sum(row["seconds"] or 0.0 for row in rows)
     unknown = sum(row["state"] != "absent" and row["seconds"] is None for row in rows)
@@ -81,6 +84,7 @@ def print_plan(
     from rich.table import Table
     from rich.text import Text
 
+    from pcbench.records.labels import amount, method_title
     from pcbench.report.text import duration
 
     table = Table(box=None, pad_edge=False)
@@ -89,22 +93,26 @@ def print_plan(
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
     table.add_column("estimated from", overflow="fold", min_width=20, style="dim")
     for row in rows:
-        time = {"absent": "", "finished": ""}.get(row["state"])
-        if time is None:
+        time = ""
+        if row["seconds"] != 0 and row["state"] != "absent":
             time = "unknown" if row["seconds"] is None else duration(row["seconds"])
         table.add_row(
-            Text(method_label(row["method"], row["variation"])),
+            Text(method_title(row["method"], row["variation"])),
             Text(row["dataset"]),
-            str(row["ppc"] or "whole"),
+            amount(row["ppc"]).removeprefix("PPC "),
             Text(row["protocol"]),
             Text(row["network"]),
-            row["state"],
+            Text(row["state"]),
             time,
             Text(", ".join(row["based_on"])),
         )
     show(table)
     print_absent(absent)
     states = Counter(row["state"] for row in rows)
+    for reason, count in Counter(row["reason"] for row in rows if row["state"] == "stale").items():
+        typer.echo(
+            f"Stale, {count} {_cells(count)}: {reason}. '--again stale' computes anew, what is there stays."
+        )
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
     times = [duration(known)] if known else []
     times += [f"unknown for {unknown} {_cells(unknown)}"] if unknown else []
@@ -120,8 +128,8 @@ def _planned(cell: Cell, cost: Estimate) -> dict[str, Any]:
         "ppc": cell.inputs.ppc,
         "protocol": cell.evaluation.protocol.label,
         "network": cell.label,
-        "state": cost.state,
-        "reason": "",
+        "state": cost.state.word,
+        "reason": "; ".join(cost.state.reasons),
         "seconds": cost.seconds,
         "based_on": list(cost.based_on),
     }
@@ -160,6 +168,7 @@ def print_accuracies(outcomes: Sequence[Outcome], out: Path) -> None:
     from rich.text import Text
 
     from pcbench.protocols.variants import PLAIN
+    from pcbench.records.labels import amount, method_title
     from pcbench.report.text import duration
 
     table = Table(
@@ -179,19 +188,20 @@ def print_accuracies(outcomes: Sequence[Outcome], out: Path) -> None:
     for outcome in outcomes:
         inputs = outcome.run.distillation.inputs
         for record in outcome.run.evaluations:
-            for entry, scores in zip(outcome.run.distillation.snapshots, record.snapshots, strict=True):
+            clock = {entry.iteration: entry.seconds for entry in outcome.run.distillation.snapshots}
+            for scores in record.snapshots:
                 row = (
-                    method_label(inputs.method, inputs.variation),
+                    method_title(inputs.method, inputs.variation),
                     inputs.data.name,
                     record.inputs.protocol.name,
                     *([record.inputs.network.label] if crossed else []),
                     *([record.inputs.variant.label] if changed else []),
-                    inputs.ppc or "whole",
+                    amount(inputs.ppc).removeprefix("PPC "),
                     scores.iteration,
                     _accuracy(scores.oa),
                     _accuracy(scores.macc),
                     len(scores.oa),
-                    duration(entry.seconds),
+                    duration(clock[scores.iteration]),
                 )
                 table.add_row(*(Text(str(value)) for value in row))
     if table.row_count:

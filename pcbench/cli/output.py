@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,26 @@ PluginFolders = Annotated[
     list[Path] | None,
     typer.Option("--plugins", metavar="DIR", help="A folder of your own plugin files; may be repeated."),
 ]
+
+
+class WhichSnapshots(enum.StrEnum):
+    """Which snapshots of a distillation students are trained on."""
+
+    last = "last"
+    all = "all"
+
+    @property
+    def choice(self) -> Snapshots:
+        """The same as the records' rooms know it."""
+        return "last" if self is WhichSnapshots.last else "all"
+
+
+class Again(enum.StrEnum):
+    """What is computed again although it is there."""
+
+    stale = "stale"
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 
 

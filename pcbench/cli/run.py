@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pcbench.cli.outcomes import cell_title, finish, print_plan
-from pcbench.cli.output import AsJson, PluginFolders, opened, pairs, words
+from pcbench.cli.output import Again, AsJson, PluginFolders, WhichSnapshots, opened, pairs, words
 from pcbench.cli.work import work_through
 from pcbench.errors import UsageError
 
 if TYPE_CHECKING:
     from pcbench.engine.evaluate import Outcome, Report
     from pcbench.engine.plan import Absent, Cell, Request
+    from pcbench.protocols.suites import Suite
+    from pcbench.records.state import Snapshots
 
 DEMONSTRATION = ("random", "sadm")
 
@@ -64,13 +66,25 @@ def run(
     ] = None,
     repetition: Annotated[int, typer.Option("--repetition", min=0, help="Which repeated distillation.")] = 0,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the records.")] = Path("results"),
+    snapshots: Annotated[
+        WhichSnapshots | None,
+        typer.Option(
+            "--snapshots",
+            help="Train students on the last snapshot, which is the one that is reported, or on all. "
+            "Default: the suite's; else all.",
+        ),
+    ] = None,
+    again: Annotated[
+        Again | None, typer.Option("--again", help="Compute cells anew that are stale; what is there stays.")
+    ] = None,
     plugins: PluginFolders = None,
     as_json: AsJson = False,
 ) -> None:
     """Distil a data set, train students, keep a record.
 
     Without options: the demonstration, random selection and SADM on the embedded data set, in about a minute.
-    A cell that is finished already is shown, not computed again.
+    A cell that is done already is shown, not computed again. One whose records are of older code or other
+    defaults is stale: its reason is shown, and `--again stale` computes it anew.
     """
     from pcbench.engine import plan
 
@@ -86,14 +100,18 @@ def run(
     )
     catalogue = opened(plugins)
     absent: list[Absent] = []
+    which: Snapshots = snapshots.choice if snapshots else "all"
     if suite is None:
         requests = [_with_defaults(common)]
     else:
-        requests, absent = plan.available(catalogue, *_of_suite(suite, common))
+        chosen = _suite(suite, common)
+        which = snapshots.choice if snapshots else chosen.snapshots
+        requests, absent = plan.available(catalogue, *_of_suite(chosen, suite, common))
+    cells = plan.cells(catalogue, *requests)
     if dry_run:
-        print_plan(plan.cells(catalogue, *requests), absent, device, out, as_json)
+        print_plan(cells, absent, device, out, as_json, which, again is not None)
         return
-    finish(_execute(plan.cells(catalogue, *requests), device, out), absent, out, as_json)
+    finish(_execute(cells, device, out, which, again is not None), absent, out, as_json)
 
 
 def _with_defaults(asked: Request) -> Request:
@@ -107,9 +125,8 @@ def _with_defaults(asked: Request) -> Request:
     )
 
 
-def _of_suite(name: str, asked: Request) -> list[Request]:
-    """The requests of a suite, or of the part of it that the options choose."""
-    from pcbench.engine import plan
+def _suite(name: str, asked: Request) -> Suite:
+    """The suite of that name or file; UsageError beside options that it fixes itself."""
     from pcbench.protocols import suites
 
     if asked.settings:
@@ -119,10 +136,16 @@ def _of_suite(name: str, asked: Request) -> list[Request]:
         raise UsageError(
             f"--backbone {asked.backbone}: a suite fixes its networks; copy its file to change them"
         )
-    path = suites.find(name)
-    whole = suites.read(path)
-    part = whole.narrowed(asked.methods, asked.datasets, asked.ppcs)
-    return plan.of_suite(part, path, replace(asked, protocol=asked.protocol or whole.protocol))
+    return suites.read(suites.find(name))
+
+
+def _of_suite(suite: Suite, name: str, asked: Request) -> list[Request]:
+    """The requests of a suite, or of the part of it that the options choose."""
+    from pcbench.engine import plan
+    from pcbench.protocols import suites
+
+    part = suite.narrowed(asked.methods, asked.datasets, asked.ppcs)
+    return plan.of_suite(part, suites.find(name), replace(asked, protocol=asked.protocol or suite.protocol))
 
 
 def _numbers(texts: Sequence[str]) -> list[int]:
@@ -132,19 +155,23 @@ def _numbers(texts: Sequence[str]) -> list[int]:
         raise UsageError(f"--ppc {','.join(texts)}: whole numbers are needed, as in --ppc 1,3,10") from error
 
 
-def _execute(cells: Sequence[Cell], device: str, out: Path) -> list[Outcome]:
+def _execute(
+    cells: Sequence[Cell], device: str, out: Path, snapshots: Snapshots, again: bool
+) -> list[Outcome]:
     """Every cell; a distillation that fails is not tried again for its other students."""
     from pcbench.engine import machine
     from pcbench.engine.distil import execute
+    from pcbench.records.store import read_runs
 
     chosen = machine.choose_device(device)
+    runs, _ = read_runs(out)
     failed: dict[str, Outcome] = {}
 
     def work(cell: Cell, report: Report) -> Outcome:
         key = cell.inputs.key
         if key in failed:
             return replace(failed[key], network=cell.evaluation.network.label)
-        outcome = execute(cell, out, chosen, report)
+        outcome = execute(cell, out, chosen, report, runs, snapshots, again)
         if outcome.run.distillation.status != "ok":
             failed[key] = outcome
         return outcome

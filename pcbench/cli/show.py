@@ -195,15 +195,16 @@ def export(
 
 def _opened(folder: Path, iteration: int | None) -> tuple[DistillationRecord, SnapshotEntry]:
     """The record of a run that has clouds of its own, and the snapshot that is asked for."""
+    from pcbench.records import layout
     from pcbench.records.store import read_distillation
 
-    path = folder / "distillation.json"
+    path = layout.distillation(folder)
     if not path.is_file():
         raise DataError(
             f"{folder} is no run's folder, for it lacks {path.name}: give one that 'pcbench run' made"
         )
     record = read_distillation(path)
-    if not record.inputs.ppc:
+    if record.inputs.is_whole:
         raise UsageError(
             f"{folder} is the whole training split and has no distilled clouds: "
             f"'pcbench data show {record.inputs.data.name}' shows the data set"
@@ -225,9 +226,10 @@ def _entry(folder: Path, record: DistillationRecord, iteration: int) -> Snapshot
 
 
 def _clouds(folder: Path, entry: SnapshotEntry) -> PointClouds:
-    from pcbench.engine.artifacts import FILE, load_snapshots
+    from pcbench.engine.artifacts import load_snapshots
+    from pcbench.records import layout
 
-    (snapshot,) = load_snapshots(folder / FILE, [entry])
+    (snapshot,) = load_snapshots(layout.clouds(folder), [entry])
     return snapshot.clouds
 
 
@@ -276,12 +278,9 @@ def _chosen(clouds: PointClouds, wanted: Sequence[str] | None) -> torch.Tensor:
 
 
 def _title(record: DistillationRecord, entry: SnapshotEntry) -> str:
-    from pcbench.cli.outcomes import method_label
-    from pcbench.records.labels import ppc_label
+    from pcbench.records.labels import title
 
-    inputs = record.inputs
-    words = method_label(inputs.method, inputs.variation), inputs.data.name, ppc_label(inputs.ppc)
-    return " · ".join([*words, f"iteration {entry.iteration}"])
+    return f"{title(record.inputs)}, iteration {entry.iteration}"
 
 
 def _left_out(sheet: Sheet) -> str:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from collections.abc import Collection
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -13,6 +21,24 @@ class Model(BaseModel):
     """Frozen, no unknown field, no NaN or infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def idle(self) -> Collection[str]:
+        """The fields that have no effect beside the values of the others, and are therefore not written."""
+        return ()
+
+    @model_serializer(mode="wrap")
+    def _without_idle_fields(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialise(self)
+        for name in self.idle():
+            values.pop(name, None)
+        return values
+
+
+class Label:
+    """Marks a field that tells people what a value is called, and is no part of what it is: in no key."""
+
+
+LABEL = Label()
 
 
 def first_problem(error: ValidationError, whole: str) -> str:

@@ -18,8 +18,6 @@ from pcbench.clouds import (
 from pcbench.errors import DataError
 from pcbench.records.models import SnapshotEntry
 
-FILE = "clouds.h5"
-
 
 def save_snapshots(path: Path, snapshots: Sequence[Snapshot]) -> None:
     """Write all snapshots of one distillation, atomically."""

@@ -29,9 +29,7 @@ from pcbench.common.schema import Model
 from pcbench.engine import guard, machine
 from pcbench.engine.artifacts import load_snapshots
 from pcbench.errors import DataError
-from pcbench.records.models import Count, Seconds, SnapshotEntry
-
-FILE = "checkpoint.h5"
+from pcbench.records.models import NOTHING, Clock, Count, SnapshotEntry
 
 EVERY = 60.0
 """Seconds from one checkpoint to the next: what an interruption may cost."""
@@ -41,47 +39,48 @@ State = list[dict[str, Tensor]]
 
 
 class Reached:
-    """The snapshots of a distillation so far, and its clock, which runs only while the method works.
-
-    owed: seconds that count besides, since it was last called.
-    """
+    """The snapshots of a distillation so far, and its clock, which runs only while the method works."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device = device
         self.snapshots: list[Snapshot] = []
         self.entries: list[SnapshotEntry] = []
-        self.seconds = 0.0
-        self.owed: Callable[[], float] = float
-        self._since = 0.0
+        self.clock = NOTHING
+        self.cache_debt: Callable[[], Clock] = lambda: NOTHING
+        """Work that the cache has spared the method since the last call, and that counts as its own."""
+        self._watch = machine.Stopwatch(device)
 
     def start(self) -> None:
         """The method begins to work."""
-        self._since = machine.now(self.device)
+        self._watch.restart()
 
-    def read(self) -> float:
-        """The clock in seconds, while the method works or just after."""
-        now = machine.now(self.device)
-        self.seconds += now - self._since + self.owed()
-        self._since = now
-        return self.seconds
+    def read(self) -> Clock:
+        """The clock, while the method works or just after."""
+        self.clock += self._watch.lap() + self.cache_debt()
+        return self.clock
 
     def add(self, snapshot: Snapshot) -> None:
         """One more snapshot, at the time of the clock's last reading."""
         self.snapshots.append(snapshot)
         self.entries.append(
             SnapshotEntry(
-                iteration=snapshot.iteration, seconds=self.seconds, clouds=snapshot.clouds.content_hash()
+                iteration=snapshot.iteration,
+                seconds=self.clock.seconds,
+                clouds=snapshot.clouds.content_hash(),
             )
         )
 
 
 class _Header(Model):
-    """about: what the checkpoint belongs to. iteration: the last one that was finished."""
+    """What a checkpoint says of itself."""
 
     about: dict[str, str]
+    """What it belongs to: it is of no use elsewhere."""
     iteration: Count
-    seconds: Seconds
+    """The last iteration that was finished."""
+    clock: Clock
+    """The distillation's clock then."""
     snapshots: list[SnapshotEntry]
+    """The snapshots until then."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ class Checkpoint:
         except ValueError as error:
             raise DataError(f"{self.path}: {error}: delete the file to begin again") from error
         self.reached.read()  # what was done up to here had been done, and counted, before
-        self.reached.seconds = self.earlier.header.seconds
+        self.reached.clock = self.earlier.header.clock
         self.reached.snapshots = list(self.earlier.snapshots)
         self.reached.entries = list(self.earlier.header.snapshots)
         return self.earlier.header.iteration
@@ -127,7 +126,7 @@ class Checkpoint:
         header = _Header(
             about=self.about,
             iteration=iteration,
-            seconds=self.reached.read(),
+            clock=self.reached.read(),
             snapshots=self.reached.entries,
         )
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,44 +13,57 @@ import torch
 from torch import Tensor
 
 from pcbench.api import Backbone, MakeTensors, PointClouds, Task
-from pcbench.engine import checkpoint, guard, machine, students
-from pcbench.engine.artifacts import FILE, save_snapshots
-from pcbench.engine.cache import TensorCache, source_hash
+from pcbench.engine import guard, machine, students
+from pcbench.engine.artifacts import save_snapshots
+from pcbench.engine.cache import TensorCache
 from pcbench.engine.checkpoint import Checkpoint, Reached
 from pcbench.engine.evaluate import Outcome, Report, evaluate, explained, stored_snapshots
 from pcbench.engine.plan import Cell
 from pcbench.errors import DataError
-from pcbench.records.layout import run_folder
+from pcbench.records import layout
 from pcbench.records.models import DistillationRecord, Run, Status
-from pcbench.records.store import read_distillation, read_evaluation, write_record
+from pcbench.records.state import Snapshots, state
+from pcbench.records.store import read_distillation, read_evaluation, write_distillation
 
-TRACEBACK = "traceback.txt"
 
-
-def execute(cell: Cell, out: Path, device: torch.device, report: Report) -> Outcome:
+def execute(
+    cell: Cell,
+    out: Path,
+    device: torch.device,
+    report: Report,
+    runs: Sequence[Run] = (),
+    snapshots: Snapshots = "all",
+    again: bool = False,
+) -> Outcome:
     """Bring one cell to its records below `out`, doing only what is not there yet.
 
-    A method that fails leaves a record with its reason and no evaluation. An interruption is recorded
-    and raised.
+    runs: those that stand there. snapshots: those that students are trained on. again: a stale cell is
+    computed anew, beside what there is; else its reason is the outcome's problem. A method that fails leaves
+    a record with its reason and no evaluation. An interruption is recorded and raised.
     """
-    folder = run_folder(out, cell.inputs)
-    (folder / TRACEBACK).unlink(missing_ok=True)
+    there = state(cell.inputs, cell.evaluation.asked(cell.inputs.key), snapshots, runs)
+    folder = layout.run_folder(out, cell.inputs)
+    if there.run is not None and there.run.distillation.key == cell.inputs.key:
+        folder = there.run.folder
+    elif there.run is not None and not again:
+        kept = Run(there.run.folder, there.run.distillation, ())
+        return Outcome(kept, cell.evaluation.network.label, problem=there.label)
+    layout.traceback(folder).unlink(missing_ok=True)
     finished = _finished_distillation(folder, cell)
     run = Run(folder, finished or distil(cell, folder, device, report), ())
     status, reason = run.distillation.status, run.distillation.reason
     if status != "ok":
         return Outcome(run, cell.evaluation.network.label, problem=f"{status}: {reason}")
-    outcome = evaluate(cell.evaluation, run, device, report)
+    outcome = evaluate(cell.evaluation, run, device, report, snapshots, again)
     return replace(outcome, reused=outcome.reused and finished is not None)
 
 
 def _finished_distillation(folder: Path, cell: Cell) -> DistillationRecord | None:
     """The record of a finished distillation whose clouds are there and unchanged, if there is one."""
-    path = folder / "distillation.json"
-    if not path.is_file():
+    if not layout.is_run_folder(folder):
         return None
     try:
-        record = read_distillation(path)
+        record = read_distillation(layout.distillation(folder))
         if record.status != "ok" or record.key != cell.inputs.key:
             return None
         stored_snapshots(cell.evaluation.splits, folder, record)
@@ -73,42 +86,39 @@ def distil(cell: Cell, folder: Path, device: torch.device, report: Report) -> Di
         interruption, status, reason = error, "interrupted", "interrupted by the user"
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything; its record says what
         out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        status, reason = "oom" if out_of_memory else "failed", explained(error, folder / TRACEBACK)
+        status, reason = "oom" if out_of_memory else "failed", explained(error, layout.traceback(folder))
     record = DistillationRecord(
         key=cell.inputs.key,
         status=status,
         reason=reason,
         inputs=cell.inputs,
         snapshots=reached.entries,
-        seconds=reached.seconds,
+        clock=reached.clock,
         memory=memory.read(),
-        provenance=machine.provenance(device),
+        provenance=machine.provenance(device, reached.clock.seconds),
     )
     if not cell.method.whole:
-        save_snapshots(folder / FILE, reached.snapshots)
-    write_record(folder / "distillation.json", record)
-    _drop_stale(folder, record)
+        save_snapshots(layout.clouds(folder), reached.snapshots)
+    write_distillation(folder, record)
     if status == "ok":
-        (folder / checkpoint.FILE).unlink(missing_ok=True)
+        _drop_replaced(folder, record)
+        layout.checkpoint(folder).unlink(missing_ok=True)
     if interruption is not None:
         raise interruption
     return record
 
 
-def _drop_stale(folder: Path, record: DistillationRecord) -> None:
+def _drop_replaced(folder: Path, record: DistillationRecord) -> None:
     """Remove the evaluations of clouds that a finished distillation has replaced by others.
 
-    One that did not finish replaces nothing, and what cannot be read may be another version's: both stay.
+    What cannot be read may be another version's, and stays.
     """
-    if record.status != "ok":
-        return
-    clouds = [entry.clouds for entry in record.snapshots]
-    for path in folder.glob("evaluation-*.json"):
+    clouds = {(entry.iteration, entry.clouds) for entry in record.snapshots}
+    for path in layout.evaluations(folder):
         with contextlib.suppress(DataError):
-            if read_evaluation(path).inputs.clouds != clouds:
+            scored = read_evaluation(path).snapshots
+            if not {(scores.iteration, scores.clouds) for scores in scored} <= clouds:
                 path.unlink()
-    for path in folder.glob("part-*.json"):
-        path.unlink()
 
 
 def _follow(cell: Cell, folder: Path, device: torch.device, report: Report, reached: Reached) -> None:
@@ -117,8 +127,8 @@ def _follow(cell: Cell, folder: Path, device: torch.device, report: Report, reac
     split = cell.evaluation.splits.train
     train = _own_copy(split, device)
     trained = _Trained(cell, _own_copy(split, device), device, report)
-    reached.owed = trained.cache.owed
-    kept = Checkpoint(folder / checkpoint.FILE, _about(cell, device), reached)
+    reached.cache_debt = trained.cache.debt
+    kept = Checkpoint(layout.checkpoint(folder), _about(cell, device), reached)
     backbone, preset = cell.backbone, cell.inputs.network.preset
 
     def network(generator: torch.Generator) -> Backbone:
@@ -155,7 +165,7 @@ def _about(cell: Cell, device: torch.device) -> dict[str, str]:
     """What a checkpoint of a cell belongs to: other code or another machine begins again."""
     return {
         "key": cell.inputs.key,
-        "code": source_hash(),
+        "engine": str(cell.inputs.engine),
         "torch": torch.__version__,
         "hardware": machine.hardware(device).label,
     }

@@ -1,38 +1,42 @@
-"""Evaluations from clouds to records: train students on every snapshot, test them, keep their scores."""
+"""Evaluations from clouds to records: train students on snapshots, test them, keep their scores."""
 
 from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from pcbench.api import Snapshot, Splits
+from pcbench.api import Backbone, PointClouds, Snapshot, Splits
 from pcbench.clouds import concatenate
 from pcbench.common.files import write_text
 from pcbench.engine import machine, students
-from pcbench.engine.artifacts import FILE, load_snapshots
-from pcbench.engine.cache import source_hash
+from pcbench.engine.artifacts import load_snapshots
 from pcbench.engine.plan import Evaluation
 from pcbench.errors import DataError, PcbenchError
 from pcbench.ops.batches import POINT_BYTES, groups_at_once, in_chunks
-from pcbench.records.layout import evaluation_path, part_path, part_paths
+from pcbench.protocols.protocol import Recipe
+from pcbench.protocols.variants import Variant
+from pcbench.records import layout
 from pcbench.records.models import (
+    NOTHING,
+    Clock,
     DistillationRecord,
     EvaluationInputs,
     EvaluationRecord,
-    Memory,
     Provenance,
     Run,
+    SnapshotEntry,
     SnapshotScores,
+    Work,
     accuracies,
 )
-from pcbench.records.store import read_evaluation, read_runs, write_record
+from pcbench.records.state import Snapshots, has_scores, state_of_evaluations, wanted
+from pcbench.records.store import checked_run, read_runs, write_evaluation
 
 Report = Callable[[str, int, int], None]
 """Called with what is being done, the steps done and the steps in all."""
@@ -40,52 +44,55 @@ Report = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a distillation and its evaluation.
-
-    reused: the finished records were there already and nothing was computed. problem: why there are no
-    scores, empty where there are. network: the students'.
-    """
+    """What became of a distillation and its evaluation."""
 
     run: Run
+    """The distillation, with the evaluations that were asked for."""
     network: str
+    """The students' network."""
     reused: bool = False
+    """Whether the finished records were there already and nothing was computed."""
     problem: str = ""
+    """Why there are no scores; empty where there are."""
 
 
-def evaluate(evaluation: Evaluation, run: Run, device: torch.device, report: Report) -> Outcome:
+def evaluate(
+    evaluation: Evaluation,
+    run: Run,
+    device: torch.device,
+    report: Report,
+    snapshots: Snapshots = "all",
+    again: bool = False,
+) -> Outcome:
     """The scores of a finished distillation's snapshots: those in its folder, or those of new students.
 
-    One record a variant of the test, in their order; students are trained once for all that are missing. A
-    failure becomes the outcome's problem, its traceback a file beside the records.
+    One record a test, in their order; students are trained once for all tests that lack a score, on the last
+    snapshot first. What is new is written as soon as it is known, so that an interruption loses only the
+    students in training. A failure becomes the outcome's problem, its traceback a file beside the records.
+    snapshots: those that are asked for. again: where the folder has stale scores, new ones are made beside
+    them; else the reason is the outcome's problem.
     """
     folder, distillation, label = run.folder, run.distillation, evaluation.network.label
-    records: dict[str, EvaluationRecord] = {}
-    missing: list[EvaluationInputs] = []
-    asked = [evaluation.inputs(distillation.snapshots, variant) for variant in evaluation.variants]
+    entries = wanted(distillation.snapshots, snapshots)
+    asked = evaluation.asked(distillation.key)
     for inputs in asked:
-        _trace(folder, inputs).unlink(missing_ok=True)
-        record = _readable(evaluation_path(folder, inputs))
-        if record is None or record.key != inputs.key:
-            missing.append(inputs)
-        else:
-            records[inputs.key] = record
-    if missing:
+        layout.traceback(folder, inputs.key).unlink(missing_ok=True)
+    known = checked_run(folder).run
+    state = state_of_evaluations(known, asked, snapshots)
+    if state.word == "stale" and not again:
+        return Outcome(Run(folder, distillation, ()), label, problem=state.label)
+    there = {record.key: record for record in known.evaluations}
+    tests = [_Test(inputs, folder, distillation, there.get(inputs.key)) for inputs in asked]
+    reused = all(test.has(entries) for test in tests)
+    if not reused:
         try:
-            made = _evaluate(evaluation, missing, folder, distillation, device, report)
+            _complete(evaluation, tests, entries, run, device, report)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin's backbone may raise anything
-            problem = f"evaluation failed: {explained(error, _trace(folder, missing[0]))}"
+            trace = layout.traceback(folder, asked[0].key)
+            problem = f"evaluation failed: {explained(error, trace)}"
             return Outcome(Run(folder, distillation, ()), label, problem=problem)
-        for record in made:
-            write_record(evaluation_path(folder, record.inputs), record)
-            for path in part_paths(folder, record.inputs):
-                path.unlink()
-            records[record.key] = record
-    scored = tuple(records[inputs.key] for inputs in asked)
-    return Outcome(Run(folder, distillation, scored), label, reused=not missing)
-
-
-def _trace(folder: Path, inputs: EvaluationInputs) -> Path:
-    return evaluation_path(folder, inputs).with_suffix(".traceback.txt")
+    records = tuple(test.record for test in tests if test.record is not None)
+    return Outcome(Run(folder, distillation, records), label, reused=reused)
 
 
 def explained(error: BaseException, trace: Path) -> str:
@@ -100,175 +107,264 @@ def stored_snapshots(splits: Splits, folder: Path, record: DistillationRecord) -
 
     DataError where they are missing or others.
     """
-    if record.inputs.ppc:
-        return load_snapshots(folder / FILE, record.snapshots)
+    if not record.inputs.is_whole:
+        return load_snapshots(layout.clouds(folder), record.snapshots)
     if [entry.clouds for entry in record.snapshots] != [splits.train.content_hash()]:
         raise DataError(f"{folder}: the training split is not that of the record")
     return [Snapshot(0, splits.train)]
 
 
-def _readable(path: Path) -> EvaluationRecord | None:
-    try:
-        return read_evaluation(path)
-    except DataError:
-        return None
+# Students: the one training and the one test, for evaluations and for verifications
 
 
-Scored: TypeAlias = tuple[SnapshotScores, list[list[int]] | None]
-"""The scores of a snapshot's students, with their summed confusion where it is known."""
+def recipe_for(evaluation: Evaluation, distillation: DistillationRecord) -> Recipe:
+    """How students are trained on the clouds of a distillation."""
+    protocol = evaluation.protocol
+    return protocol.whole if distillation.inputs.is_whole else protocol.recipe
 
 
-def _scores_in(
-    records: Iterable[EvaluationRecord], inputs: EvaluationInputs, provenance: Provenance
-) -> dict[str, Scored]:
-    """The scores that clouds have got in records, by their hash: same test, students, code and machine.
+def train_students(
+    evaluation: Evaluation,
+    sets: Sequence[PointClouds],
+    recipe: Recipe,
+    repetitions: Sequence[int],
+    device: torch.device,
+    report: Callable[[int, int], None],
+) -> Backbone:
+    """S students trained on each of several sets of clouds, each set normalised: a stacked network.
 
-    All methods start from the same clouds, which are therefore scored once.
+    repetitions: the students' axes of the seeds, (S,); those of the first set stand first in the stack.
     """
-    known: dict[str, Scored] = {}
-    for record in records:
-        same_work = record.inputs.model_copy(update={"clouds": inputs.clouds}) == inputs
-        same_code = (record.code, record.provenance.packages) == (source_hash(), provenance.packages)
-        same_machine = record.provenance.hardware == provenance.hardware
-        if same_work and same_code and same_machine:
-            last = len(record.snapshots) - 1
-            for place, clouds in enumerate(record.inputs.clouds):
-                scored = record.snapshots[place], record.confusion if place == last else None
-                if clouds not in known or scored[1] is not None:
-                    known[clouds] = scored
-    return known
+    streams = evaluation.streams()
+    return students.train(
+        evaluation.build,
+        concatenate([clouds.normalised() for clouds in sets]).to(device),
+        recipe,
+        [streams[repetition] for repetition in repetitions],
+        report,
+        sets=len(sets),
+    )
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What stacked students answered to a test."""
+
+    confusions: Tensor
+    """Test clouds by student, true class and predicted class, (S, K, K) int64."""
+    clock: Clock
+    """The time of answering; loading and changing the test clouds is not counted."""
+
+
+def answers_of(
+    evaluation: Evaluation, network: Backbone, count: int, variant: Variant, device: torch.device
+) -> Answers:
+    """What `count` stacked students answer to a test."""
+    clouds = evaluation.test(variant).to(device)
+    watch = machine.Stopwatch(device)
+    confusions = students.confusions(network, clouds, count, evaluation.answers(variant))
+    return Answers(confusions, watch.read())
+
+
+# Scores that are known, and those that are not
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What S students of one set of clouds scored, wherever it was found out."""
+
+    scores: SnapshotScores
+    """Their scores, under the iteration that they were found at."""
+    confusion: list[list[int]] | None
+    """Their summed confusion, (K, K), where it is known."""
+
+
+@dataclass
+class _Test:
+    """One test of a distillation's students: its record so far, and the scores that it can take over."""
+
+    inputs: EvaluationInputs
+    """What the record's scores depend on."""
+    folder: Path
+    """The run's folder."""
+    distillation: DistillationRecord
+    """The run's distillation."""
+    record: EvaluationRecord | None
+    """The record as it stands in the folder; None where there is none."""
+    known: dict[str, Scored] = field(default_factory=dict)
+    """Scores by the hash of the clouds, those of the record and of equal clouds elsewhere."""
+
+    def __post_init__(self) -> None:
+        if self.record is not None:
+            self.known |= _scores_in(self.record)
+
+    def has(self, entries: Iterable[SnapshotEntry]) -> bool:
+        """Whether its record has the scores of these snapshots."""
+        return self.record is not None and has_scores(self.record, entries)
+
+    def take_over(self, runs: Iterable[Run], provenance: Provenance) -> None:
+        """Know the scores that equal clouds got in other runs: same test and students, here and now.
+
+        All methods start from the same clouds, which are therefore scored once.
+        """
+        for run in runs:
+            for record in () if run.distillation.inputs.is_whole else run.evaluations:
+                there = record.provenance
+                same_test = record.inputs.model_copy(update={"distillation": self.inputs.distillation})
+                same_machine = (there.packages, there.hardware) == (provenance.packages, provenance.hardware)
+                if same_test == self.inputs and same_machine:
+                    for clouds, scored in _scores_in(record).items():
+                        if clouds not in self.known or self.known[clouds].confusion is None:
+                            self.known[clouds] = scored
+
+    def lacks(self, clouds: str) -> bool:
+        """Whether students have to be trained on these clouds for this test."""
+        return clouds not in self.known
+
+    def write(self, entries: Sequence[SnapshotEntry], totals: list[int], share: Work) -> None:
+        """Write the record of the snapshots that are known, of those asked for and those it had before.
+
+        share: what this command has done for it so far, in the place of what it had done before.
+        """
+        before = {scores.iteration for scores in self.record.snapshots} if self.record else set()
+        asked = before | {entry.iteration for entry in entries}
+        snapshots = [
+            self.known[entry.clouds].scores.model_copy(update={"iteration": entry.iteration})
+            for entry in self.distillation.snapshots
+            if entry.iteration in asked and entry.clouds in self.known
+        ]
+        earlier = [each for each in self.record.work if not _same_command(each, share)] if self.record else []
+        work = [*earlier, share] if share.iterations or not earlier else earlier
+        self.record = EvaluationRecord(
+            key=self.inputs.key,
+            inputs=self.inputs,
+            totals=totals,
+            snapshots=snapshots,
+            confusion=self.known[snapshots[-1].clouds].confusion,
+            work=work,
+        )
+        write_evaluation(self.folder, self.record)
+
+
+def _same_command(one: Work, other: Work) -> bool:
+    """Whether two shares are of one call of `evaluate`, the second being more of the first."""
+    return one.provenance.created == other.provenance.created and set(one.iterations) <= set(other.iterations)
+
+
+def _scores_in(record: EvaluationRecord) -> dict[str, Scored]:
+    """The scores of a record by the hash of the clouds; the confusion is of the last snapshot alone."""
+    last = record.headline
+    return {
+        scores.clouds: Scored(scores, record.confusion if scores is last else None)
+        for scores in record.snapshots
+    }
+
+
+def _complete(
+    evaluation: Evaluation,
+    tests: Sequence[_Test],
+    entries: Sequence[SnapshotEntry],
+    run: Run,
+    device: torch.device,
+    report: Report,
+) -> None:
+    """Train the protocol's students on every snapshot whose clouds lack a score, test them, write records.
+
+    On a GPU as many snapshots at once as its memory takes: one set of ten students leaves most of it idle.
+    """
+    machine.warm_up(device)
+    memory = machine.PeakMemory(device)
+    provenance = machine.provenance(device)
+    distillation, protocol = run.distillation, evaluation.protocol
+    stored = stored_snapshots(evaluation.splits, run.folder, distillation)
+    clouds_of = {
+        entry.clouds: snapshot.clouds for entry, snapshot in zip(distillation.snapshots, stored, strict=True)
+    }
+    if not distillation.inputs.is_whole:
+        runs, _ = read_runs(run.folder.parent)
+        for test in tests:
+            test.take_over(runs, provenance)
+    recipe = recipe_for(evaluation, distillation)
+    first: dict[str, SnapshotEntry] = {}
+    for entry in (entries[-1], *entries[:-1]):  # the last snapshot is the one that is reported
+        first.setdefault(entry.clouds, entry)
+    missing = [entry for entry in first.values() if any(test.lacks(entry.clouds) for test in tests)]
+    total = len(missing) * recipe.epochs
+    shares = [_Share() for _ in tests]
+
+    def train_and_test(part: slice) -> None:
+        group, watch = missing[part], machine.Stopwatch(device)
+        network = train_students(
+            evaluation,
+            [clouds_of[entry.clouds] for entry in group],
+            recipe,
+            range(protocol.students),
+            device,
+            partial(_report_epochs, report, part.start * recipe.epochs, len(group), total),
+        )
+        trained = watch.read()
+        for test, share in zip(tests, shares, strict=True):
+            lacking = [place for place, entry in enumerate(group) if test.lacks(entry.clouds)]
+            if not lacking:
+                continue
+            variant = test.inputs.variant
+            answers = answers_of(evaluation, network, len(group) * protocol.students, variant, device)
+            per_set = answers.confusions.split(protocol.students)
+            totals = evaluation.totals(variant)
+            for place in lacking:
+                test.known[group[place].clouds] = _scored(group[place], per_set[place], totals)
+            share.add([group[place].iteration for place in lacking], trained, answers.clock)
+            test.write(entries, totals, share.work(memory, provenance))
+
+    points = protocol.students * recipe.batch * protocol.points
+    in_chunks(train_and_test, len(missing), groups_at_once(device, 1, POINT_BYTES * points))
+    for test, share in zip(tests, shares, strict=True):
+        if not test.has(entries):  # all that was missing was taken over
+            test.write(entries, evaluation.totals(test.inputs.variant), share.work(memory, provenance))
 
 
 def _report_epochs(report: Report, before: int, sets: int, total: int, epoch: int, _: int) -> None:
     report("train students", before + sets * epoch, total)
 
 
-class _Test:
-    """One test of the students of every snapshot: its record's inputs, and the scores known so far.
+@dataclass
+class _Share:
+    """What one command has done for one test so far."""
 
-    Scores that are new become a record of their snapshots at once, a part of the one to come, in a file
-    beside it: an interruption loses only the students that are being trained.
-    """
+    iterations: list[int] = field(default_factory=list)
+    """The snapshots that it trained students on."""
+    train: Clock = NOTHING
+    """The training of their students."""
+    test: Clock = NOTHING
+    """Their test."""
 
-    def __init__(
-        self, inputs: EvaluationInputs, folder: Path, runs: Sequence[Run], provenance: Provenance
-    ) -> None:
-        self.inputs, self.folder = inputs, folder
-        kept = [part for path in part_paths(folder, inputs) if (part := _readable(path)) is not None]
-        self.parts = [part for part in kept if _scores_in([part], inputs, provenance)]
-        others = [record for run in runs if run.distillation.inputs.ppc for record in run.evaluations]
-        self.scored = _scores_in([*others, *self.parts], inputs, provenance)
+    def add(self, iterations: Sequence[int], train: Clock, test: Clock) -> None:
+        """Count what was done for further snapshots."""
+        self.iterations += iterations
+        self.train += train
+        self.test += test
 
-    def add(self, part: EvaluationRecord) -> None:
-        """Keep the record of some of the snapshots."""
-        write_record(part_path(self.folder, self.inputs, len(self.parts)), part)
-        self.parts.append(part)
-        self.scored |= _scores_in([part], self.inputs, part.provenance)
-
-
-def _evaluate(
-    evaluation: Evaluation,
-    asked: Sequence[EvaluationInputs],
-    folder: Path,
-    distillation: DistillationRecord,
-    device: torch.device,
-    report: Report,
-) -> list[EvaluationRecord]:
-    """Train the protocol's students on every snapshot whose clouds lack a score, and test them for it.
-
-    On a GPU as many snapshots at once as its memory takes: one set of ten students leaves most of it idle.
-    """
-    machine.warm_up(device)
-    memory = machine.PeakMemory(device)
-    protocol, whole = evaluation.protocol, distillation.inputs.ppc == 0
-    snapshots = stored_snapshots(evaluation.splits, folder, distillation)
-    clouds = [entry.clouds for entry in distillation.snapshots]
-    recipe = protocol.whole if whole else protocol.recipe
-    provenance = machine.provenance(device)
-    runs = [] if whole else read_runs(folder.parent)[0]
-    tests = [_Test(inputs, folder, runs, provenance) for inputs in asked]
-    first = [place for place, name in enumerate(clouds) if name not in clouds[:place]]
-    missing = [place for place in first if any(clouds[place] not in test.scored for test in tests)]
-    total = len(missing) * recipe.epochs
-
-    def train_and_test(part: slice) -> None:
-        places, start = missing[part], machine.now(device)
-        network = students.train(
-            evaluation.build,
-            concatenate([snapshots[place].clouds.normalised() for place in places]).to(device),
-            recipe,
-            evaluation.streams(),
-            partial(_report_epochs, report, part.start * recipe.epochs, len(places), total),
-            sets=len(places),
+    def work(self, memory: machine.PeakMemory, provenance: Provenance) -> Work:
+        """The same as it stands in a record."""
+        load = machine.load(self.train.seconds + self.test.seconds)
+        return Work(
+            iterations=sorted(self.iterations),
+            train=self.train,
+            test=self.test,
+            memory=memory.read(),
+            provenance=provenance.model_copy(update={"load": load}),
         )
-        seconds = machine.now(device) - start
-        for test in tests:
-            new = [place for place in places if clouds[place] not in test.scored]
-            if not new:
-                continue
-            tested = evaluation.test(test.inputs.variant).to(device)
-            answers, totals = evaluation.answers(test.inputs.variant), evaluation.totals(test.inputs.variant)
-            ready = machine.now(device)
-            found = students.confusions(network, tested, len(places) * protocol.students, answers)
-            test_seconds = machine.now(device) - ready
-            confusions = dict(zip(places, found.split(protocol.students), strict=True))
-            inputs = test.inputs.model_copy(update={"clouds": [clouds[place] for place in new]})
-            test.add(
-                EvaluationRecord(
-                    key=inputs.key,
-                    distillation=distillation.key,
-                    inputs=inputs,
-                    totals=totals,
-                    snapshots=[
-                        _scores(snapshots[place].iteration, confusions[place], totals) for place in new
-                    ],
-                    confusion=confusions[new[-1]].sum(0).tolist(),
-                    trained=[snapshots[place].iteration for place in new],
-                    code=source_hash(),
-                    train_seconds=seconds,
-                    test_seconds=test_seconds,
-                    memory=memory.read(),
-                    provenance=provenance,
-                )
-            )
-
-    points = protocol.students * recipe.batch * protocol.points
-    in_chunks(train_and_test, len(missing), groups_at_once(device, 1, POINT_BYTES * points))
-    return [
-        EvaluationRecord(
-            key=test.inputs.key,
-            distillation=distillation.key,
-            inputs=test.inputs,
-            totals=evaluation.totals(test.inputs.variant),
-            snapshots=[
-                test.scored[name][0].model_copy(update={"iteration": snapshot.iteration})
-                for name, snapshot in zip(clouds, snapshots, strict=True)
-            ],
-            confusion=test.scored[clouds[-1]][1],
-            trained=[iteration for part in test.parts for iteration in part.trained],
-            code=source_hash(),
-            train_seconds=sum(part.train_seconds for part in test.parts),
-            test_seconds=sum(part.test_seconds for part in test.parts),
-            memory=_largest([memory.read(), *(part.memory for part in test.parts)]),
-            provenance=provenance,
-        )
-        for test in tests
-    ]
 
 
-def _largest(peaks: Sequence[Memory]) -> Memory:
-    on_device = [peak.device_bytes for peak in peaks if peak.device_bytes is not None]
-    return Memory(
-        host_bytes=max(peak.host_bytes for peak in peaks), device_bytes=max(on_device, default=None)
-    )
-
-
-def _scores(iteration: int, confusions: Tensor, totals: list[int]) -> SnapshotScores:
+def _scored(entry: SnapshotEntry, confusions: Tensor, totals: list[int]) -> Scored:
+    """The scores of S students from their confusions (S, K, K)."""
     correct: list[list[int]] = confusions.diagonal(dim1=1, dim2=2).tolist()
     pairs = [accuracies(counts, totals) for counts in correct]
-    return SnapshotScores(
-        iteration=iteration,
+    scores = SnapshotScores(
+        iteration=entry.iteration,
+        clouds=entry.clouds,
         oa=[oa for oa, _ in pairs],
         macc=[macc for _, macc in pairs],
         correct=correct,
     )
+    return Scored(scores, confusions.sum(0).tolist())

@@ -18,7 +18,7 @@ import torch
 
 import pcbench
 from pcbench.errors import UsageError
-from pcbench.records.models import Hardware, Memory, Provenance
+from pcbench.records.models import Clock, Hardware, Memory, Provenance
 
 PACKAGES = ("h5py", "numpy", "pydantic", "scipy", "torch")
 
@@ -62,6 +62,45 @@ def warm_up(device: torch.device) -> None:
     square = torch.ones(64, 64, device=device, requires_grad=True)
     (square @ square).sum().backward()
     now(device)
+
+
+class Stopwatch:
+    """Reads how long a phase has taken, in wall time and in processor time of all threads of this process."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.restart()
+
+    def restart(self) -> None:
+        """The phase begins now."""
+        self._wall, self._processor = now(self.device), time.process_time()
+
+    def read(self) -> Clock:
+        """The time since the phase began, everything queued on the device included."""
+        wall = now(self.device)
+        return Clock(
+            seconds=max(wall - self._wall, 0.0),
+            processor_seconds=max(time.process_time() - self._processor, 0.0),
+        )
+
+    def lap(self) -> Clock:
+        """As `read`, and the next phase begins at that moment."""
+        clock = self.read()
+        self._wall += clock.seconds
+        self._processor += clock.processor_seconds or 0.0
+        return clock
+
+
+def load(seconds: float) -> float | None:
+    """Processes that wanted a processor of this machine, on average over about the last `seconds`.
+
+    The system knows the averages of one, five and fifteen minutes; None where it knows none.
+    """
+    try:
+        averages = os.getloadavg()
+    except (AttributeError, OSError):
+        return None
+    return averages[0 if seconds <= 120 else 1 if seconds <= 600 else 2]
 
 
 class PeakMemory:
@@ -128,8 +167,8 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def provenance(device: torch.device) -> Provenance:
-    """Versions, commit, command and hardware of this process."""
+def provenance(device: torch.device, seconds: float = 0.0) -> Provenance:
+    """Versions, commit, command and hardware of this process, and the machine's load over `seconds`."""
     commit, dirty = _git_state(Path(pcbench.__file__).parent)
     return Provenance(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -140,6 +179,7 @@ def provenance(device: torch.device) -> Provenance:
         git_commit=commit,
         git_dirty=dirty,
         hardware=hardware(device),
+        load=load(seconds),
     )
 
 

@@ -15,18 +15,20 @@ from pcbench.api import Backbone, Dataset, Method, MethodParams, PointClouds, Sp
 from pcbench.catalogue import Catalogue, Registry
 from pcbench.catalogue.kinds import LABELS, split_backbone
 from pcbench.engine import crossing
+from pcbench.engine.testing import changed
 from pcbench.errors import DataError, UsageError, did_you_mean
 from pcbench.protocols import protocol, recipes, variants
 from pcbench.protocols.protocol import Protocol
 from pcbench.protocols.suites import Suite
 from pcbench.protocols.variants import PLAIN, Variant
+from pcbench.records.identity import ENGINE, same_work
+from pcbench.records.layout import short
 from pcbench.records.models import (
     DataInputs,
     DistillationInputs,
     EvaluationInputs,
     Network,
     Run,
-    SnapshotEntry,
 )
 from pcbench.seeds import Streams
 
@@ -88,10 +90,14 @@ class Evaluation:
         students = _streams(self.data, "evaluation", backbone=self.network.label)
         return [students.within(repetition=repetition) for repetition in range(self.protocol.students)]
 
+    def asked(self, distillation: str) -> list[EvaluationInputs]:
+        """The inputs of the evaluations of a distillation, given by its key, by all tests."""
+        return [self.inputs(distillation, variant) for variant in self.variants]
+
     def test(self, variant: Variant) -> PointClouds:
         """The test clouds of a variant, (B, N, 3)."""
         splits, data = self._source(variant)
-        return variant.changed(splits.test, data.name)
+        return changed(variant, splits.test, data.name)
 
     def totals(self, variant: Variant) -> list[int]:
         """Test clouds per class, which no variant changes."""
@@ -107,15 +113,16 @@ class Evaluation:
     def _source(self, variant: Variant) -> tuple[Splits, DataInputs]:
         return self.others.get((variant.on, variant.points), (self.splits, self.data))
 
-    def inputs(self, snapshots: Sequence[SnapshotEntry], variant: Variant = PLAIN) -> EvaluationInputs:
-        """The inputs of the evaluation of these snapshots by one test."""
+    def inputs(self, distillation: str, variant: Variant = PLAIN) -> EvaluationInputs:
+        """The inputs of the evaluation of a distillation, given by its key, by one test."""
         return EvaluationInputs(
-            clouds=[entry.clouds for entry in snapshots],
+            distillation=distillation,
             data=self._source(variant)[1],
             network=self.network,
             protocol=self.protocol,
             repetitions=list(range(self.protocol.students)),
             variant=variant,
+            engine=ENGINE,
         )
 
 
@@ -232,7 +239,7 @@ def cells(catalogue: Catalogue, *requests: Request) -> list[Cell]:
     made: dict[tuple[str, str], Cell] = {}
     for request in requests:
         for cell in _cells(request, found):
-            made.setdefault((cell.inputs.key, cell.evaluation.inputs([]).key), cell)
+            made.setdefault((cell.inputs.key, cell.evaluation.inputs(cell.inputs.key).key), cell)
     return list(made.values())
 
 
@@ -269,6 +276,7 @@ def _cells(request: Request, found: _Found) -> list[Cell]:
                 network=network,
                 whole=rules.whole,
                 repetition=request.repetition,
+                engine=ENGINE,
             )
             made += [
                 Cell(method(values), backbone, inputs, Evaluation(splits, data, *student))
@@ -311,10 +319,10 @@ def evaluations(
                 f"snapshots {', '.join(map(str, inputs.snapshots))}"
             )
         splits, data = found.data(inputs.data.name, inputs.data.points)
-        if data != inputs.data:
+        if not same_work(inputs.data, data):
             raise DataError(
                 f"{run.folder}: was distilled from another {data.name} than the one on this machine "
-                f"(hash {inputs.data.hash[:10]}, here {data.hash[:10]})"
+                f"(hash {short(inputs.data.hash)}, here {short(data.hash)})"
             )
         asked = tuple(dict.fromkeys(found.variant(label, data.name) for label in tests or (PLAIN.label,)))
         others = {(v.on, v.points): found.tested(data, v) for v in asked if v.on or v.points}

@@ -8,14 +8,12 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     Field,
-    SerializerFunctionWrapHandler,
     ValidationError,
     ValidationInfo,
     field_validator,
-    model_serializer,
 )
 
-from pcbench.common.schema import Model
+from pcbench.common.schema import LABEL, Model
 from pcbench.errors import UsageError, did_you_mean
 
 MOST = 1 << 20  # the largest number of epochs, steps, clouds or points that a protocol may name
@@ -136,18 +134,12 @@ class Recipe(Model):
             raise ValueError("a recipe needs this, or a schedule")
         return value
 
-    @model_serializer(mode="wrap")
-    def _in_effect(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def idle(self) -> set[str]:
+        """What has no effect: the drop beside a schedule, momentum with Adam, what is not asked for."""
         unused = {"drop_after", "drop_factor"} if self.schedule else {"schedule"}
-        if self.optimiser == "sgd":
-            unused |= {"optimiser"}
-        else:
-            unused |= {"momentum"}
-        if not self.label_smoothing:
-            unused |= {"label_smoothing"}
-        if self.augmentation is None:
-            unused |= {"augmentation"}
-        return {key: value for key, value in serialise(self).items() if key not in unused}
+        unused |= {"optimiser"} if self.optimiser == "sgd" else {"momentum"}
+        unused |= set() if self.label_smoothing else {"label_smoothing"}
+        return unused if self.augmentation else unused | {"augmentation"}
 
     def rate(self, epoch: int) -> float:
         """The learning rate of an epoch, counted from 0."""
@@ -160,20 +152,26 @@ class Recipe(Model):
 class Protocol(Model):
     """One way to compare methods; a record names it and no table mixes two.
 
-    `changes` lists what departs from the protocol named `base`; it is empty for the standard ones, and any
-    departure makes the name `custom`.
+    What identifies it are its settings. Its names follow from them: `rightly_named` says whether they do.
     """
 
-    name: str
-    summary: str
-    base: str
-    changes: dict[str, int | float] = Field(default_factory=dict)
+    name: Annotated[str, LABEL]
+    """`paper`, `lite`, …, or `custom` where any setting departs from that of `base`."""
+    base: Annotated[str, LABEL]
+    """The standard protocol that this one is, or departs from."""
+    changes: Annotated[dict[str, int | float], LABEL] = Field(default_factory=dict)
+    """The settings that depart from those of `base`, by their dotted names; empty for a standard protocol."""
     points: int = Field(ge=1, le=MOST, description="points per cloud")
     iterations: int = Field(ge=1, le=MOST, description="updates of the synthetic set")
     snapshot_every: int = Field(ge=1, le=MOST, description="iterations between evaluated snapshots")
     students: int = Field(ge=1, le=1000, description="networks trained on each snapshot")
     recipe: Recipe = Field(description="training on the synthetic set")
     whole: Recipe = Field(description="training on the whole training split")
+
+    @property
+    def summary(self) -> str:
+        """What the protocol is for, in one line. It is prose, and no part of a record."""
+        return f"{self.base} with changes" if self.changes else SUMMARIES.get(self.base, self.base)
 
     @property
     def snapshots(self) -> tuple[int, ...]:
@@ -189,10 +187,17 @@ class Protocol(Model):
         return f"{self.name} ({self.base} with {changes})"
 
 
+SUMMARIES: Mapping[str, str] = {
+    "paper": "the paper's evaluation: 1024 points, 1500 iterations, ten students of 501 epochs",
+    "lite": "real data on a CPU: 256 points, 500 iterations, five students of 250 epochs",
+    "quick": "the demonstration: 64 points, 60 iterations, ten students of 20 epochs, a minute on a laptop",
+    "standard": "each backbone's own recipe on the whole training split, three students; all else as paper",
+}
+"""What each standard protocol is for, in one line."""
+
 PAPER = Protocol(
     name="paper",
     base="paper",
-    summary="the paper's evaluation: 1024 points, 1500 iterations, ten students of 501 epochs",
     points=1024,
     iterations=1500,
     snapshot_every=250,
@@ -204,7 +209,6 @@ PAPER = Protocol(
 LITE = Protocol(
     name="lite",
     base="lite",
-    summary="real data on a CPU: 256 points, 500 iterations, five students of 250 epochs",
     points=256,
     iterations=500,
     snapshot_every=250,
@@ -216,7 +220,6 @@ LITE = Protocol(
 QUICK = Protocol(
     name="quick",
     base="quick",
-    summary="the demonstration: 64 points, 60 iterations, ten students of 20 epochs, a minute on a laptop",
     points=64,
     iterations=60,
     snapshot_every=60,
@@ -228,7 +231,6 @@ QUICK = Protocol(
 STANDARD = Protocol(
     name="standard",
     base="standard",
-    summary="each backbone's own recipe on the whole training split, three students; all else as paper",
     points=PAPER.points,
     iterations=PAPER.iterations,
     snapshot_every=PAPER.snapshot_every,
@@ -236,7 +238,7 @@ STANDARD = Protocol(
     recipe=PAPER.recipe,
     whole=PAPER.whole,
 )
-"""One protocol for every backbone: `pcbench.protocols.recipes.followed` puts its recipe for `whole`."""
+"""One protocol for every backbone: `recipes.followed` puts the backbone's own recipe for `whole`."""
 
 PROTOCOLS: Mapping[str, Protocol] = {protocol.name: protocol for protocol in (PAPER, LITE, QUICK, STANDARD)}
 
@@ -280,7 +282,7 @@ def as_called(base: Protocol, changed: Protocol) -> Protocol:
     """`base` itself where no setting differs from it, and else the changed settings, called `custom`."""
     before, after = flat(base), flat(changed)
     changes = {key: value for key, value in sorted(after.items()) if value != before.get(key)}
-    return _custom(base, changed, changes) if changes else base
+    return _custom(changed, changes) if changes else base
 
 
 def rightly_named(protocol: Protocol) -> bool:
@@ -304,14 +306,12 @@ def rightly_named(protocol: Protocol) -> bool:
     except (KeyError, UsageError):
         return False
     if of_whole:
-        expected = _custom(base, expected, {**expected.changes, **of_whole})
+        expected = _custom(expected, {**expected.changes, **of_whole})
     return expected == protocol and all(flat(protocol).get(key) == of_whole[key] for key in of_whole)
 
 
-def _custom(base: Protocol, changed: Protocol, changes: Mapping[str, int | float]) -> Protocol:
-    return changed.model_copy(
-        update={"name": "custom", "changes": dict(changes), "summary": f"{base.name} with changes"}
-    )
+def _custom(changed: Protocol, changes: Mapping[str, int | float]) -> Protocol:
+    return changed.model_copy(update={"name": "custom", "changes": dict(changes)})
 
 
 def flat(protocol: Protocol) -> dict[str, int | float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, TypeAlias, TypeVar
+from typing import Annotated, Literal, TypeAlias, TypeVar
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -52,6 +52,8 @@ class Suite(Model):
     ppc: tuple[Annotated[int, Field(ge=1)], ...] = Some
     backbone: Name = "pointnet"
     evaluate: tuple[Name, ...] = ()
+    snapshots: Literal["last", "all"] = "all"
+    """Which snapshots students are trained on: the one that is reported alone, or all."""
     rows: tuple[Row, ...] = Some
 
     @field_validator("protocol")

@@ -1,25 +1,14 @@
-"""What is done to the test clouds before students see them: rotation, corruption, other density."""
+"""What may be done to the test clouds before students see them, as data: rotation, corruption, density."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-import torch
-from pydantic import (
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
-from pcbench.clouds import PointClouds
 from pcbench.common.schema import Model
 from pcbench.errors import UsageError, did_you_mean
-from pcbench.ops import corruptions
-from pcbench.ops.corruptions import Draws
-from pcbench.seeds import seed_of
 
 Kind = Literal["plain", "up", "so3", "jitter", "dropout", "occlusion", "scale", "outliers", "points"]
 
@@ -39,23 +28,23 @@ ModelNet-C (Ren et al. 2022), whose corruptions are others.
 KINDS: tuple[Kind, ...] = (
     "plain", "up", "so3", "jitter", "dropout", "occlusion", "scale", "outliers", "points",
 )  # fmt: skip
-CLOUDS_AT_ONCE = 256
 
 
 class Variant(Model):
-    """One way to change the test clouds; `plain` is none.
-
-    severity: of a corruption; amount: what its table said at that severity. axis: about which `up` turns.
-    points: of a cloud, for `points`. on: another data set, of which the clouds of the shared classes are
-    taken. Only what is in effect is serialised.
-    """
+    """One way to change the test clouds. A field that is None has no meaning for the kind."""
 
     kind: Kind = "plain"
+    """What is done to the clouds; `plain` is nothing."""
     severity: int | None = Field(None, ge=1, le=5)
+    """How strong a corruption is, 1 to 5."""
     amount: float | None = Field(None, gt=0, le=100)
+    """What `SEVERITIES` said for that severity, in the corruption's own unit."""
     axis: Literal["x", "y", "z"] | None = None
+    """The axis that `up` turns about: the data set's up axis."""
     points: int | None = Field(None, ge=1, le=1 << 20)
+    """Points of a test cloud, for the kind `points`."""
     on: str | None = None
+    """Another data set, of which the test clouds of the shared classes are taken."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -69,9 +58,9 @@ class Variant(Model):
             )
         return self
 
-    @model_serializer(mode="wrap")
-    def _in_effect(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in serialise(self).items() if value is not None}
+    def idle(self) -> set[str]:
+        """What this kind of test does not have."""
+        return {name for name in type(self).model_fields if getattr(self, name) is None}
 
     @property
     def label(self) -> str:
@@ -90,32 +79,6 @@ class Variant(Model):
         """Sorts variants for people: by kind, those on another data set last; by severity or points."""
         behind = 0 if self.on is None else len(KINDS)
         return behind + KINDS.index(self.kind), self.severity or self.points or 0
-
-    def changed(self, clouds: PointClouds, dataset: str) -> PointClouds:
-        """The test clouds of a data set in this variant; those of `points` have their number already.
-
-        What a cloud is drawn depends on itself, on the data set's name and on the kind: all students of all
-        methods are tested on the same clouds, and the severities of a corruption share their draws.
-        """
-        if self.kind in ("plain", "points"):
-            return clouds
-        seed = seed_of({"level": "test variant", "dataset": dataset, "kind": self.kind})
-        parts = [self._applied(part, Draws(part, seed)) for part in clouds.points.split(CLOUDS_AT_ONCE)]
-        return replace(clouds, points=torch.cat(parts))
-
-    def _applied(self, xyz: torch.Tensor, draws: Draws) -> torch.Tensor:
-        if self.axis is not None:
-            return corruptions.turn(xyz, self.axis, draws)
-        if self.amount is None:
-            return corruptions.rotate_any(xyz, draws)
-        corrupt = {
-            "jitter": corruptions.jitter,
-            "dropout": corruptions.dropout,
-            "occlusion": corruptions.occlusion,
-            "scale": corruptions.scale,
-            "outliers": corruptions.outliers,
-        }[self.kind]
-        return corrupt(xyz, self.amount, draws)
 
 
 PLAIN = Variant()

@@ -16,21 +16,24 @@ def division(run: Run, *scored: EvaluationRecord) -> Division:
     The rules: a standard protocol, not `custom`; training on the whole split, also of the network that was
     distilled with, by that protocol's recipe, under `standard` by the one that pcbench has for the backbone;
     standard data; the first S students, in order; a test that is plain or listed in
-    `pcbench.protocols.variants`. Anything else is `open`, and no table mixes the two.
+    `pcbench.protocols.variants`. Anything else is `open`, and no table mixes the two. Which snapshots were
+    evaluated beside the last one does not matter.
     """
     evaluations = scored or run.evaluations
-    return (
-        "closed" if evaluations and all(_closed(run.distillation, each) for each in evaluations) else "open"
-    )
+    closed = evaluations and all(_closed(run.distillation, evaluation) for evaluation in evaluations)
+    return "closed" if closed else "open"
 
 
-def _closed(made: DistillationRecord, scored: EvaluationRecord) -> bool:
-    inputs, protocol = scored.inputs, scored.inputs.protocol
-    trained = [(made.inputs.network, made.inputs.whole), (inputs.network, protocol.whole)]
+def _closed(distillation: DistillationRecord, evaluation: EvaluationRecord) -> bool:
+    inputs, protocol = evaluation.inputs, evaluation.inputs.protocol
+    trained = [
+        (distillation.inputs.network, distillation.inputs.whole),
+        (inputs.network, protocol.whole),
+    ]
     return (
         protocol.name in PROTOCOLS
         and all(whole == _whole(protocol, network.name) for network, whole in trained)
-        and made.inputs.data.standard
+        and distillation.inputs.data.standard
         and inputs.data.standard
         and inputs.repetitions == list(range(protocol.students))
         and listed(inputs.variant)

@@ -1,40 +1,103 @@
-"""Every file of a run and what it is called."""
+"""Every file of a run and what it is called; no other module spells a name of one.
+
+    OUT/sadm-modelnet10-ppc1-3f9c0a12be/
+        distillation.json            how the clouds were distilled, however that ended
+        clouds.h5                    the clouds of every snapshot
+        checkpoint.h5                what an unfinished distillation has reached
+        evaluation-77ab01c3d9.json   scores of the students trained on them
+        verification-77ab01c3d9.json what somebody else found who trained them again
+        traceback.txt                where a method failed; beside an evaluation, NAME.traceback.txt
+
+The names are for people: what a record is stands inside it.
+"""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pcbench.records.labels import ppc_label
-from pcbench.records.models import DistillationInputs, EvaluationInputs
+from pcbench.records.labels import amount
+
+if TYPE_CHECKING:
+    from pcbench.records.models import DistillationInputs
+
+DISTILLATION = "distillation.json"
+CLOUDS = "clouds.h5"
+CHECKPOINT = "checkpoint.h5"
+TRACEBACK = "traceback.txt"
+
+KEY_DIGITS = 10
+"""So many digits of a key stand for it in the names of files and pages, and in messages."""
+
+
+def short(key: str) -> str:
+    """The digits of a key, or of another hash, that stand for it."""
+    return key[:KEY_DIGITS]
 
 
 def run_folder(out: Path, inputs: DistillationInputs) -> Path:
-    """Where a distillation's files stand below `out`; the name is made safe for a file system."""
-    name = f"{inputs.method}-{inputs.data.name}-{ppc_label(inputs.ppc).lower().replace(' ', '')}"
-    return out / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name).lstrip('.')[:80]}-{inputs.key[:10]}"
-
-
-def evaluation_path(folder: Path, inputs: EvaluationInputs) -> Path:
-    """Where an evaluation record stands in its run's folder."""
-    return folder / f"evaluation-{inputs.key[:10]}.json"
-
-
-def part_path(folder: Path, inputs: EvaluationInputs, number: int) -> Path:
-    """Where a part of an unfinished evaluation stands: a record of some of its snapshots."""
-    return folder / f"part-{inputs.key[:10]}-{number}.json"
-
-
-def part_paths(folder: Path, inputs: EvaluationInputs) -> list[Path]:
-    """The files of all parts of an unfinished evaluation."""
-    return sorted(folder.glob(f"part-{inputs.key[:10]}-*.json"))
-
-
-def verification_path(folder: Path, evaluation: str) -> Path:
-    """Where the verification of an evaluation, given by its key, stands: beside it."""
-    return folder / f"verification-{evaluation[:10]}.json"
+    """The folder of a distillation below `out`; the name is made safe for a file system."""
+    words = f"{inputs.method}-{inputs.data.name}-{amount(inputs.ppc).lower().replace(' ', '')}"
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", words).lstrip(".")[:80]
+    return out / f"{name}-{short(inputs.key)}"
 
 
 def run_folders(out: Path) -> list[Path]:
-    """The folders below `out` that hold a distillation, sorted."""
-    return [path.parent for path in sorted(out.glob("*/distillation.json"))]
+    """The folders of distillations directly below `out`, sorted."""
+    return sorted(path.parent for path in out.glob(f"*/{DISTILLATION}"))
+
+
+def run_folders_anywhere(root: Path) -> list[Path]:
+    """The folders of distillations at any depth below `root`, sorted."""
+    return sorted(path.parent for path in root.rglob(DISTILLATION))
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether a distillation stands in a folder itself."""
+    return (folder / DISTILLATION).exists()
+
+
+def distillation(folder: Path) -> Path:
+    """The record of the distillation in a run's folder."""
+    return folder / DISTILLATION
+
+
+def clouds(folder: Path) -> Path:
+    """The clouds of a run."""
+    return folder / CLOUDS
+
+
+def checkpoint(folder: Path) -> Path:
+    """What an unfinished distillation has reached."""
+    return folder / CHECKPOINT
+
+
+def evaluation(folder: Path, key: str) -> Path:
+    """The record of the evaluation of that key in its run's folder."""
+    return folder / f"evaluation-{short(key)}.json"
+
+
+def evaluations(folder: Path) -> list[Path]:
+    """The files of all evaluations in a run's folder, sorted."""
+    return sorted(folder.glob("evaluation-*.json"))
+
+
+def verification(folder: Path, key: str) -> Path:
+    """The verification of the evaluation of that key: beside it."""
+    return folder / f"verification-{short(key)}.json"
+
+
+def verifications(folder: Path) -> list[Path]:
+    """The files of all verifications in a run's folder, sorted."""
+    return sorted(folder.glob("verification-*.json"))
+
+
+def is_verification(path: str) -> bool:
+    """Whether a file, by its path, is called as a verification is."""
+    return path.rpartition("/")[2].startswith("verification-")
+
+
+def traceback(folder: Path, key: str | None = None) -> Path:
+    """Where a method failed or, with a key, the evaluation of that key."""
+    return folder / TRACEBACK if key is None else evaluation(folder, key).with_suffix(".traceback.txt")

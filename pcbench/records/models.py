@@ -1,43 +1,30 @@
-"""The records of a run, their schema and their store: one folder a distillation, written atomically.
-
-    OUT/sadm-shapes10-ppc1-3f9c0a12be/
-        distillation.json            inputs in effect, clock, memory, provenance, hashes of the snapshots
-        clouds.h5                    the snapshots' clouds
-        checkpoint.h5                what a distillation that is not finished has reached
-        evaluation-77ab01c3d9.json   raw scores of the students trained on them
-        part-77ab01c3d9-0.json       the same of some snapshots, while others are still to be scored
-        verification-77ab01c3d9.json what somebody else found who trained them again
-
-Folder and file names are for people; what a record is stands inside it.
-"""
+"""The records of a run: what each field of them means. No other module says what a record holds."""
 
 from __future__ import annotations
 
+import functools
+import itertools
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, model_validator
 
-from pcbench.common.files import digest
-from pcbench.common.schema import Model, Sha256
+from pcbench.common.schema import LABEL, Model, Sha256
 from pcbench.common.text import one_line
 from pcbench.protocols.protocol import Protocol, Recipe, rightly_named
 from pcbench.protocols.variants import PLAIN, Variant
+from pcbench.records import identity
+from pcbench.records.labels import is_whole
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[2] = 2
+"""The form that records are written in; `pcbench.records.migrate` reads the older ones."""
 LONGEST_NAME = 200
 LARGEST = (1 << 53) - 1  # the largest integer that every reader of JSON keeps
 _DEEPEST = 6
 
-Status = Literal["ok", "failed", "timeout", "oom", "interrupted", "skipped"]
+Status = Literal["ok", "failed", "oom", "interrupted"]
 Division = Literal["closed", "open"]
 Verdict = Literal["verified", "refuted", "inconclusive"]
 
@@ -80,13 +67,18 @@ class Breach(ValueError):
 
 
 class Hardware(Model):
-    """What the run computed on. Times are compared only where `label` is the same."""
+    """What a piece of work was computed on. Times are compared only where `label` is the same."""
 
     device: Literal["cpu", "cuda"]
+    """The kind of device that torch used."""
     name: Name
+    """The processor's model, or the GPU's."""
     cpu_cores: int = Field(ge=1, le=LARGEST)
+    """Processor cores that the process might use."""
     threads: int = Field(ge=1, le=LARGEST)
+    """Threads of torch's own on the processor."""
     memory_bytes: Count
+    """Memory of the machine or, with a GPU, of the GPU."""
 
     @property
     def label(self) -> str:
@@ -95,31 +87,82 @@ class Hardware(Model):
 
 
 class Provenance(Model):
-    """Where and with what a record was made. None of it enters a key."""
+    """Where, when and with what a piece of work was done. None of it enters a key."""
 
     created: Name
+    """The time of writing, ISO 8601 in UTC."""
     command: list[Text] = Field(max_length=1000)
+    """The command line, word by word."""
     python: Name
+    """Python's version."""
     platform: Name
+    """Operating system and architecture."""
     packages: dict[Name, Name] = Field(max_length=1000)
+    """Versions of pcbench and of the packages that compute, by name."""
     git_commit: Name | None
+    """The commit of the checkout that pcbench ran from; None where it was installed."""
     git_dirty: bool | None
+    """Whether that checkout had changes that were not committed."""
     hardware: Hardware
+    """What the work was computed on."""
+    load: float | None = Field(None, ge=0, le=1e6)
+    """Processes that wanted a processor of the machine, on average while the work ran; None if unknown."""
+
+
+BUSY = 0.6
+"""A process that got less than this share of its threads' time shared the machine with others."""
+SHORTEST = 1.0
+"""Seconds: a shorter clock says nothing of a busy machine."""
+
+
+class Clock(Model):
+    """How long a phase took."""
+
+    seconds: Seconds
+    """Wall time."""
+    processor_seconds: Seconds | None = None
+    """Processor time of all threads of the process; None in records from before it was measured."""
+
+    def busy(self, hardware: Hardware) -> bool:
+        """Whether the process had to wait for others: it then says nothing of what the phase costs.
+
+        Processor seconds far below wall time × threads show it. Work on a GPU leaves the processor idle, so
+        that nothing is known there, nor of a clock without processor seconds.
+        """
+        if self.processor_seconds is None or hardware.device != "cpu" or self.seconds < SHORTEST:
+            return False
+        threads = min(hardware.threads, hardware.cpu_cores)
+        return self.processor_seconds < BUSY * self.seconds * threads
+
+    def __add__(self, other: Clock) -> Clock:
+        """Both phases together."""
+        known = [each.processor_seconds for each in (self, other) if each.processor_seconds is not None]
+        processor = sum(known) if len(known) == 2 else None
+        return Clock(seconds=self.seconds + other.seconds, processor_seconds=processor)
+
+
+NOTHING = Clock(seconds=0.0, processor_seconds=0.0)
+"""The clock of a phase in which nothing was done."""
 
 
 class Memory(Model):
-    """Peak resident memory of the process and, on a GPU, peak allocated device memory, in bytes."""
+    """Peak memory."""
 
     host_bytes: Count
+    """Peak resident memory of the process."""
     device_bytes: Count | None
+    """Peak memory allocated on the GPU; None without one."""
 
 
 class Network(Model):
-    """A backbone in one preset, with the hash of its source."""
+    """A backbone in one preset."""
 
     name: Name
+    """The backbone's name."""
     preset: Name
+    """The preset's name."""
     source: Sha256
+    """Hash of the backbone's code with its private halves, as `pcbench.catalogue` computes it."""
 
     @property
     def label(self) -> str:
@@ -128,59 +171,100 @@ class Network(Model):
 
 
 class DataInputs(Model):
-    """The data set as loaded. standard: counts and classes are those of its card."""
+    """The data set as it was loaded."""
 
     name: Name
-    variant: Name
+    """The data set's name, as `modelnet10`."""
+    variant: Annotated[Name, LABEL]
+    """Which of its public forms it is, for people."""
     hash: Sha256
+    """Content hash of both splits as loaded."""
     points: int = Field(ge=1, le=LARGEST)
+    """N, points of a cloud."""
     sampling: Name
-    standard: bool
+    """How N points were taken from each stored cloud."""
+    standard: Annotated[bool, LABEL]
+    """Whether counts and classes are those of the data set's card."""
     class_names: list[Name] = Field(max_length=10_000)
+    """The K classes, in label order."""
 
 
 class DistillationInputs(Model):
     """All that a distillation's result depends on; its key is the hash of this."""
 
     method: Name
+    """The method's name."""
     params: Values
+    """All parameters in effect."""
     variation: Values
+    """Those of them that differ from the method's defaults."""
     source: Sha256
+    """Hash of the method's code, as `pcbench.catalogue` computes it."""
     data: DataInputs
-    ppc: Count  # 0: the whole training split
+    """What was distilled."""
+    ppc: Count
+    """Clouds per class; 0 stands for the whole training split."""
     iterations: int = Field(ge=1, le=LARGEST)
+    """Updates of the synthetic set."""
     snapshots: list[Count]
+    """The iterations at which the synthetic set was asked for, ascending."""
     network: Network
+    """The network that was distilled with."""
     whole: Recipe
+    """How that network is trained on the whole training split, where a method asks for that."""
     repetition: Count
+    """Which of the repeated distillations: an axis of the seeds."""
+    engine: int = Field(1, ge=1, le=LARGEST)
+    """The number of pcbench's arithmetic, `pcbench.records.identity.ENGINE` when it ran."""
 
     @property
     def key(self) -> str:
-        """SHA-256 of the inputs in canonical JSON."""
-        return digest(self.model_dump(mode="json"))
+        """The SHA-256 that names the work."""
+        return identity.key(self)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it gives the whole training split."""
+        return is_whole(self.ppc)
 
 
 class SnapshotEntry(Model):
-    """One snapshot: the iteration, the clock then (seconds, without evaluation), the hash of its clouds."""
+    """One snapshot of the synthetic set."""
 
     iteration: Count
+    """Updates done by then; 0 is the initialisation."""
     seconds: Seconds
+    """The distillation's clock then, in wall time without evaluation."""
     clouds: Sha256
+    """Content hash of the clouds."""
 
 
 class DistillationRecord(Model):
-    """One distillation. seconds: its clock, evaluation excluded, training of a feature network included."""
+    """One distillation, however it ended."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = SCHEMA_VERSION
     kind: Literal["distillation"] = "distillation"
     key: Sha256
+    """The key of `inputs`."""
     status: Status
+    """How it ended."""
     reason: Text = ""
+    """Why it did not end well."""
     inputs: DistillationInputs
+    """What it depends on."""
     snapshots: list[SnapshotEntry]
-    seconds: Seconds
+    """The snapshots that it gave: those asked for or, of a method without iterations, one at 0."""
+    clock: Clock
+    """Its time without evaluation; the training of a feature network included."""
     memory: Memory
+    """Its peak memory."""
     provenance: Provenance
+    """Where and with what it ran."""
+
+    @property
+    def seconds(self) -> float:
+        """Wall time."""
+        return self.clock.seconds
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -195,17 +279,25 @@ class DistillationRecord(Model):
 
 
 class EvaluationInputs(Model):
-    """All that scores depend on: clouds, test data, student, protocol, seeds, and how the test is changed.
+    """All that scores depend on: a distillation, its students, their protocol and seeds, and their test.
 
-    A plain test is not serialised.
+    Which of the distillation's snapshots were evaluated is not among it.
     """
 
-    clouds: list[Sha256]
+    distillation: Sha256
+    """Key of the distillation."""
     data: DataInputs
+    """What the students are tested on."""
     network: Network
+    """The students' network."""
     protocol: Protocol
+    """How they are trained."""
     repetitions: list[Count]
+    """The students' axes of the seeds, (S,)."""
     variant: Variant = PLAIN
+    """What is done to the test clouds."""
+    engine: int = Field(1, ge=1, le=LARGEST)
+    """The number of pcbench's arithmetic, `pcbench.records.identity.ENGINE` when they were trained."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -215,71 +307,120 @@ class EvaluationInputs(Model):
             raise ValueError(f"the test {self.variant.label} is on {self.data.name}")
         return self
 
-    @model_serializer(mode="wrap")
-    def _in_effect(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values: dict[str, Any] = serialise(self)
-        if self.variant == PLAIN:
-            del values["variant"]
-        return values
-
     @property
     def key(self) -> str:
-        """SHA-256 of the inputs in canonical JSON."""
-        return digest(self.model_dump(mode="json"))
+        """The SHA-256 that names the work."""
+        return identity.key(self)
 
 
 class SnapshotScores(Model):
-    """Scores of S students trained on one snapshot.
-
-    correct: test clouds classified rightly, per student and class, (S, K). oa and macc: overall and
-    mean class accuracy per student, in [0, 1]; they must follow from `correct` and the record's `totals`.
-    """
+    """Scores of S students trained on one snapshot. Accuracies follow from `correct` and the totals."""
 
     iteration: Count
+    """The snapshot's iteration."""
+    clouds: Sha256
+    """Content hash of the clouds that the students were trained on."""
     oa: list[float]
+    """Overall accuracy of every student, (S,), in [0, 1]."""
     macc: list[float]
+    """Mean class accuracy of every student, (S,), in [0, 1]."""
     correct: list[list[int]]
+    """Test clouds that were classified rightly, per student and class, (S, K)."""
+
+
+class Work(Model):
+    """One command's share in an evaluation: the snapshots that it trained students on, and what that took."""
+
+    iterations: list[Count]
+    """The snapshots by iteration; none where all scores were those of equal clouds in another record."""
+    train: Clock
+    """The training of all their students."""
+    test: Clock
+    """The test of all their students."""
+    memory: Memory
+    """Peak memory."""
+    provenance: Provenance
+    """Where and with what."""
 
 
 class EvaluationRecord(Model):
-    """Students trained and tested on a distillation's snapshots.
+    """Students trained and tested on snapshots of a distillation: on the last one, or on several.
 
-    totals: test clouds per class, (K,). trained: the snapshots, by iteration, whose students were trained
-    and tested for this record, in the seconds given; the scores of the others are those that the same clouds
-    got in another record. Records of several variants may share one training: its seconds stand in each.
-    code: hash of the code that trains, which such records share.
-    confusion: test clouds of the last snapshot by true class (rows) and predicted class, summed over its
-    students, (K, K); None where its scores are those of a record without it, and then not serialised.
+    Snapshots that are evaluated later are added to the same record. Records of several tests may share one
+    training: its time stands in each.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = SCHEMA_VERSION
     kind: Literal["evaluation"] = "evaluation"
     key: Sha256
-    distillation: Sha256
+    """The key of `inputs`."""
     inputs: EvaluationInputs
+    """What the scores depend on."""
     totals: list[Count]
+    """Test clouds per class, (K,)."""
     snapshots: list[SnapshotScores] = Field(min_length=1)
+    """The scores of every snapshot that was evaluated, by iteration."""
     confusion: list[list[Count]] | None = None
-    trained: list[Count]
-    code: Sha256
-    train_seconds: Seconds
-    test_seconds: Seconds
-    memory: Memory
-    provenance: Provenance
+    """Test clouds by true class (rows) and predicted class, (K, K), summed over the last snapshot's students.
+
+    None where the scores are those of a record without it.
+    """
+    work: list[Work] = Field(min_length=1)
+    """Who trained what, in the order of the work. Scores of a snapshot that nobody trained on here are those
+    that equal clouds got in another record."""
+
+    @property
+    def distillation(self) -> str:
+        """Key of the distillation."""
+        return self.inputs.distillation
 
     @property
     def headline(self) -> SnapshotScores:
         """The scores that are reported: those of the last snapshot, never of the best."""
         return self.snapshots[-1]
 
+    @property
+    def trained(self) -> list[int]:
+        """The snapshots, by iteration, that students were trained on for this record."""
+        return sorted(iteration for share in self.work for iteration in share.iterations)
+
+    @property
+    def main_work(self) -> Work:
+        """The share that trained on the last snapshot or, where its scores were taken over, the first one."""
+        last = self.headline.iteration
+        return next((share for share in self.work if last in share.iterations), self.work[0])
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where and with what the reported scores were made."""
+        return self.main_work.provenance
+
+    @property
+    def train(self) -> Clock:
+        """The training of all students together."""
+        return functools.reduce(Clock.__add__, (share.train for share in self.work))
+
+    @property
+    def test(self) -> Clock:
+        """The test of all students together."""
+        return functools.reduce(Clock.__add__, (share.test for share in self.work))
+
+    @property
+    def memory(self) -> Memory:
+        """The largest peak of all shares."""
+        on_device = [each.memory.device_bytes for each in self.work if each.memory.device_bytes is not None]
+        host = max(share.memory.host_bytes for share in self.work)
+        return Memory(host_bytes=host, device_bytes=max(on_device, default=None))
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.key != self.inputs.key:
             raise Breach("altered-inputs", "the key is not the hash of the inputs")
-        if len(self.snapshots) != len(self.inputs.clouds):
-            raise ValueError("as many scored snapshots as snapshots are needed")
-        if not set(self.trained) <= {scores.iteration for scores in self.snapshots}:
-            raise ValueError("trained names a snapshot that has no scores")
+        scored = [scores.iteration for scores in self.snapshots]
+        if any(one >= other for one, other in itertools.pairwise(scored)):
+            raise ValueError("the scored snapshots must stand by ascending iteration, each once")
+        if len(set(self.trained)) != len(self.trained) or not set(self.trained) <= set(scored):
+            raise ValueError("work names a snapshot twice, or one that has no scores")
         if len(self.totals) != len(self.inputs.data.class_names):
             raise ValueError("totals must give the test clouds of every class")
         students = len(self.inputs.repetitions)
@@ -292,15 +433,18 @@ class EvaluationRecord(Model):
             called = one_line(protocol.name, 40)
             raise Breach("changed-protocol", f"the protocol is not the one that is called {called!r}")
         for scores in self.snapshots:
-            if not len(scores.correct) == len(scores.oa) == len(scores.macc) == students:
-                raise ValueError(f"snapshot {scores.iteration}: one score per student is needed")
-            for correct, oa, macc in zip(scores.correct, scores.oa, scores.macc, strict=True):
-                if accuracies(correct, self.totals) != (oa, macc):
-                    what = f"snapshot {scores.iteration}: a score does not follow from its counts"
-                    raise Breach("altered-score", what)
+            self._check_scores(scores)
         if self.confusion is not None:
             self._check_confusion(self.confusion)
         return self
+
+    def _check_scores(self, scores: SnapshotScores) -> None:
+        if not len(scores.correct) == len(scores.oa) == len(scores.macc) == len(self.inputs.repetitions):
+            raise ValueError(f"snapshot {scores.iteration}: one score per student is needed")
+        for correct, oa, macc in zip(scores.correct, scores.oa, scores.macc, strict=True):
+            if accuracies(correct, self.totals) != (oa, macc):
+                what = f"snapshot {scores.iteration}: a score does not follow from its counts"
+                raise Breach("altered-score", what)
 
     def _check_confusion(self, confusion: list[list[int]]) -> None:
         classes, students = len(self.totals), len(self.inputs.repetitions)
@@ -311,13 +455,6 @@ class EvaluationRecord(Model):
             raise Breach("altered-score", "the confusion has other right answers than the last snapshot")
         if [sum(row) for row in confusion] != [students * total for total in self.totals]:
             raise Breach("altered-score", "the confusion has not every answer of every student")
-
-    @model_serializer(mode="wrap")
-    def _in_effect(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values: dict[str, Any] = serialise(self)
-        if self.confusion is None:
-            del values["confusion"]
-        return values
 
 
 def accuracies(correct: list[int], totals: list[int]) -> tuple[float, float]:
@@ -337,36 +474,41 @@ def accuracies(correct: list[int], totals: list[int]) -> tuple[float, float]:
 
 
 class VerificationRecord(Model):
-    """Students of a published evaluation trained and tested again by somebody else.
+    """Students of a published evaluation trained and tested again by somebody else."""
 
-    evaluation, distillation: keys of the records. iteration: the snapshot, the last one. clouds: the hash of
-    the clouds that were used; those of the record, or, where redistilled, those that the method made anew.
-    published: the overall accuracies that the record gives to the students `repetitions`, in [0, 1].
-    correct, totals: what was counted now, (S, K) and (K,). low, high: the 90 % interval of the mean
-    difference, now less published, in points of accuracy. margin: what counts as equal, in points.
-    code: hash of the code that trained.
-
-    The verdict is `verified` where the interval lies inside ± margin, `refuted` where the mean itself lies
-    outside, and else `inconclusive`.
-    """
-
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = SCHEMA_VERSION
     kind: Literal["verification"] = "verification"
     evaluation: Sha256
+    """Key of the evaluation."""
     distillation: Sha256
+    """Key of its distillation."""
     iteration: Count
+    """The snapshot, the last one."""
     clouds: Sha256
+    """Content hash of the clouds that were trained on."""
     redistilled: bool
+    """Whether the method made these clouds anew; else they are those of the record."""
     repetitions: list[Count] = Field(min_length=1)
+    """The students' axes of the seeds, (S,)."""
     published: list[float]
+    """The overall accuracy that the record gives to each, (S,), in [0, 1]."""
     totals: list[Count]
+    """Test clouds per class, (K,)."""
     correct: list[list[int]]
+    """Right answers that were counted now, (S, K)."""
     low: float = Field(ge=-100, le=100)
+    """Lower end of the 90 % interval of the mean difference, now less published, in points of accuracy."""
     high: float = Field(ge=-100, le=100)
+    """Its upper end."""
     margin: float = Field(gt=0, le=100)
+    """What counts as equal, in points."""
     verdict: Verdict
-    code: Sha256
+    """`verified` where the interval lies inside ± margin, `refuted` where the mean lies outside, else
+    `inconclusive`."""
+    engine: int = Field(1, ge=1, le=LARGEST)
+    """The number of pcbench's arithmetic that trained."""
     provenance: Provenance
+    """Where and with what they were trained."""
 
     @property
     def oa(self) -> list[float]:
@@ -406,9 +548,22 @@ class Run:
     """A distillation with its evaluations and their verifications, and the folder that holds them."""
 
     folder: Path
+    """Where its files stand."""
     distillation: DistillationRecord
+    """How the clouds were distilled."""
     evaluations: tuple[EvaluationRecord, ...]
+    """What students of them scored."""
     verifications: tuple[VerificationRecord, ...] = ()
+    """What others found who trained such students again."""
+
+    @property
+    def last(self) -> int | None:
+        """The iteration of its last snapshot; None where it has none."""
+        return self.distillation.snapshots[-1].iteration if self.distillation.snapshots else None
+
+    def complete(self, evaluation: EvaluationRecord) -> bool:
+        """Whether an evaluation has the score that tables show: that of the last snapshot."""
+        return evaluation.headline.iteration == self.last
 
     def verification(self, evaluation: EvaluationRecord) -> VerificationRecord | None:
         """What is known of one of its evaluations."""

@@ -1,11 +1,12 @@
-"""Reads and writes records; a record that breaks a rule is refused by the rule's name."""
+"""Reads and writes records; one that breaks a rule is refused by the rule's name, its file and a message."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -13,10 +14,9 @@ from pcbench.common.files import canonical_json, write_json
 from pcbench.common.schema import Model
 from pcbench.common.text import one_line
 from pcbench.errors import DataError
-from pcbench.records.layout import run_folders
+from pcbench.records import layout, migrate
 from pcbench.records.models import (
     LONGEST_NAME,
-    SCHEMA_VERSION,
     Breach,
     DistillationRecord,
     EvaluationRecord,
@@ -28,11 +28,13 @@ MAX_RECORD_BYTES = 64 << 20
 
 
 class RecordError(DataError):
-    """A record that cannot be used; code: the name of the rule that it breaks."""
+    """A record that cannot be used: the code of the rule that it breaks, its file, and what is wrong."""
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, code: str, path: Path, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
         self.code = code
+        self.path = path
+        self.problem = problem
 
 
 def write_record(path: Path, record: DistillationRecord | EvaluationRecord | VerificationRecord) -> None:
@@ -40,18 +42,28 @@ def write_record(path: Path, record: DistillationRecord | EvaluationRecord | Ver
     write_json(path, record.model_dump(mode="json"))
 
 
+def write_distillation(folder: Path, record: DistillationRecord) -> None:
+    """Write the record of a distillation into its run's folder."""
+    write_record(layout.distillation(folder), record)
+
+
+def write_evaluation(folder: Path, record: EvaluationRecord) -> None:
+    """Write the record of an evaluation into its run's folder."""
+    write_record(layout.evaluation(folder, record.key), record)
+
+
 def read_distillation(path: Path) -> DistillationRecord:
-    """Read and check a distillation record; DataError says what is wrong with it."""
+    """Read and check a distillation record; RecordError says what is wrong with it."""
     return read_record(path, DistillationRecord)
 
 
 def read_evaluation(path: Path) -> EvaluationRecord:
-    """Read and check an evaluation record; DataError says what is wrong with it."""
+    """Read and check an evaluation record; RecordError says what is wrong with it."""
     return read_record(path, EvaluationRecord)
 
 
 def read_verification(path: Path) -> VerificationRecord:
-    """Read and check a verification record; DataError says what is wrong with it."""
+    """Read and check a verification record; RecordError says what is wrong with it."""
     return read_record(path, VerificationRecord)
 
 
@@ -59,74 +71,118 @@ R = TypeVar("R", bound=Model)
 
 
 def read_record(path: Path, kind: type[R]) -> R:
-    """Read and check a JSON file of version SCHEMA_VERSION; RecordError says what is wrong with it."""
+    """Read and check a JSON file of one kind, of its current version or an older one.
+
+    A field with a default may be absent. RecordError says what is wrong with the file.
+    """
     try:
-        if path.exists() and not path.is_file():
-            raise RecordError("odd-file", f"{path}: is not a file")
-        if path.stat().st_size > MAX_RECORD_BYTES:
-            limit = f"larger than a record may be ({MAX_RECORD_BYTES} bytes)"
-            raise RecordError("too-large", f"{path}: {limit}")
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = _read_json(path)
+        current = kind.model_fields["schema_version"].default
         version = data.get("schema_version") if isinstance(data, dict) else None
-        if version != SCHEMA_VERSION:
-            given = one_line(repr(version), 40)
-            told = f"schema_version {given}, but this pcbench reads {SCHEMA_VERSION}"
-            raise RecordError("invalid-record", f"{path}: {told}")
+        if isinstance(version, int) and not isinstance(version, bool) and 1 <= version < current:
+            data = migrate.lifted(data, str(kind.model_fields["kind"].default), path.parent)
+        elif version != current or isinstance(version, bool):
+            raise RecordError("invalid-record", path, _about_version(version, current))
         record = kind.model_validate(data)
         canonical_json(data).encode()  # refuses NaN, infinities and lone surrogates in free-form values
-        for field, value in record.model_dump(mode="json").items():
-            if field not in data or data[field] != value:
-                told = f"{field}: is not written as a record writes it"
-                raise RecordError("invalid-record", f"{path}: {told}")
+        for name, value in record.model_dump(mode="json").items():
+            if name in data and not _agrees(data[name], value):
+                raise RecordError("invalid-record", path, f"{name}: is not written as a record writes it")
         return record
     except OSError as error:
-        raise RecordError("missing-file", f"{path}: cannot be read ({error.strerror})") from error
+        raise RecordError("missing-file", path, f"cannot be read ({error.strerror})") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        breach = first.get("ctx", {}).get("error")
-        where = one_line(".".join(str(part) for part in first["loc"]), LONGEST_NAME) or "record"
-        code = breach.code if isinstance(breach, Breach) else "invalid-record"
-        raise RecordError(code, f"{path}: {where}: {first['msg']}") from error
+        raise _invalid(path, error) from error
+    except Breach as error:
+        raise RecordError(error.code, path, one_line(str(error))) from error
     except (ValueError, RecursionError) as error:
         told = f"is not a JSON record ({one_line(str(error), LONGEST_NAME)})"
-        raise RecordError("invalid-record", f"{path}: {told}") from error
+        raise RecordError("invalid-record", path, told) from error
+
+
+def _read_json(path: Path) -> Any:
+    if path.exists() and not path.is_file():
+        raise RecordError("odd-file", path, "is not a file")
+    if path.stat().st_size > MAX_RECORD_BYTES:
+        raise RecordError("too-large", path, f"larger than a record may be ({MAX_RECORD_BYTES} bytes)")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _about_version(version: object, current: int) -> str:
+    if isinstance(version, int) and not isinstance(version, bool) and version > current:
+        return (
+            f"was written by a newer pcbench (schema_version {one_line(repr(version), 40)}, this one reads "
+            f"up to {current}): update pcbench"
+        )
+    return f"schema_version {one_line(repr(version), 40)}, but this pcbench reads 1 to {current}"
+
+
+def _agrees(written: Any, read: Any) -> bool:
+    """Whether JSON values are those of a record that was read from them; absent fields hold defaults."""
+    if isinstance(written, dict) and isinstance(read, dict):
+        return all(name in read and _agrees(value, read[name]) for name, value in written.items())
+    if isinstance(written, list) and isinstance(read, list):
+        return len(written) == len(read) and all(map(_agrees, written, read))
+    return isinstance(written, bool) == isinstance(read, bool) and bool(written == read)
+
+
+def _invalid(path: Path, error: ValidationError) -> RecordError:
+    first = error.errors()[0]
+    place = one_line(".".join(str(part) for part in first["loc"]), LONGEST_NAME) or "record"
+    breach = first.get("ctx", {}).get("error")
+    code = breach.code if isinstance(breach, Breach) else "invalid-record"
+    message = first["msg"]
+    if first["type"] == "extra_forbidden":
+        message = "there is no such field: was it written by a newer pcbench? Update this one"
+    return RecordError(code, path, f"{place}: {message}")
+
+
+@dataclass(frozen=True)
+class FolderRead:
+    """What a run's folder holds."""
+
+    run: Run
+    """The run, with the evaluations and verifications that belong to it."""
+    problems: tuple[RecordError, ...]
+    """Why every other record in the folder could not be used."""
+
+
+def checked_run(folder: Path) -> FolderRead:
+    """The run of a folder. RecordError where there is no readable distillation.
+
+    An evaluation counts only beside the distillation whose clouds it scored, a verification only beside the
+    evaluation whose scores it tested.
+    """
+    distillation = read_distillation(layout.distillation(folder))
+    problems: list[RecordError] = []
+
+    def readable(files: Iterable[Path], read: Callable[[Path], R]) -> list[R]:
+        records = []
+        for file in files:
+            try:
+                records.append(read(file))
+            except RecordError as error:
+                problems.append(error)
+        return records
+
+    evaluations = readable(layout.evaluations(folder), lambda file: _matching(file, distillation))
+    verifications = readable(layout.verifications(folder), lambda file: _confirming(file, evaluations))
+    evaluations.sort(key=lambda evaluation: evaluation.key)
+    run = Run(folder, distillation, tuple(evaluations), tuple(verifications))
+    return FolderRead(run, tuple(problems))
 
 
 def read_run(folder: Path) -> tuple[Run, list[str]]:
-    """The run of a folder, and a line for every other record in it that could not be used.
-
-    An evaluation counts only beside the distillation whose clouds it scored, a verification only beside the
-    evaluation whose scores it tested. DataError where there is no readable distillation.
-    """
-    run, problems = checked_run(folder)
-    return run, [str(error) for error in problems]
-
-
-def checked_run(folder: Path) -> tuple[Run, list[RecordError]]:
-    """As `read_run`, with the errors themselves."""
-    distillation = read_distillation(folder / "distillation.json")
-    evaluations: list[EvaluationRecord] = []
-    verifications: list[VerificationRecord] = []
-    problems: list[RecordError] = []
-    for file in sorted(folder.glob("evaluation-*.json")):
-        try:
-            evaluations.append(_matching(file, distillation))
-        except RecordError as error:
-            problems.append(error)
-    for file in sorted(folder.glob("verification-*.json")):
-        try:
-            verifications.append(_confirming(file, evaluations))
-        except RecordError as error:
-            problems.append(error)
-    evaluations.sort(key=lambda e: e.key)
-    return Run(folder, distillation, tuple(evaluations), tuple(verifications)), problems
+    """As `checked_run`, with the problems as lines."""
+    found = checked_run(folder)
+    return found.run, [str(error) for error in found.problems]
 
 
 def read_runs(out: Path) -> tuple[list[Run], list[str]]:
     """All runs below `out`, sorted by key, and a line for every file that could not be used."""
     runs: list[Run] = []
     problems: list[str] = []
-    for folder in run_folders(out):
+    for folder in layout.run_folders(out):
         try:
             run, left_out = read_run(folder)
         except DataError as error:
@@ -138,52 +194,46 @@ def read_runs(out: Path) -> tuple[list[Run], list[str]]:
     return sorted(runs, key=lambda run: run.distillation.key), problems
 
 
+def orphans(out: Path, known: Collection[Path]) -> list[str]:
+    """A line for every evaluation below `out` in a folder that is not one of the known runs'."""
+    return [
+        f"{path}: has no readable {layout.DISTILLATION} beside it"
+        for folder in sorted({path.parent for path in out.glob("*/evaluation-*.json")} - set(known))
+        for path in layout.evaluations(folder)
+    ]
+
+
 def _matching(path: Path, distillation: DistillationRecord) -> EvaluationRecord:
+    """The evaluation in a file, if it is of that distillation."""
     record = read_evaluation(path)
-
-    def unless(fits: bool, told: str) -> None:
-        if not fits:
-            raise RecordError("misplaced-record", f"{path}: {told}")
-
-    protocol, made = record.inputs.protocol, distillation.inputs
-    unless(record.distillation == distillation.key, "belongs to another distillation than the one beside it")
-    unless(
-        record.inputs.clouds == [entry.clouds for entry in distillation.snapshots],
-        "scored other clouds than those of the distillation beside it",
-    )
-    unless(
-        (protocol.points, list(protocol.snapshots)) == (made.data.points, made.snapshots),
-        "its protocol is not the one that the distillation beside it followed",
-    )
-    unless(
-        (record.inputs.data.name == made.data.name) == (record.inputs.variant.on is None),
-        "it was tested on another data set than it says",
-    )
-    unless(
-        [s.iteration for s in record.snapshots] == [entry.iteration for entry in distillation.snapshots],
-        "its snapshots are not those of the distillation beside it",
-    )
+    clouds = {entry.iteration: entry.clouds for entry in distillation.snapshots}
+    protocol, distilled = record.inputs.protocol, distillation.inputs
+    problem = ""
+    if record.distillation != distillation.key:
+        problem = "belongs to another distillation than the one beside it"
+    elif any(scores.iteration not in clouds for scores in record.snapshots):
+        problem = "its snapshots are not those of the distillation beside it"
+    elif any(clouds[scores.iteration] != scores.clouds for scores in record.snapshots):
+        problem = "scored other clouds than those of the distillation beside it"
+    elif (protocol.points, list(protocol.snapshots)) != (distilled.data.points, distilled.snapshots):
+        problem = "its protocol is not the one that the distillation beside it followed"
+    elif (record.inputs.data.name == distilled.data.name) != (record.inputs.variant.on is None):
+        problem = "it was tested on another data set than it says"
+    if problem:
+        raise RecordError("misplaced-record", path, problem)
     return record
 
 
 def _confirming(path: Path, evaluations: Iterable[EvaluationRecord]) -> VerificationRecord:
+    """The verification in a file, if it is of one of the evaluations."""
     record = read_verification(path)
     scored = next((each for each in evaluations if each.key == record.evaluation), None)
     if scored is None or scored.distillation != record.distillation:
-        raise RecordError("misplaced-record", f"{path}: the evaluation that it verifies is not beside it")
+        raise RecordError("misplaced-record", path, "the evaluation that it verifies is not beside it")
     published = dict(zip(scored.inputs.repetitions, scored.headline.oa, strict=True))
     if [published.get(seed) for seed in record.repetitions] != record.published:
-        raise RecordError("changed-published", f"{path}: verified other scores than those beside it")
-    same = record.redistilled or record.clouds == scored.inputs.clouds[-1]
+        raise RecordError("changed-published", path, "verified other scores than those beside it")
+    same = record.redistilled or record.clouds == scored.headline.clouds
     if not same or record.iteration != scored.headline.iteration or record.totals != scored.totals:
-        raise RecordError("misplaced-record", f"{path}: verified other clouds, or by another test")
+        raise RecordError("misplaced-record", path, "verified other clouds, or by another test")
     return record
-
-
-def orphans(out: Path, known: Collection[Path]) -> list[str]:
-    """A line for every evaluation below `out` in a folder that is not one of the known runs'."""
-    return [
-        f"{path}: has no readable distillation.json beside it"
-        for path in sorted(out.glob("*/evaluation-*.json"))
-        if path.parent not in known
-    ]

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from pcbench.engine.artifacts import FILE
 from pcbench.errors import DataError
+from pcbench.records import layout
 from pcbench.records.layout import run_folders
 from pcbench.records.models import Run
 from pcbench.records.store import orphans, read_run
@@ -105,7 +105,7 @@ def write_runs(
 ) -> Gathered:
     """All runs below a folder; page, records and clouds of each that counts are written at once."""
     folders = run_folders(source)
-    with_clouds = [folder for folder in folders if (folder / FILE).is_file()]
+    with_clouds = [folder for folder in folders if layout.clouds(folder).is_file()]
     without = sorted(set(folders) - set(with_clouds))
 
     def read() -> Iterator[_Read]:

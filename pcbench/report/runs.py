@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pcbench.catalogue.describe import value_text
+from pcbench.records import layout
 from pcbench.records.labels import ppc_label
-from pcbench.records.layout import evaluation_path, verification_path
 from pcbench.records.models import EvaluationRecord, Run, VerificationRecord
 from pcbench.report.cells import MeasuredCell, page_name, results
 from pcbench.report.details import Confusion, by_class, confusion, learning_curves
@@ -129,11 +129,11 @@ def page(run: Run) -> RunPage:
 
 def record_files(run: Run) -> dict[str, Any]:
     """The records of a run by the names that they have beside its page, as JSON values."""
-    files: dict[str, Any] = {"distillation.json": run.distillation.model_dump(mode="json")}
+    files: dict[str, Any] = {layout.DISTILLATION: run.distillation.model_dump(mode="json")}
     for scored in run.evaluations:
-        files[evaluation_path(run.folder, scored.inputs).name] = scored.model_dump(mode="json")
+        files[layout.evaluation(run.folder, scored.key).name] = scored.model_dump(mode="json")
     for checked in run.verifications:
-        files[verification_path(run.folder, checked.evaluation).name] = checked.model_dump(mode="json")
+        files[layout.verification(run.folder, checked.evaluation).name] = checked.model_dump(mode="json")
     return files
 
 
@@ -163,7 +163,7 @@ def _evaluated(
     classes = by_class(f"{name}-class", title, {"accuracy": cell})
     raw = _raw(scored, f"{name}-raw", title)
     block = Block(name, title, text=_checked(checked), tables=(raw, *tables, *classes), plots=tuple(plots))
-    protocol = inputs.protocol.model_dump(mode="json", exclude={"summary", "changes", "recipe", "whole"})
+    protocol = inputs.protocol.model_dump(mode="json", exclude={"changes", "recipe", "whole"})
     recipe = inputs.protocol.recipe.model_dump(mode="json")
     settings = (
         *((key.replace("_", " "), value_text(value)) for key, value in protocol.items()),
@@ -172,10 +172,10 @@ def _evaluated(
             "tested on",
             f"{plain(inputs.data.name)}, {sum(scored.totals)} clouds of {inputs.data.points} points",
         ),
-        ("time of training", duration(scored.train_seconds)),
-        ("time of testing", duration(scored.test_seconds)),
+        ("time of training", duration(scored.train.seconds)),
+        ("time of testing", duration(scored.test.seconds)),
         ("peak memory", memory(scored.memory.host_bytes, scored.memory.device_bytes)),
-        ("code", scored.code),
+        ("engine", str(scored.inputs.engine)),
         ("key", scored.key),
     )
     return Evaluated(

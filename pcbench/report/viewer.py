@@ -18,9 +18,10 @@ from pcbench.catalogue import Registry
 from pcbench.catalogue.registry import redistributable
 from pcbench.clouds import PointClouds, as_stored
 from pcbench.common.files import digest
-from pcbench.engine.artifacts import FILE, load_snapshots
+from pcbench.engine.artifacts import load_snapshots
 from pcbench.errors import DataError, PcbenchError
 from pcbench.look import pictures
+from pcbench.records import layout
 from pcbench.records.labels import ppc_label
 from pcbench.records.models import DistillationInputs, Run
 from pcbench.report.cells import page_name
@@ -60,7 +61,7 @@ class Clouds:
     def of(self, run: Run) -> Shown | None:
         """The clouds of a run: as they began, distilled, the nearest training clouds; None if not shown."""
         made = run.distillation
-        if not made.inputs.ppc or not made.snapshots or not (run.folder / FILE).is_file():
+        if made.inputs.is_whole or not made.snapshots or not layout.clouds(run.folder).is_file():
             return None
         free = redistributable(made.inputs.data.name, self.datasets)
         if not (free or self.with_real):
@@ -73,7 +74,7 @@ class Clouds:
             return self._made[key]
         try:
             ends = [made.snapshots[0], made.snapshots[-1]] if len(made.snapshots) > 1 else made.snapshots
-            *initial, distilled = (each.clouds for each in load_snapshots(run.folder / FILE, ends))
+            *initial, distilled = (each.clouds for each in load_snapshots(layout.clouds(run.folder), ends))
             name, up = page_name(made.key), self._up(made.inputs)
             shown = _shown(made.inputs, name, initial, distilled, splits, up)
         except DataError as error:

@@ -26,8 +26,8 @@ from pydantic import AfterValidator, Field
 from pcbench.catalogue.tree_hash import joint_digest
 from pcbench.common.schema import Model, Sha256
 from pcbench.common.text import one_line
-from pcbench.engine.artifacts import FILE
 from pcbench.errors import UsageError
+from pcbench.records import layout
 from pcbench.records.models import Count, Name
 
 MANIFEST = "manifest.json"
@@ -214,13 +214,7 @@ def _below(folder: Path, above: str = "") -> Iterator[tuple[str, os.DirEntry[str
 
 def run_folders(folder: Path) -> list[Path]:
     """The folders of runs of a submission, or of a folder of runs."""
-    below = folder / RUNS if (folder / MANIFEST).exists() else folder
-    return sorted(path.parent for path in below.glob("*/distillation.json"))
-
-
-def clouds_of(folder: Path) -> Path:
-    """Where the clouds of a run stand."""
-    return folder / FILE
+    return layout.run_folders(folder / RUNS if (folder / MANIFEST).exists() else folder)
 
 
 def licence_option(text: str) -> str:

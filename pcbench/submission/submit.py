@@ -18,11 +18,10 @@ from pcbench.catalogue import Catalogue, Registry
 from pcbench.catalogue.loading import Plugin
 from pcbench.catalogue.registry import redistributable
 from pcbench.common.files import file_digest, write_json
-from pcbench.engine.artifacts import FILE
 from pcbench.errors import DataError, UsageError
-from pcbench.records.layout import evaluation_path, run_folder
+from pcbench.records import layout
 from pcbench.records.models import Network, Run
-from pcbench.records.store import write_record
+from pcbench.records.store import write_distillation, write_evaluation
 from pcbench.submission.manifest import (
     MANIFEST,
     MAX_FILE_BYTES,
@@ -34,7 +33,6 @@ from pcbench.submission.manifest import (
     PluginKind,
     PluginSource,
     checked_address,
-    clouds_of,
     inventory,
     licence_option,
 )
@@ -86,7 +84,7 @@ def submit(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     held = {entry.path for entry in manifest.files}
-    elsewhere = [each.run for each in manifest.artifacts if f"{RUNS}/{each.run}/{FILE}" not in held]
+    elsewhere = [each.run for each in manifest.artifacts if f"{RUNS}/{each.run}/{layout.CLOUDS}" not in held]
     return Submitted(out, manifest, tuple(elsewhere))
 
 
@@ -96,15 +94,15 @@ def _add_run(run: Run, folder: Path, address: str | None, datasets: Registry[Dat
     if made.status != "ok" or not run.evaluations:
         state = "has no evaluation" if made.status == "ok" else f"{made.status}: {made.reason}"
         raise UsageError(f"{run.folder}: {state}; only finished runs are submitted")
-    target = run_folder(folder / RUNS, made.inputs)
+    target = layout.run_folder(folder / RUNS, made.inputs)
     if target.exists():
         raise UsageError(f"{run.folder}: the same distillation is named twice")
-    write_record(target / "distillation.json", made)
+    write_distillation(target, made)
     for record in run.evaluations:
-        write_record(evaluation_path(target, record.inputs), record)
-    if made.inputs.ppc == 0:
+        write_evaluation(target, record)
+    if made.inputs.is_whole:
         return None  # the whole training split, which everybody has who has the data set
-    clouds = clouds_of(run.folder)
+    clouds = layout.clouds(run.folder)
     if not clouds.is_file():
         raise DataError(f"{clouds} is not there: distil again, or submit where the clouds are")
     size = clouds.stat().st_size
@@ -114,8 +112,8 @@ def _add_run(run: Run, folder: Path, address: str | None, datasets: Registry[Dat
                 f"{clouds}: {size} bytes, more than the {MAX_FILE_BYTES} of one file: put the clouds on a "
                 "server and name it by --artifact-url"
             )
-        shutil.copyfile(clouds, clouds_of(target))
-    url = None if address is None else f"{address}/{target.name}/{FILE}"
+        shutil.copyfile(clouds, layout.clouds(target))
+    url = None if address is None else f"{address}/{target.name}/{layout.CLOUDS}"
     return Artifact(run=target.name, sha256=file_digest(clouds), bytes=size, url=url)
 
 
@@ -157,7 +155,7 @@ def _plugin(registry: Registry[Any], name: str, source: str, origin: Path) -> Pl
 def _copied(plugin: Plugin[Any], kind: PluginKind, source: str, folder: Path) -> PluginSource:
     files = plugin.source_files()
     root = Path(os.path.commonpath([file.parent for file in files]))
-    home = f"{PLUGINS}/{kind}s/{plugin.name}-{source[:10]}"
+    home = f"{PLUGINS}/{kind}s/{plugin.name}-{layout.short(source)}"
     places = [f"{home}/{file.relative_to(root).as_posix()}" for file in files]
     for file, place in zip(files, places, strict=True):
         (folder / place).parent.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,8 @@ from pcbench.common.files import digest, file_digest
 from pcbench.common.text import one_line
 from pcbench.engine.artifacts import load_snapshots
 from pcbench.errors import DataError, UsageError
-from pcbench.records.layout import evaluation_path, run_folder
+from pcbench.records import layout
+from pcbench.records.layout import short
 from pcbench.records.models import DistillationRecord, EvaluationRecord, Run
 from pcbench.records.store import MAX_RECORD_BYTES, RecordError, checked_run, read_record
 from pcbench.submission.manifest import (
@@ -30,7 +31,6 @@ from pcbench.submission.manifest import (
     MAX_SOURCE_BYTES,
     Manifest,
     Problem,
-    clouds_of,
     inventory,
     problem,
     run_folders,
@@ -90,12 +90,9 @@ class _Checked:
         path = file if isinstance(file, str) else str(file.relative_to(self.folder))
         self.problems.append(problem(code, path, told))
 
-    def refused(self, error: DataError, file: Path) -> None:
-        """A record or artifact that raised an error, whose message begins with the file's path."""
-        told = str(error).replace(f"{self.folder}/", "")
-        path = str(file.relative_to(self.folder))
-        code = error.code if isinstance(error, RecordError) else "altered-artifact"
-        self.problems.append(problem(code, path, told.removeprefix(f"{path}: ")))
+    def refused_record(self, error: RecordError) -> None:
+        """A record that breaks a rule."""
+        self.found(error.code, error.path, error.problem)
 
     def manifest(self) -> None:
         """Read it and compare it with the files that are there."""
@@ -113,7 +110,7 @@ class _Checked:
         for path in sorted(self.sizes.keys() - entries.keys() - {MANIFEST}):
             if not self._verified_before(path):
                 self.found("unexpected-file", path, "the manifest does not name it")
-        for path in sorted(filter(verifies, entries)):
+        for path in sorted(filter(layout.is_verification, entries)):
             self.found("unexpected-file", path, "who submits does not verify")
         for path in sorted(entries.keys() & self.sizes.keys()):
             entry = entries[path]
@@ -122,7 +119,7 @@ class _Checked:
 
     def _verified_before(self, path: str) -> bool:
         """Whether a file is a verification that is published as it stands here."""
-        if self.before is None or not verifies(path):
+        if self.before is None or not layout.is_verification(path):
             return False
         old = self.before / path
         return old.is_file() and file_digest(old) == file_digest(self.folder / path)
@@ -136,25 +133,25 @@ class _Checked:
                 self.found("too-many", folder, f"more than {MAX_RUNS} runs")
                 break
             try:
-                run, errors = checked_run(folder)
-            except DataError as error:
-                self.refused(error, folder / "distillation.json")
+                read = checked_run(folder)
+            except RecordError as error:
+                self.refused_record(error)
                 continue
-            for each in errors:
-                self.refused(each, Path(str(each).partition(": ")[0]))
-            runs.append(run)
-            self._run(run, sources, bool(errors))
+            for each in read.problems:
+                self.refused_record(each)
+            runs.append(read.run)
+            self._run(read.run, sources, bool(read.problems))
         self._strays()
         return runs
 
     def _run(self, run: Run, sources: _Sources, partial: bool) -> None:
-        record = run.folder / "distillation.json"
+        record = layout.distillation(run.folder)
         made = run.distillation
         if made.status != "ok":
             self.found("failed-run", record, f"{made.status}: {made.reason}")
         elif not run.evaluations and not partial:
             self.found("no-evaluation", record, "nobody was trained on its clouds")
-        if run.folder.name != run_folder(Path(), made.inputs).name:
+        if run.folder.name != layout.run_folder(Path(), made.inputs).name:
             self.found("misplaced-record", record, "stands in a folder with another name than its own")
         names = {made.inputs.method, made.inputs.network.name, made.inputs.network.preset}
         datasets = {made.inputs.data.name}
@@ -162,9 +159,9 @@ class _Checked:
             network = scored.inputs.network
             names |= {network.name, network.preset}
             datasets.add(scored.inputs.data.name)
-            if not evaluation_path(run.folder, scored.inputs).is_file():
+            if not layout.evaluation(run.folder, scored.key).is_file():
                 self.found(
-                    "misplaced-record", record, f"evaluation {scored.key[:10]} stands under another name"
+                    "misplaced-record", record, f"evaluation {short(scored.key)} stands under another name"
                 )
         odd = {name for name in names if not NAMES["method"].fullmatch(name)}
         odd |= {name for name in datasets if not NAMES["dataset"].fullmatch(name)}
@@ -172,11 +169,11 @@ class _Checked:
             self.found("odd-name", record, f"the name {name!r}")
         if self.listed is not None:
             sources.check(run)
-        if made.status == "ok" and made.inputs.ppc:
+        if made.status == "ok" and not made.inputs.is_whole:
             self._artifact(run, sources)
 
     def _artifact(self, run: Run, sources: _Sources) -> None:
-        path = clouds_of(run.folder)
+        path = layout.clouds(run.folder)
         named = {each.run: each for each in self.listed.artifacts} if self.listed else {}
         if self.listed and run.folder.name not in named:
             self.found("missing-file", path, "the manifest does not name the clouds of this run")
@@ -193,29 +190,21 @@ class _Checked:
         try:
             check_clouds(run)
         except DataError as error:
-            self.refused(error, path)
+            told = str(error).replace(f"{self.folder}/", "")
+            self.found("altered-artifact", path, told.removeprefix(f"{path.relative_to(self.folder)}: "))
 
     def _strays(self) -> None:
         """Records without a run, which no other check would see."""
-        runs = {folder / "distillation.json" for folder in run_folders(self.folder)}
+        runs = set(run_folders(self.folder))
         for path in self.sizes:
             file = self.folder / path
-            if (
-                path.endswith(".json")
-                and file.name != MANIFEST
-                and file.parent / "distillation.json" not in runs
-            ):
-                self.found("misplaced-record", file, "has no distillation.json beside it")
-
-
-def verifies(path: str) -> bool:
-    """Whether a file is called as a verification is."""
-    return path.rpartition("/")[2].startswith("verification-")
+            if path.endswith(".json") and file.name != MANIFEST and file.parent not in runs:
+                self.found("misplaced-record", file, f"has no {layout.DISTILLATION} beside it")
 
 
 def check_clouds(run: Run) -> None:
     """DataError unless the clouds beside a record are its own, of its shape, nothing left out."""
-    path, inputs = clouds_of(run.folder), run.distillation.inputs
+    path, inputs = layout.clouds(run.folder), run.distillation.inputs
     for snapshot in load_snapshots(path, run.distillation.snapshots):
         clouds = snapshot.clouds
         names, counts = list(clouds.class_names), set(clouds.counts().tolist())
@@ -272,8 +261,8 @@ class _Sources:
     def _one(self, run: Run, kind: Kind, name: str, source: str) -> None:
         if (kind, name, source) in self.known or self._built_in(kind, name) == source:
             return
-        told = f"the source of {kind} {name!r} ({source[:10]}) is neither in the submission nor built in"
-        self.checked.found("missing-plugin", run.folder / "distillation.json", told)
+        told = f"the source of {kind} {name!r} ({short(source)}) is neither in the submission nor built in"
+        self.checked.found("missing-plugin", layout.distillation(run.folder), told)
 
     def _built_in(self, kind: Kind, name: str) -> str | None:
         """The hash of a built-in plugin's source; None where there is none of that name."""
@@ -288,7 +277,7 @@ class _Sources:
 
 
 def _where(folder: Path, run: Run) -> str:
-    path = run.folder / "distillation.json"
+    path = layout.distillation(run.folder)
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
 
 
@@ -302,7 +291,7 @@ def _repeated(folder: Path, runs: Sequence[Run]) -> list[Problem]:
             found.append(problem("duplicate", _where(folder, run), told))
         keys = [scored.key for scored in run.evaluations]
         for key in sorted({key for key in keys if keys.count(key) > 1}):
-            told = f"evaluation {key[:10]} stands there more than once"
+            told = f"evaluation {short(key)} stands there more than once"
             found.append(problem("duplicate", _where(folder, run), told))
     return found
 
@@ -332,11 +321,11 @@ def _but_repetition(made: DistillationRecord) -> str:
 def _published(folder: Path) -> dict[str, Run]:
     """The runs anywhere below a folder, by key. DataError for one that cannot be read: mend it first."""
     known: dict[str, Run] = {}
-    for path in sorted(folder.rglob("distillation.json")):
-        run, errors = checked_run(path.parent)
-        if errors:
-            raise DataError(f"published record {errors[0]}")
-        known.setdefault(run.distillation.key, run)
+    for path in layout.run_folders_anywhere(folder):
+        read = checked_run(path)
+        if read.problems:
+            raise DataError(f"published record {read.problems[0]}")
+        known.setdefault(read.run.distillation.key, read.run)
     if not known:
         raise UsageError(f"--against {folder}: holds no run")
     return known
@@ -351,12 +340,12 @@ def _against(
 ) -> list[Problem]:
     folder, before = checked.folder, checked.before
     own = {key for key, run in known.items() if before is not None and run.folder.is_relative_to(before)}
-    allowed = {key[:10] for key in corrected}
+    allowed = {short(key) for key in corrected}
     found: list[Problem] = []
     seen: set[str] = set()
 
     def tell(code: str, key: str, where: str, told: str) -> None:
-        if key[:10] not in allowed:
+        if short(key) not in allowed:
             found.append(problem(code, where, told))
 
     for run in runs:
@@ -366,30 +355,29 @@ def _against(
             continue
         where = _where(folder, run)
         if made.snapshots != public.distillation.snapshots or made.status != public.distillation.status:
-            told = f"distillation {made.key[:10]} has other clouds or times than the published one"
+            told = f"distillation {short(made.key)} has other clouds or times than the published one"
             tell("changed-published", made.key, where, told)
         scores = {scored.key: scored for scored in public.evaluations}
         new = {scored.key: scored for scored in run.evaluations}
         for key in sorted(scores.keys() & new.keys()):
-            here = str(evaluation_path(run.folder, new[key].inputs).relative_to(folder))
+            here = str(layout.evaluation(run.folder, key).relative_to(folder))
             if _numbers(new[key]) != _numbers(scores[key]):
-                told = f"evaluation {key[:10]} has other numbers than the published one"
+                told = f"evaluation {short(key)} has other numbers than the published one"
                 tell("changed-published", key, here, told)
             elif submission and made.key not in own:
-                tell("duplicate", key, here, f"evaluation {key[:10]} is published already")
+                tell("duplicate", key, here, f"evaluation {short(key)} is published already")
         if not submission or made.key in own:
             for key in sorted(scores.keys() - new.keys()):
-                tell("removed-published", key, where, f"evaluation {key[:10]} was published and is not there")
+                told = f"evaluation {short(key)} was published and is not there"
+                tell("removed-published", key, where, told)
     for key in sorted((own if submission else known.keys()) - seen):
-        tell("removed-published", key, ".", f"distillation {key[:10]} was published and is not there")
+        tell("removed-published", key, ".", f"distillation {short(key)} was published and is not there")
     return found
 
 
 def _numbers(scored: EvaluationRecord) -> dict[str, Any]:
     """All that an evaluation says beside when and by whom it was made."""
-    values = scored.model_dump(mode="json", exclude={"provenance", "memory", "train_seconds", "test_seconds"})
-    values.pop("trained")
-    return values
+    return scored.model_dump(mode="json", exclude={"work"})
 
 
 @contextmanager

@@ -20,20 +20,26 @@ import torch
 from pcbench import stats
 from pcbench.api import PointClouds
 from pcbench.catalogue import Catalogue
-from pcbench.common.schema import Model
-from pcbench.engine import machine, plan, students
-from pcbench.engine.cache import source_hash
+from pcbench.engine import machine, plan
 from pcbench.engine.distil import distil
-from pcbench.engine.evaluate import Report, stored_snapshots
+from pcbench.engine.evaluate import (
+    Report,
+    answers_of,
+    recipe_for,
+    stored_snapshots,
+    train_students,
+)
 from pcbench.engine.plan import Evaluation, Request
 from pcbench.errors import DataError, UsageError
 from pcbench.protocols import protocol
-from pcbench.records.layout import verification_path
+from pcbench.records import layout
+from pcbench.records.identity import ENGINE, differences, same_work
+from pcbench.records.labels import title
 from pcbench.records.models import EvaluationRecord, Run, VerificationRecord, accuracies, verdict
 from pcbench.records.store import read_record, read_run, write_record
 from pcbench.seeds import Streams
 from pcbench.submission.manifest import MANIFEST, Manifest, run_folders
-from pcbench.submission.validate import check_clouds, validate, verifies
+from pcbench.submission.validate import check_clouds, validate
 
 MARGIN = 3.0
 """Points of accuracy: a choice, below a forged five; what another machine changes is not measured yet."""
@@ -41,18 +47,20 @@ MARGIN = 3.0
 
 @dataclass(frozen=True)
 class Claim:
-    """An evaluation of a run whose scores are to be verified. clouds: where the run's clouds are."""
+    """An evaluation of a run whose scores are to be verified."""
 
     run: Run
+    """The run."""
     scored: EvaluationRecord
+    """The evaluation, one of the run's."""
     clouds: Path
+    """The folder where the run's clouds are."""
 
     @property
     def title(self) -> str:
         """One line for people."""
-        inputs = self.run.distillation.inputs
-        test, student = self.scored.inputs.variant.label, self.scored.inputs.network.label
-        return f"{inputs.method} {inputs.data.name} PPC {inputs.ppc or 'whole'} → {student}, {test}"
+        scored = self.scored.inputs
+        return title(self.run.distillation.inputs, scored.network.label, scored.variant.label)
 
 
 def claims(catalogue: Catalogue, folder: Path, artifacts: Path | None = None) -> list[Claim]:
@@ -63,10 +71,10 @@ def claims(catalogue: Catalogue, folder: Path, artifacts: Path | None = None) ->
     """
     if (folder / MANIFEST).exists():
         problems = validate(catalogue, folder)
-        problems = [each for each in problems if not verifies(each.file)]
+        problems = [each for each in problems if not layout.is_verification(each.file)]
         if problems:
             raise DataError(f"{folder} is no valid submission:\n" + "\n".join(map(str, problems)))
-    folders = [folder] if (folder / "distillation.json").exists() else run_folders(folder)
+    folders = [folder] if layout.is_run_folder(folder) else run_folders(folder)
     found = []
     for each in folders:
         run, errors = read_run(each)
@@ -115,7 +123,7 @@ def verify(
     clouds = _made_again(catalogue, claim, device, report) if redistil else _kept(claim, evaluation)
     correct = _counts(claim, evaluation, clouds, device, report)
     record = judged(claim, correct, clouds.content_hash(), margin, redistil, device)
-    write_record(verification_path(claim.run.folder, claim.scored.key), record)
+    write_record(layout.verification(claim.run.folder, claim.scored.key), record)
     return record
 
 
@@ -157,7 +165,7 @@ def judged(
         high=min(interval.high, 100.0),
         margin=margin,
         verdict=verdict(interval.mean, max(interval.low, -100.0), min(interval.high, 100.0), margin),
-        code=source_hash(),
+        engine=ENGINE,
         provenance=machine.provenance(device),
     )
 
@@ -170,23 +178,18 @@ def _evaluation(catalogue: Catalogue, claim: Claim) -> Evaluation:
     ((_, evaluation),) = plan.evaluations(
         catalogue, [claim.run], [inputs.network.label], base, rules.changes, [inputs.variant.label]
     )
-    here = evaluation.inputs(claim.run.distillation.snapshots, evaluation.variants[0])
-    if here != inputs:
+    here = evaluation.inputs(claim.run.distillation.key, evaluation.variants[0])
+    if not same_work(inputs, here):
         raise DataError(
-            f"{claim.run.folder}: evaluation {claim.scored.key[:10]} was made with another "
-            f"{_differing(here, inputs)} than this pcbench has: verify with the version that made it"
+            f"{claim.run.folder}: evaluation {layout.short(claim.scored.key)} is not what this pcbench would "
+            f"do ({'; '.join(differences(inputs, here))}): verify with the version that made it"
         )
     return evaluation
 
 
-def _differing(one: Model, other: Model) -> str:
-    """The fields in which two inputs of one kind differ, for people."""
-    return " and ".join(name for name in type(one).model_fields if getattr(one, name) != getattr(other, name))
-
-
 def _kept(claim: Claim, evaluation: Evaluation) -> PointClouds:
     run = Run(claim.clouds, claim.run.distillation, ())
-    if run.distillation.inputs.ppc:
+    if not run.distillation.inputs.is_whole:
         check_clouds(run)
     return stored_snapshots(evaluation.splits, claim.clouds, run.distillation)[-1].clouds
 
@@ -198,7 +201,7 @@ def _made_again(catalogue: Catalogue, claim: Claim, device: torch.device, report
     request = Request(
         methods=(made.method,),
         datasets=(made.data.name,),
-        ppcs=(made.ppc or 1,),
+        ppcs=(max(made.ppc, 1),),
         backbone=made.network.label,
         protocol=rules.base,
         repetition=made.repetition,
@@ -206,10 +209,11 @@ def _made_again(catalogue: Catalogue, claim: Claim, device: torch.device, report
         evaluate=(claim.scored.inputs.network.label,),
     )
     (cell,) = plan.cells(catalogue, request)
-    if cell.inputs != made:
+    if not same_work(made, cell.inputs):
         raise DataError(
-            f"{claim.run.folder}: was distilled with another {_differing(cell.inputs, made)} than is here: "
-            "name the submitted source by --plugins, and use the version of pcbench that made it"
+            f"{claim.run.folder}: its distillation is not what this pcbench would do "
+            f"({'; '.join(differences(made, cell.inputs))}): name the submitted source by --plugins, and use "
+            "the version of pcbench that made it"
         )
     with tempfile.TemporaryDirectory() as temporary:
         record = distil(cell, Path(temporary), device, report)
@@ -223,18 +227,14 @@ def _counts(
 ) -> list[list[int]]:
     """Right answers (S, K) of the record's students, trained on the clouds."""
     inputs = claim.scored.inputs
-    whole = claim.run.distillation.inputs.ppc == 0
-    recipe = inputs.protocol.whole if whole else inputs.protocol.recipe
-    every = evaluation.streams()
-    network = students.train(
-        evaluation.build,
-        clouds.normalised().to(device),
-        recipe,
-        [every[repetition] for repetition in inputs.repetitions],
+    network = train_students(
+        evaluation,
+        [clouds],
+        recipe_for(evaluation, claim.run.distillation),
+        inputs.repetitions,
+        device,
         partial(report, "train students"),
     )
-    tested = evaluation.test(inputs.variant).to(device)
-    answers = evaluation.answers(inputs.variant)
-    count = students.count_correct(network, tested, len(inputs.repetitions), answers)
-    counts: list[list[int]] = count.tolist()
+    answers = answers_of(evaluation, network, len(inputs.repetitions), inputs.variant, device)
+    counts: list[list[int]] = answers.confusions.diagonal(dim1=1, dim2=2).tolist()
     return counts

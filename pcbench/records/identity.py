@@ -1,0 +1,114 @@
+"""When two results are the same work: keys, the engine's number, and why one is not what was asked for.
+
+This is the only definition. A key hashes what a person would call the inputs of a result:
+
+* the method, its parameters in effect and the hash of its code (without comments, docstrings and formatting);
+* the settings of the protocol, never its name or prose; the content hash of the data with their sampling;
+* the networks with the hash of their code; the axes of the seeds;
+* `ENGINE`, the number of pcbench's own arithmetic.
+
+What does not change a result is in no key: words, hosts, paths, times, which of the snapshots were evaluated.
+A field that holds its default is left out, so that a field that is added later, with the default that keeps
+the old behaviour, changes no key. Defaults therefore never change; a test keeps them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from pcbench.common.files import canonical_json, digest
+from pcbench.common.schema import Label
+
+ENGINE = 1
+"""The number of pcbench's own arithmetic: losses, layers, draws, trainers, tests.
+
+Raise it by hand whenever a change there moves results beyond rounding. `tests/golden` holds values of it, and
+fails where they move while this number stands still.
+"""
+
+
+def key(inputs: BaseModel) -> str:
+    """SHA-256 of what `hashed` leaves of some inputs, as 64 hexadecimal digits."""
+    return digest({"kind": type(inputs).__name__, **hashed(inputs)})
+
+
+def hashed(model: BaseModel) -> dict[str, Any]:
+    """The part of a model that identifies it, as JSON: no labels, and no field that holds its default."""
+    values = {}
+    for name, field in type(model).model_fields.items():
+        if any(isinstance(mark, Label) for mark in field.metadata):
+            continue
+        value = getattr(model, name)
+        if field.is_required() or value != field.get_default(call_default_factory=True, validated_data={}):
+            values[name] = _plain(value)
+    return values
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return hashed(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def same_work(recorded: BaseModel, asked: BaseModel) -> bool:
+    """Whether two inputs of one kind are those of the same work: whether their keys are equal."""
+    return key(recorded) == key(asked)
+
+
+def differences(recorded: BaseModel, asked: BaseModel) -> list[str]:
+    """Why recorded inputs are not the same work as those that are asked for; none where they are.
+
+    `ENGINE 1, now 2`, `lr 10, asked 1`, `code of sadm has changed`: one text a difference, the engine first.
+    """
+    one, other = (dict(_leaves(_complete(model))) for model in (recorded, asked))
+    reasons = []
+    for place in sorted(one.keys() | other.keys(), key=lambda place: (place != "engine", place)):
+        old, new = one.get(place), other.get(place)
+        if old != new:
+            reasons.append(_reason(place, old, new))
+    return list(dict.fromkeys(reasons))
+
+
+def _reason(place: str, old: Any, new: Any) -> str:
+    if place == "engine":
+        return f"ENGINE {old}, now {new}"
+    if place == "source":
+        return "the method's code has changed"
+    if place.endswith("network.source"):
+        return "the network's code has changed"
+    if place.endswith("data.hash"):
+        return f"data {str(old)[:10]}, now {str(new)[:10]}"
+    name = place.removeprefix("params.").removeprefix("protocol.")
+    return f"{name} {_shown(old)}, asked {_shown(new)}"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else canonical_json(value)
+
+
+def _complete(model: BaseModel) -> dict[str, Any]:
+    """As `hashed`, with the fields that hold their defaults."""
+    values = {}
+    for name, field in type(model).model_fields.items():
+        if not any(isinstance(mark, Label) for mark in field.metadata):
+            value = getattr(model, name)
+            values[name] = _complete(value) if isinstance(value, BaseModel) else _plain(value)
+    return values
+
+
+def _leaves(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value with its dotted place; the variation, which follows from the parameters, left out."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and name != "variation":
+            yield from _leaves(value, f"{above}{name}.")
+        elif name != "variation":
+            yield above + name, value

@@ -1,0 +1,126 @@
+"""What there is of a cell that is asked for: done, to evaluate, to do, or stale with the reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pcbench.records.identity import ENGINE, differences
+from pcbench.records.models import (
+    DistillationInputs,
+    EvaluationInputs,
+    EvaluationRecord,
+    Run,
+    SnapshotEntry,
+)
+
+Snapshots = Literal["last", "all"]
+"""Which of a distillation's snapshots are asked for: the one that is reported alone, or all of them."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What there is of a cell."""
+
+    word: Literal["done", "to evaluate", "to do", "stale"]
+    """`to evaluate`: its clouds are there, or some of its scores."""
+    reasons: tuple[str, ...] = ()
+    """Why what is there is not what is asked for, where it is stale."""
+    run: Run | None = None
+    """The run of the cell or, where it is stale, the one that stands in its place."""
+
+    @property
+    def label(self) -> str:
+        """`done`, `to do`, `stale: ENGINE 1, now 2; lr 10, asked 1`."""
+        return f"{self.word}: {'; '.join(self.reasons)}" if self.reasons else self.word
+
+
+def wanted(entries: Sequence[SnapshotEntry], snapshots: Snapshots) -> list[SnapshotEntry]:
+    """The snapshots of a distillation that are asked for."""
+    return list(entries[-1:] if snapshots == "last" else entries)
+
+
+def has_scores(record: EvaluationRecord, entries: Iterable[SnapshotEntry]) -> bool:
+    """Whether an evaluation has the scores of some snapshots, by their iteration and clouds."""
+    scored = {(scores.iteration, scores.clouds) for scores in record.snapshots}
+    return all((entry.iteration, entry.clouds) in scored for entry in entries)
+
+
+def state(
+    asked: DistillationInputs,
+    evaluations: Sequence[EvaluationInputs],
+    snapshots: Snapshots,
+    runs: Iterable[Run],
+) -> State:
+    """The state of a cell by the records of `runs` alone; clouds and times are not looked at.
+
+    A run of the same work counts. Where there is none, one that was asked for in the same words (see
+    `same_request`) and is not the same work is stale; of several the nearest, by the number of reasons.
+    """
+    stale: list[tuple[list[str], Run]] = []
+    for run in runs:
+        inputs = run.distillation.inputs
+        if inputs.key == asked.key and run.distillation.status == "ok":
+            return state_of_evaluations(run, evaluations, snapshots)
+        if run.distillation.status == "ok" and same_request(inputs, asked):
+            stale.append((differences(inputs, asked), run))
+    if not stale:
+        return State("to do")
+    reasons, run = min(stale, key=lambda each: (len(each[0]), each[1].distillation.key))
+    return State("stale", tuple(reasons), run)
+
+
+def state_of_evaluations(run: Run, evaluations: Sequence[EvaluationInputs], snapshots: Snapshots) -> State:
+    """The state of the evaluations of a finished distillation."""
+    entries = wanted(run.distillation.snapshots, snapshots)
+    there = {record.key: record for record in run.evaluations}
+    for asked in evaluations:
+        record = there.get(asked.key)
+        if record is not None and has_scores(record, entries):
+            continue
+        reasons = [] if record is not None else _stale_evaluation(run, asked)
+        return State("stale", tuple(reasons), run) if reasons else State("to evaluate", (), run)
+    return State("done", (), run)
+
+
+def _stale_evaluation(run: Run, asked: EvaluationInputs) -> list[str]:
+    alike = [record.inputs for record in run.evaluations if same_test(record.inputs, asked)]
+    return min((differences(inputs, asked) for inputs in alike), key=len, default=[])
+
+
+def same_request(one: DistillationInputs, other: DistillationInputs) -> bool:
+    """Whether two distillations are of the same place on a board, so that one can only replace the other.
+
+    They are asked for in the same words: another parameter, PPC or repetition is another cell, a default
+    that has changed since is not.
+    """
+    return _request(one) == _request(other)
+
+
+def _request(inputs: DistillationInputs) -> tuple[Any, ...]:
+    return (
+        inputs.method,
+        inputs.variation,
+        inputs.data.name,
+        inputs.data.points,
+        inputs.ppc,
+        inputs.repetition,
+        inputs.network.label,
+        inputs.iterations,
+        inputs.snapshots,
+    )
+
+
+def same_test(one: EvaluationInputs, other: EvaluationInputs) -> bool:
+    """The same for two evaluations of one distillation: protocol by name, students and test."""
+    return _test(one) == _test(other)
+
+
+def _test(inputs: EvaluationInputs) -> tuple[Any, ...]:
+    return inputs.network.label, inputs.protocol.label, inputs.variant.label, inputs.repetitions
+
+
+def outdated(inputs: DistillationInputs | EvaluationInputs) -> str:
+    """Why a record is stale whatever is asked for: `ENGINE 1, now 2`; empty where it is not."""
+    return "" if inputs.engine == ENGINE else f"ENGINE {inputs.engine}, now {ENGINE}"
