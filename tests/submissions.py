@@ -14,13 +14,15 @@ from built_in import CATALOGUE
 
 from pcbench.api import Snapshot
 from pcbench.clouds import PointClouds
-from pcbench.common.files import digest, file_digest
+from pcbench.common.files import file_digest
 from pcbench.common.text import one_line
-from pcbench.engine.artifacts import FILE, save_snapshots
+from pcbench.engine.artifacts import save_snapshots
 from pcbench.protocols.protocol import QUICK, Protocol, customised
-from pcbench.records.layout import evaluation_path, run_folder
+from pcbench.records import layout
+from pcbench.records.layout import run_folder
 from pcbench.records.models import (
     LONGEST_NAME,
+    Clock,
     DataInputs,
     DistillationInputs,
     DistillationRecord,
@@ -33,6 +35,7 @@ from pcbench.records.models import (
     Run,
     SnapshotEntry,
     SnapshotScores,
+    Work,
     accuracies,
 )
 from pcbench.records.store import read_run, write_record
@@ -115,19 +118,19 @@ def a_run(
         SnapshotEntry(iteration=s.iteration, seconds=1.0, clouds=s.clouds.content_hash()) for s in snapshots
     ]
     folder = run_folder(out, inputs)
-    save_snapshots(folder / FILE, snapshots)
+    save_snapshots(layout.clouds(folder), snapshots)
     made = DistillationRecord(
         key=inputs.key,
         status="ok",
         inputs=inputs,
         snapshots=entries,
-        seconds=1.0,
+        clock=Clock(seconds=1.0),
         memory=MEMORY,
         provenance=provenance(command, hardware),
     )
     write_record(folder / "distillation.json", made)
     scored = EvaluationInputs(
-        clouds=[entry.clouds for entry in entries],
+        distillation=made.key,
         data=data,
         network=net,
         protocol=protocol,
@@ -136,12 +139,12 @@ def a_run(
     pairs = [accuracies(counts, TOTALS) for counts in RIGHT]
     evaluation = EvaluationRecord(
         key=scored.key,
-        distillation=made.key,
         inputs=scored,
         totals=TOTALS,
         snapshots=[
             SnapshotScores(
                 iteration=entry.iteration,
+                clouds=entry.clouds,
                 oa=[oa for oa, _ in pairs],
                 macc=[macc for _, macc in pairs],
                 correct=RIGHT,
@@ -149,14 +152,17 @@ def a_run(
             for entry in entries
         ],
         confusion=CONFUSION,
-        trained=list(protocol.snapshots),
-        code="5" * 64,
-        train_seconds=1,
-        test_seconds=1,
-        memory=MEMORY,
-        provenance=provenance(command, hardware),
+        work=[
+            Work(
+                iterations=list(protocol.snapshots),
+                train=Clock(seconds=1),
+                test=Clock(seconds=1),
+                memory=MEMORY,
+                provenance=provenance(command, hardware),
+            )
+        ],
     )
-    write_record(evaluation_path(folder, scored), evaluation)
+    write_record(layout.evaluation(folder, scored.key), evaluation)
     run, problems = read_run(folder)
     assert not problems
     return run
@@ -182,7 +188,7 @@ class Submission:
 
     @property
     def clouds(self) -> Path:
-        return self.run / FILE
+        return layout.clouds(self.run)
 
     def manifest(self) -> dict[str, Any]:
         data: dict[str, Any] = json.loads((self.folder / MANIFEST).read_text())
@@ -193,7 +199,8 @@ class Submission:
         data = json.loads(path.read_text())
         change(data)
         if rekeyed:
-            data["key"] = digest(data["inputs"])
+            kind = EvaluationInputs if path.name.startswith("evaluation") else DistillationInputs
+            data["key"] = kind.model_validate(data["inputs"]).key
         path.write_text(json.dumps(data))
         if rekeyed and path.name.startswith("evaluation"):
             path.rename(path.with_name(f"evaluation-{data['key'][:10]}.json"))
@@ -211,7 +218,7 @@ class Submission:
             for path in paths
         ]
         for artifact in data["artifacts"]:
-            clouds = self.folder / RUNS / artifact["run"] / FILE
+            clouds = layout.clouds(self.folder / RUNS / artifact["run"])
             if clouds.is_file():
                 artifact |= {"sha256": file_digest(clouds), "bytes": clouds.stat().st_size}
         (self.folder / MANIFEST).write_text(json.dumps(data))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from built_in import CATALOGUE
 
-from pcbench.engine.artifacts import FILE
+from pcbench.records.layout import CLOUDS
 from pcbench.records.store import read_runs
 from pcbench.submission.validate import validate
 
@@ -24,7 +24,7 @@ def test_they_are_valid_and_finished():
 
 
 def test_no_clouds_are_among_them():
-    assert not [*RESULTS.rglob(FILE), *RESULTS.rglob("*.h5")]
+    assert not [*RESULTS.rglob(CLOUDS), *RESULTS.rglob("*.h5")]
 
 
 def test_the_table_is_of_these_records(pcbench, tmp_path):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pcbench.catalogue import Catalogue
+    from pcbench.records.state import Snapshots
 
 PluginFolders = Annotated[
     list[Path] | None,

@@ -58,6 +58,32 @@ def validate(
         raise typer.Exit(3)
 
 
+@app.command()
+def migrate(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of runs.")],
+    as_json: AsJson = False,
+) -> None:
+    """Rewrite records of older versions in today's form and under today's names; no number changes.
+
+    Records of older versions are read as they are: this only spares the reading of two forms.
+    """
+    from pcbench.records.rewrite import rewrite
+
+    left_alone: list[Path] = []
+    rewritten = rewrite(folder, left_alone.append)
+    if as_json:
+        moved = [{"before": str(each.before), "after": str(each.after)} for each in rewritten]
+        typer.echo(json.dumps({"rewritten": moved, "left_alone": list(map(str, left_alone))}, indent=1))
+    else:
+        for each in rewritten:
+            typer.echo(f"{each.before} -> {each.after.name}")
+        for path in left_alone:
+            typer.echo(f"warning: {path} holds what cannot be read and was left as it is", err=True)
+        typer.echo(f"{len(rewritten)} rewritten, {len(left_alone)} left as they are")
+    if left_alone:
+        raise typer.Exit(3)
+
+
 def _print(folder: Path, problems: list[Problem], as_json: bool) -> None:
     if as_json:
         found = [asdict(each) for each in problems]

@@ -63,4 +63,4 @@ class Bars:
 def _summary(outcome: Outcome) -> str:
     if outcome.problem:
         return f"{outcome.problem} (see {outcome.run.folder})"
-    return f"{'finished already' if outcome.reused else 'done'}, in {outcome.run.folder}"
+    return f"{'done already' if outcome.reused else 'done'}, in {outcome.run.folder}"

@@ -16,7 +16,7 @@ from pcbench.common.files import digest
 from pcbench.datasets.store import cache_root
 from pcbench.engine import machine
 from pcbench.errors import DataError
-from pcbench.records.identity import ENGINE
+from pcbench.records import identity
 from pcbench.records.models import NOTHING, Clock
 
 
@@ -32,7 +32,7 @@ class TensorCache:
         self.device = device
         self.common = {
             **common,
-            "engine": ENGINE,
+            "engine": identity.ENGINE,
             "hardware": machine.hardware(device).label,
             "torch": torch.__version__,
         }

@@ -21,7 +21,8 @@ from pcbench.protocols import protocol, recipes, variants
 from pcbench.protocols.protocol import Protocol
 from pcbench.protocols.suites import Suite
 from pcbench.protocols.variants import PLAIN, Variant
-from pcbench.records.identity import ENGINE, same_work
+from pcbench.records import identity
+from pcbench.records.identity import same_work
 from pcbench.records.layout import short
 from pcbench.records.models import (
     DataInputs,
@@ -122,7 +123,7 @@ class Evaluation:
             protocol=self.protocol,
             repetitions=list(range(self.protocol.students)),
             variant=variant,
-            engine=ENGINE,
+            engine=identity.ENGINE,
         )
 
 
@@ -276,7 +277,7 @@ def _cells(request: Request, found: _Found) -> list[Cell]:
                 network=network,
                 whole=rules.whole,
                 repetition=request.repetition,
-                engine=ENGINE,
+                engine=identity.ENGINE,
             )
             made += [
                 Cell(method(values), backbone, inputs, Evaluation(splits, data, *student))

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pcbench.records.identity import ENGINE, differences
+from pcbench.records import identity
+from pcbench.records.identity import differences
 from pcbench.records.models import (
     DistillationInputs,
     EvaluationInputs,
@@ -123,4 +124,5 @@ def _test(inputs: EvaluationInputs) -> tuple[Any, ...]:
 
 def outdated(inputs: DistillationInputs | EvaluationInputs) -> str:
     """Why a record is stale whatever is asked for: `ENGINE 1, now 2`; empty where it is not."""
-    return "" if inputs.engine == ENGINE else f"ENGINE {inputs.engine}, now {ENGINE}"
+    now = identity.ENGINE
+    return "" if inputs.engine == now else f"ENGINE {inputs.engine}, now {now}"

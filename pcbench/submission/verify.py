@@ -32,8 +32,8 @@ from pcbench.engine.evaluate import (
 from pcbench.engine.plan import Evaluation, Request
 from pcbench.errors import DataError, UsageError
 from pcbench.protocols import protocol
-from pcbench.records import layout
-from pcbench.records.identity import ENGINE, differences, same_work
+from pcbench.records import identity, layout
+from pcbench.records.identity import differences, same_work
 from pcbench.records.labels import title
 from pcbench.records.models import EvaluationRecord, Run, VerificationRecord, accuracies, verdict
 from pcbench.records.store import read_record, read_run, write_record
@@ -165,7 +165,7 @@ def judged(
         high=min(interval.high, 100.0),
         margin=margin,
         verdict=verdict(interval.mean, max(interval.low, -100.0), min(interval.high, 100.0), margin),
-        engine=ENGINE,
+        engine=identity.ENGINE,
         provenance=machine.provenance(device),
     )
 

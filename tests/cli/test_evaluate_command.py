@@ -40,15 +40,19 @@ def test_students_of_another_network_stand_beside_the_first(pcbench, run):
     before = (run.folder / "distillation.json").read_bytes()
     done = pcbench("evaluate", run.folder, "--backbone", OTHER)
     assert done.code == 0, done.err
-    assert f"random shapes10 PPC 1 → {OTHER}" in done.err
+    assert f"random on shapes10, PPC 1 → {OTHER}" in done.err
     assert OTHER in done.out
     after, problems = read_run(run.folder)
     assert problems == []
     assert {e.inputs.network.label for e in after.evaluations} == {"pointnet:paper", OTHER}
     first, second = (e.inputs for e in after.evaluations)
-    assert (first.protocol, first.clouds, first.data) == (second.protocol, second.clouds, second.data)
+    assert (first.protocol, first.distillation, first.data) == (
+        second.protocol,
+        second.distillation,
+        second.data,
+    )
     assert (run.folder / "distillation.json").read_bytes() == before
-    assert "finished already" in pcbench("evaluate", run.folder, "--backbone", OTHER).err
+    assert "done already" in pcbench("evaluate", run.folder, "--backbone", OTHER).err
 
 
 def test_what_is_there_is_not_trained_again(pcbench, run):

@@ -161,8 +161,8 @@ def test_run_again_finds_the_finished_cell(pcbench):
     before = {path: path.read_bytes() for path in run.folder.iterdir()}
     again = pcbench("run", "--method", "random", *TINY)
     assert first.code == again.code == 0
-    assert "finished already" not in first.err
-    assert "finished already" in again.err
+    assert "done already" not in first.err
+    assert "done already" in again.err
     assert {path: path.read_bytes() for path in run.folder.iterdir()} == before
 
 
@@ -183,7 +183,7 @@ def test_damaged_clouds_are_distilled_again(pcbench):
     clouds.write_bytes(clouds.read_bytes()[:1000])
     again = pcbench("run", "--method", "random", *TINY)
     assert again.code == 0
-    assert "finished already" not in again.err
+    assert "done already" not in again.err
     (repaired,), problems = read_runs(Path("results"))
     assert problems == []
     assert [e.clouds for e in repaired.distillation.snapshots] == [
@@ -475,9 +475,9 @@ def test_a_dry_run_does_nothing_and_estimates_from_records(pcbench, mine):
     after = json.loads(pcbench(*words, "--dry-run", "--json").out)
     assert {path: path.read_bytes() for path in Path("results").rglob("*.*")} == files
     finished, to_do = after["cells"]
-    assert (finished["state"], to_do["state"]) == ("finished", "to do")
+    assert (finished["state"], to_do["state"]) == ("done", "to do")
     (scored,) = run.evaluations
-    expected = run.distillation.seconds + scored.train_seconds * 13 / 2 + scored.test_seconds
+    expected = run.distillation.seconds + scored.train.seconds * 13 / 2 + scored.test.seconds
     assert to_do["seconds"] == pytest.approx(expected)
     assert after["seconds"] == pytest.approx(expected)
     assert to_do["based_on"] == [run.folder.name]

@@ -64,7 +64,7 @@ def size(path: str | Path) -> tuple[int, int]:
 def test_a_run_is_shown_beside_its_nearest_training_clouds(pcbench, run):
     done = pcbench("show", run)
     assert done.code == 0, done.err
-    assert f"wrote {run.name}.png: dm · shapes10 · PPC 2 · iteration 2, 20 clouds" in done.out
+    assert f"wrote {run.name}.png: dm on shapes10, PPC 2, iteration 2, 20 clouds" in done.out
     assert "median 0.0" in done.out
     with_neighbours = size(f"{run.name}.png")
     done = pcbench("show", run, "--initial", "--out", "three.png", "--json")

@@ -14,9 +14,10 @@ from built_in import CATALOGUE
 
 from pcbench.engine import checkpoint, machine
 from pcbench.engine import distil as run
-from pcbench.engine.artifacts import FILE, load_snapshots
+from pcbench.engine.artifacts import load_snapshots
 from pcbench.engine.plan import Cell, Request, cells
 from pcbench.errors import DataError
+from pcbench.records import layout
 from pcbench.records.models import DistillationRecord
 from pcbench.records.store import read_distillation
 
@@ -87,9 +88,9 @@ def test_an_interrupted_distillation_goes_on_and_gives_the_same_clouds(tmp_path:
     expected, _ = gone_on(method, tmp_path / "two")
     assert [entry.clouds for entry in record.snapshots] == [entry.clouds for entry in expected.snapshots]
     assert len({entry.clouds for entry in record.snapshots}) == 3
-    found = load_snapshots(tmp_path / "one" / FILE, record.snapshots)
+    found = load_snapshots(layout.clouds(tmp_path / "one"), record.snapshots)
     assert [snapshot.iteration for snapshot in found] == [0, 2, 4]
-    assert not (tmp_path / "one" / checkpoint.FILE).exists()
+    assert not (tmp_path / "one" / layout.CHECKPOINT).exists()
 
 
 @pytest.mark.usefixtures("always")
@@ -108,7 +109,7 @@ def test_the_clock_goes_on_where_it_stood(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_checkpoint_waits_until_it_is_due(tmp_path: Path) -> None:
     stopped("dm", tmp_path)
-    assert not (tmp_path / checkpoint.FILE).exists()
+    assert not (tmp_path / layout.CHECKPOINT).exists()
     assert gone_on("dm", tmp_path)[1] == [0, 1, 2, 3, 4, 4]
 
 
@@ -158,7 +159,7 @@ def test_a_checkpoint_that_cannot_be_read_counts_for_nothing(
     tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:
     stopped("dm", tmp_path)
-    spoil(tmp_path / checkpoint.FILE)
+    spoil(tmp_path / layout.CHECKPOINT)
     assert gone_on("dm", tmp_path)[1] == [0, 1, 2, 3, 4, 4]
 
 
@@ -171,7 +172,7 @@ def test_a_checkpoint_of_other_code_or_another_machine_counts_for_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(run, "_about", lambda *args: {**about(*args), what: "another"})
         stopped("dm", tmp_path)
-    assert (tmp_path / checkpoint.FILE).exists()
+    assert (tmp_path / layout.CHECKPOINT).exists()
     assert gone_on("dm", tmp_path)[1] == [0, 1, 2, 3, 4, 4]
 
 
@@ -232,7 +233,7 @@ def test_a_state_of_other_shapes_is_refused() -> None:
 
 @pytest.mark.usefixtures("always")
 def test_a_checkpoint_of_other_parameters_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
-    path = tmp_path / checkpoint.FILE
+    path = tmp_path / layout.CHECKPOINT
     reached = checkpoint.Reached(CPU)
     checkpoint.Checkpoint(path, {"key": "k"}, reached).keep(7, torch.optim.SGD([torch.zeros(3)], 0.1))
     kept = checkpoint.Checkpoint(path, {"key": "k"}, reached)

@@ -16,12 +16,14 @@ from pcbench.engine.estimate import estimate, estimates
 from pcbench.engine.plan import Cell, Request, cells
 from pcbench.protocols.protocol import LITE
 from pcbench.records.models import (
+    Clock,
     DistillationRecord,
     EvaluationRecord,
     Memory,
     Run,
     SnapshotEntry,
     SnapshotScores,
+    Work,
 )
 
 CPU = machine.provenance(torch.device("cpu"))
@@ -45,43 +47,58 @@ def planned() -> Callable[..., Cell]:
 
 
 def recorded(
-    cell: Cell, *, seconds: float, train: float | None = None, test: float = 0.0, provenance: Any = CPU
+    cell: Cell,
+    *,
+    seconds: float,
+    train: float | None = None,
+    test: float = 0.0,
+    provenance: Any = CPU,
+    processor: float | None = None,
 ) -> Run:
-    """A finished run of a cell with three snapshots, evaluated where `train` is given."""
+    """A finished run of a cell with three snapshots, evaluated where `train` is given.
+
+    processor: seconds of every clock, where they are known.
+    """
     iterations = cell.inputs.snapshots
     entries = [SnapshotEntry(iteration=i, seconds=seconds, clouds=f"{i:064x}") for i in iterations]
     made = DistillationRecord(
-        key=cell.inputs.key, status="ok", inputs=cell.inputs, snapshots=entries, seconds=seconds,
-        memory=MEMORY, provenance=provenance,
+        key=cell.inputs.key, status="ok", inputs=cell.inputs, snapshots=entries,
+        clock=Clock(seconds=seconds, processor_seconds=processor), memory=MEMORY, provenance=provenance,
     )  # fmt: skip
     folder = Path(f"{cell.inputs.method}-{cell.inputs.ppc}")
     if train is None:
         return Run(folder, made, ())
-    inputs = cell.evaluation.inputs(entries)
+    inputs = cell.evaluation.inputs(made.key)
     totals = cell.evaluation.splits.test.counts().tolist()
     correct, students = [0] * len(totals), cell.evaluation.protocol.students
     scores = [
-        SnapshotScores(iteration=i, oa=[0] * students, macc=[0] * students, correct=[correct] * students)
-        for i in iterations
+        SnapshotScores(
+            iteration=entry.iteration,
+            clouds=entry.clouds,
+            oa=[0] * students,
+            macc=[0] * students,
+            correct=[correct] * students,
+        )
+        for entry in entries
     ]
-    scored = EvaluationRecord(
-        key=inputs.key, distillation=made.key, inputs=inputs, totals=totals, snapshots=scores,
-        trained=list(iterations), code="5" * 64, train_seconds=train, test_seconds=test, memory=MEMORY,
-        provenance=provenance,
+    share = Work(
+        iterations=list(iterations), train=Clock(seconds=train, processor_seconds=processor),
+        test=Clock(seconds=test), memory=MEMORY, provenance=provenance,
     )  # fmt: skip
+    scored = EvaluationRecord(key=inputs.key, inputs=inputs, totals=totals, snapshots=scores, work=[share])
     return Run(folder, made, (scored,))
 
 
 def test_a_cell_is_finished_when_its_own_evaluation_is_recorded(planned):
     run = recorded(planned(), seconds=5, train=7)
-    assert estimate(planned(), [run], HARDWARE).state == "finished"
+    assert estimate(planned(), [run], HARDWARE).state.word == "done"
     assert estimate(planned(), [run], HARDWARE).seconds == 0
-    assert estimate(planned(ppc=3), [run], HARDWARE).state == "to do"
+    assert estimate(planned(ppc=3), [run], HARDWARE).state.word == "to do"
 
 
 def test_nothing_recorded_is_unknown(planned):
     assert estimate(planned(), [], HARDWARE).seconds is None
-    assert estimate(planned(), [], HARDWARE).state == "to do"
+    assert estimate(planned(), [], HARDWARE).state.word == "to do"
 
 
 @pytest.mark.parametrize("other", ["method", "iterations", "hardware", "protocol"])
@@ -95,7 +112,7 @@ def test_what_cannot_be_compared_gives_no_estimate(planned, other):
 def test_other_parameters_of_the_method_cost_the_same(planned):
     run = recorded(planned(lr=2.0), seconds=5, train=7, test=2)
     cost = estimate(planned(), [run], HARDWARE)
-    assert (cost.state, cost.seconds, cost.based_on) == ("to do", pytest.approx(5 + 7 + 2), ("dm-1",))
+    assert (cost.state.word, cost.seconds, cost.based_on) == ("to do", pytest.approx(5 + 7 + 2), ("dm-1",))
 
 
 def test_students_are_scaled_by_their_gradient_steps(planned):
@@ -115,7 +132,7 @@ def test_once_distilled_any_methods_students_will_do(planned):
     cost = estimate(
         cell, [recorded(cell, seconds=100), recorded(planned("herding"), seconds=9, train=7)], HARDWARE
     )
-    assert (cost.state, cost.seconds, cost.based_on) == ("to evaluate", pytest.approx(7), ("herding-1",))
+    assert (cost.state.word, cost.seconds, cost.based_on) == ("to evaluate", pytest.approx(7), ("herding-1",))
     assert estimate(cell, [recorded(cell, seconds=100)], HARDWARE).seconds is None
 
 
@@ -142,9 +159,33 @@ def test_a_failed_distillation_is_to_do_and_no_example(planned):
     run = recorded(planned(), seconds=5, train=7)
     failed = run.distillation.model_copy(update={"status": "failed", "reason": "it diverged"})
     cost = estimate(planned(), [replace(run, distillation=failed, evaluations=())], HARDWARE)
-    assert (cost.state, cost.seconds) == ("to do", None)
+    assert (cost.state.word, cost.seconds) == ("to do", None)
 
 
 def test_the_protocol_here_is_not_a_standard_one(planned):
     assert planned().evaluation.protocol.changes == {"points": 16}
     assert planned().evaluation.protocol.students == LITE.students
+
+
+def test_times_of_a_busy_machine_are_no_example(planned):
+    """Ten wall seconds in which the process got one: it waited for others."""
+    slow = recorded(planned(lr=2.0), seconds=10, train=10, processor=1.0)
+    assert estimate(planned(), [slow], HARDWARE).seconds is None
+    threads = min(HARDWARE.threads, HARDWARE.cpu_cores)
+    quiet = recorded(planned(lr=2.0), seconds=10, train=10, processor=9.0 * threads)
+    assert estimate(planned(), [slow, quiet], HARDWARE).seconds == pytest.approx(20)
+
+
+def test_the_last_snapshot_alone_costs_a_third_of_three(planned):
+    runs = [recorded(planned(lr=2.0), seconds=5, train=9)]
+    assert estimate(planned(), runs, HARDWARE).seconds == pytest.approx(5 + 9)
+    assert estimate(planned(), runs, HARDWARE, "last").seconds == pytest.approx(5 + 3)
+
+
+def test_a_stale_cell_costs_nothing_unless_it_is_to_be_computed_again(planned):
+    cell = planned()
+    run = recorded(cell, seconds=5, train=7)
+    later = replace(cell, inputs=cell.inputs.model_copy(update={"engine": 2}))
+    assert estimate(later, [run], HARDWARE).state.label == "stale: ENGINE 1, now 2"
+    assert estimate(later, [run], HARDWARE).seconds == 0
+    assert estimate(later, [run], HARDWARE, again=True).seconds == pytest.approx(12)

@@ -17,7 +17,7 @@ from pcbench.engine.plan import Cell, Request
 from pcbench.errors import DataError, UsageError
 from pcbench.protocols.protocol import LITE, PAPER
 from pcbench.protocols.suites import Row, Suite
-from pcbench.records.models import SnapshotEntry
+from pcbench.records.identity import ENGINE
 
 METHODS = """
 from pcbench.api import Method, MethodParams, Snapshot, param
@@ -266,9 +266,9 @@ def test_the_key_changes_with_every_input(cells, change):
 @pytest.mark.parametrize("change", [{"students": 2}, {"settings": {"recipe.epochs": "7"}}], ids=str)
 def test_how_students_are_trained_changes_the_evaluation_alone(cells, change):
     standing, changed = cells()[0], cells(**change)[0]
-    entries = [SnapshotEntry(iteration=0, seconds=1, clouds="a" * 64)]
-    assert changed.inputs.key == standing.inputs.key
-    assert changed.evaluation.inputs(entries).key != standing.evaluation.inputs(entries).key
+    key = standing.inputs.key
+    assert changed.inputs.key == key
+    assert changed.evaluation.inputs(key).key != standing.evaluation.inputs(key).key
 
 
 def test_the_key_does_not_depend_on_the_order_of_settings_or_on_how_numbers_are_written(cells):
@@ -286,13 +286,11 @@ def test_the_key_changes_with_the_source_of_the_method(cells, catalogue, folder)
     assert cell.inputs.key != before
 
 
-def test_evaluation_inputs_name_clouds_and_students(cells):
+def test_evaluation_inputs_name_distillation_students_and_engine(cells):
     (cell,) = cells(students=3)
-    entries = [
-        SnapshotEntry(iteration=i, seconds=1, clouds=letter * 64) for i, letter in ((0, "a"), (250, "b"))
-    ]
-    inputs = cell.evaluation.inputs(entries)
-    assert (inputs.clouds, inputs.repetitions) == (["a" * 64, "b" * 64], [0, 1, 2])
+    inputs = cell.evaluation.inputs(cell.inputs.key)
+    assert (inputs.distillation, inputs.repetitions) == (cell.inputs.key, [0, 1, 2])
+    assert inputs.engine == cell.inputs.engine == ENGINE
     assert (inputs.data, inputs.network, inputs.protocol) == (
         cell.inputs.data,
         cell.inputs.network,
@@ -474,7 +472,7 @@ def test_students_of_several_networks_share_one_distillation(cells):
         "pointnet:paper",
         "pointnet:canonical",
     ]
-    assert paper.evaluation.inputs([]).key != canonical.evaluation.inputs([]).key
+    assert paper.evaluation.inputs("0" * 64).key != canonical.evaluation.inputs("0" * 64).key
     assert canonical.evaluation.build(torch.Generator()).state_dict().keys() > (
         paper.evaluation.build(torch.Generator()).state_dict().keys()
     )

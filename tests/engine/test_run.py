@@ -11,14 +11,16 @@ from built_in import CATALOGUE
 from pcbench.engine import distil as run
 from pcbench.engine import evaluate, students
 from pcbench.engine.plan import Request, cells
+from pcbench.records import layout
 from pcbench.records.models import Run
+from pcbench.records.state import Snapshots
 from pcbench.records.store import read_evaluation, read_runs
 from pcbench.report.cells import board, results
 
 SMALL = {"points": "16", "iterations": "2", "recipe.epochs": "2", "recipe.batch": "16", "whole.epochs": "1"}
 
 
-def executed(out: Path, *methods: str, **settings: str) -> list[Run]:
+def executed(out: Path, *methods: str, snapshots: Snapshots = "all", **settings: str) -> list[Run]:
     request = Request(
         methods=methods,
         datasets=("shapes10",),
@@ -28,7 +30,9 @@ def executed(out: Path, *methods: str, **settings: str) -> list[Run]:
         settings=SMALL | settings,
     )
     cpu = torch.device("cpu")
-    outcomes = [run.execute(cell, out, cpu, lambda *_: None) for cell in cells(CATALOGUE, request)]
+    outcomes = [
+        run.execute(cell, out, cpu, lambda *_: None, (), snapshots) for cell in cells(CATALOGUE, request)
+    ]
     assert not any(outcome.problem for outcome in outcomes)
     return [outcome.run for outcome in outcomes]
 
@@ -94,13 +98,14 @@ def interrupted(tmp_path, monkeypatch) -> Path:
 
 
 def test_an_interrupted_evaluation_goes_on_with_the_snapshot_that_it_was_at(interrupted, trainings):
-    (part,) = map(read_evaluation, interrupted.glob("part-*.json"))
-    assert [scores.iteration for scores in part.snapshots] == part.trained == [0]
+    (part,) = map(read_evaluation, layout.evaluations(interrupted))
+    assert [scores.iteration for scores in part.snapshots] == part.trained == [2]
     (dm,) = executed(interrupted.parent, "dm")
     assert trainings == [10]
     (record,) = dm.evaluations
     assert record.trained == [0, 2]
-    assert record.train_seconds > part.train_seconds
+    assert record.train.seconds > part.train.seconds
+    assert [share.iterations for share in record.work] == [[2], [0]]
     assert record.memory.host_bytes >= part.memory.host_bytes
     (expected,) = executed(interrupted.parent / "at once", "dm")[0].evaluations
     assert (record.key, record.snapshots, record.confusion) == (
@@ -108,19 +113,32 @@ def test_an_interrupted_evaluation_goes_on_with_the_snapshot_that_it_was_at(inte
         expected.snapshots,
         expected.confusion,
     )
-    assert not list(interrupted.glob("part-*"))
     assert read_runs(interrupted.parent) == ([dm], [])
 
 
-@pytest.mark.parametrize("text", ["{", "of other code"])
-def test_a_part_that_is_broken_or_of_other_code_is_made_again(interrupted, trainings, text):
-    (path,) = interrupted.glob("part-*.json")
-    other = read_evaluation(path).model_copy(update={"code": "0" * 64})
-    path.write_text(text if text == "{" else other.model_dump_json())
+def test_a_record_that_is_broken_is_made_again(interrupted, trainings):
+    (path,) = layout.evaluations(interrupted)
+    path.write_text("{")
     (dm,) = executed(interrupted.parent, "dm")
     assert trainings == [10, 10]
     assert dm.evaluations[0].trained == [0, 2]
-    assert not list(interrupted.glob("part-*"))
+
+
+def test_the_last_snapshot_first_then_only_what_is_missing(tmp_path, trainings):
+    (last,) = executed(tmp_path, "dm", snapshots="last")
+    assert trainings == [10]
+    assert [scores.iteration for scores in last.evaluations[0].snapshots] == [2]
+    (again,) = executed(tmp_path, "dm", snapshots="last")
+    assert (trainings, again) == ([10], last)
+    (both,) = executed(tmp_path, "dm")
+    assert trainings == [10, 10]
+    assert both.evaluations[0].key == last.evaluations[0].key
+    assert both.evaluations[0].headline == last.evaluations[0].headline
+    assert [share.iterations for share in both.evaluations[0].work] == [[2], [0]]
+    assert read_runs(tmp_path) == ([both], [])
+    (at_once,) = executed(tmp_path / "at once", "dm")
+    assert both.evaluations[0].snapshots == at_once.evaluations[0].snapshots
+    assert both.evaluations[0].confusion == at_once.evaluations[0].confusion
 
 
 def test_clouds_that_a_method_left_alone_are_scored_once(tmp_path, trainings):
@@ -129,7 +147,7 @@ def test_clouds_that_a_method_left_alone_are_scored_once(tmp_path, trainings):
     assert trainings == [10]
     assert first.correct == last.correct
     assert (first.iteration, last.iteration) == (0, 2)
-    assert dm.evaluations[0].trained == [0]
+    assert dm.evaluations[0].trained == [2]
 
 
 def test_another_training_of_the_students_scores_the_clouds_anew(tmp_path, trainings):
@@ -156,19 +174,14 @@ def test_the_whole_split_is_a_row_of_its_own_and_is_not_stored_again(tmp_path, t
     assert rows == [("random", False), ("whole", True)]
 
 
-def test_only_a_finished_distillation_drops_the_evaluations_of_other_clouds(tmp_path):
+def test_a_finished_distillation_drops_the_evaluations_of_other_clouds(tmp_path):
     (random,) = executed(tmp_path, "random")
     (evaluation,) = random.folder.glob("evaluation-*.json")
     foreign = random.folder / "evaluation-0000000000.json"
-    foreign.write_text('{"schema_version": 2}')
-    stopped = random.distillation.model_copy(update={"status": "interrupted", "snapshots": []})
-    run._drop_stale(random.folder, stopped)
-    run._drop_stale(random.folder, random.distillation)
+    foreign.write_text('{"schema_version": 3}')
+    run._drop_replaced(random.folder, random.distillation)
     assert evaluation.exists()
     entries = [entry.model_copy(update={"clouds": "0" * 64}) for entry in random.distillation.snapshots]
-    part = random.folder / "part-0000000000-0.json"
-    part.write_text("{}")
-    run._drop_stale(random.folder, random.distillation.model_copy(update={"snapshots": entries}))
-    assert not part.exists()
+    run._drop_replaced(random.folder, random.distillation.model_copy(update={"snapshots": entries}))
     assert not evaluation.exists()
     assert foreign.exists()

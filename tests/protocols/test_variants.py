@@ -6,6 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from pcbench.engine.testing import changed
 from pcbench.errors import UsageError
 from pcbench.protocols import variants
 from pcbench.protocols.variants import PLAIN, SEVERITIES, Variant, named
@@ -87,22 +88,22 @@ def test_variants_sort_by_kind_and_number():
 @pytest.mark.parametrize("label", LABELS)
 def test_clouds_do_not_depend_on_order_chunks_or_repetition(label, few_clouds, monkeypatch):
     variant = named(label, "a set", "y")
-    made = variant.changed(few_clouds, "a set")
+    made = changed(variant, few_clouds, "a set")
     assert torch.equal(made.labels, few_clouds.labels)
     assert torch.equal(made.points, few_clouds.points) == (
         variant.kind in ("plain", "points") or label == "outliers:1"  # of 32 points one in a hundred is none
     )
-    assert torch.equal(variant.changed(few_clouds, "a set").points, made.points)
+    assert torch.equal(changed(variant, few_clouds, "a set").points, made.points)
     monkeypatch.setattr(variants, "CLOUDS_AT_ONCE", 2)
-    assert torch.equal(variant.changed(few_clouds, "a set").points, made.points)
+    assert torch.equal(changed(variant, few_clouds, "a set").points, made.points)
     order = torch.tensor([8, 0, 3, 1, 2, 7, 6, 5, 4])
-    permuted = variant.changed(few_clouds.select(order), "a set")
+    permuted = changed(variant, few_clouds.select(order), "a set")
     assert torch.equal(permuted.points, made.points[order])
 
 
 def test_severities_of_a_corruption_share_their_draws(few_clouds):
     mild, strong = (
-        named(f"jitter:{n}", "a set", "y").changed(few_clouds, "a set").points - few_clouds.points
+        changed(named(f"jitter:{n}", "a set", "y"), few_clouds, "a set").points - few_clouds.points
         for n in (1, 5)
     )
     assert torch.allclose(5 * mild, strong, atol=1e-5)
@@ -110,4 +111,6 @@ def test_severities_of_a_corruption_share_their_draws(few_clouds):
 
 def test_data_sets_have_their_own_draws(few_clouds):
     so3 = named("so3", "a set", "y")
-    assert not torch.equal(so3.changed(few_clouds, "a set").points, so3.changed(few_clouds, "another").points)
+    assert not torch.equal(
+        changed(so3, few_clouds, "a set").points, changed(so3, few_clouds, "another").points
+    )

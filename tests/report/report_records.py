@@ -8,8 +8,10 @@ from typing import Any
 
 from pcbench.protocols.protocol import QUICK, Protocol, Recipe
 from pcbench.protocols.variants import named
-from pcbench.records.layout import evaluation_path, run_folder
+from pcbench.records import layout
+from pcbench.records.layout import run_folder
 from pcbench.records.models import (
+    Clock,
     DataInputs,
     DistillationInputs,
     DistillationRecord,
@@ -21,6 +23,7 @@ from pcbench.records.models import (
     Provenance,
     SnapshotEntry,
     SnapshotScores,
+    Work,
     accuracies,
 )
 from pcbench.records.store import write_record
@@ -46,6 +49,8 @@ def a_run(
     right: list[tuple[int, int]] | None = None,
     earlier: tuple[int, int] = (0, 0),
     seconds: float = 1.0,
+    processor_seconds: float | None = None,
+    engine: int = 1,
     hardware: str = "A CPU",
     status: Any = "ok",
     reason: str = "",
@@ -92,6 +97,7 @@ def a_run(
         network=Network(name=network, preset="paper", source="2" * 64),
         whole=whole or protocol.whole,
         repetition=repetition,
+        engine=engine,
     )
     hashes = clouds or ["4" * 64] * len(protocol.snapshots)
     entries = [
@@ -104,7 +110,7 @@ def a_run(
         reason=reason,
         inputs=inputs,
         snapshots=entries if status == "ok" else [],
-        seconds=seconds,
+        clock=Clock(seconds=seconds, processor_seconds=processor_seconds),
         memory=memory,
         provenance=provenance,
     )
@@ -114,30 +120,32 @@ def a_run(
         return folder
     variant = named(test, inputs_data.name, "y")
     scored = EvaluationInputs(
-        clouds=[entry.clouds for entry in entries],
+        distillation=inputs.key,
         data=inputs_data.model_copy(update={"points": variant.points or protocol.points} | (tested or {})),
         network=Network(name="pointnet", preset=student, source=student_source),
         protocol=protocol,
         repetitions=list(range(protocol.students)),
         variant=variant,
+        engine=engine,
     )
     last = right or [(5, 10)] * protocol.students
     scores = [[earlier] * protocol.students] * (len(entries) - 1) + [last]
-    evaluation = EvaluationRecord(
-        key=scored.key,
-        distillation=inputs.key,
-        inputs=scored,
-        totals=TOTALS,
-        snapshots=[_scores(i, rows) for i, rows in zip(protocol.snapshots, scores, strict=True)],
-        trained=list(protocol.snapshots),
-        confusion=_confusion(last) if confusion else None,
-        code="5" * 64,
-        train_seconds=1,
-        test_seconds=1,
+    share = Work(
+        iterations=list(protocol.snapshots),
+        train=Clock(seconds=1),
+        test=Clock(seconds=1),
         memory=memory,
         provenance=provenance,
     )
-    write_record(evaluation_path(folder, scored), evaluation)
+    evaluation = EvaluationRecord(
+        key=scored.key,
+        inputs=scored,
+        totals=TOTALS,
+        snapshots=[_scores(entry, rows) for entry, rows in zip(entries, scores, strict=True)],
+        confusion=_confusion(last) if confusion else None,
+        work=[share],
+    )
+    write_record(layout.evaluation(folder, scored.key), evaluation)
     return folder
 
 
@@ -148,10 +156,11 @@ def _confusion(right: list[tuple[int, int]]) -> list[list[int]]:
     return [[first, students * TOTALS[0] - first], [students * TOTALS[1] - second, second]]
 
 
-def _scores(iteration: int, rows: list[tuple[int, int]]) -> SnapshotScores:
+def _scores(entry: SnapshotEntry, rows: list[tuple[int, int]]) -> SnapshotScores:
     pairs = [accuracies(list(row), TOTALS) for row in rows]
     return SnapshotScores(
-        iteration=iteration,
+        iteration=entry.iteration,
+        clouds=entry.clouds,
         oa=[oa for oa, _ in pairs],
         macc=[macc for _, macc in pairs],
         correct=[list(row) for row in rows],

@@ -14,9 +14,10 @@ from report_records import a_run
 
 from pcbench.api import Dataset, Snapshot, Splits
 from pcbench.clouds import PointClouds
-from pcbench.engine.artifacts import FILE, save_snapshots
+from pcbench.engine.artifacts import save_snapshots
 from pcbench.errors import DataError
 from pcbench.protocols.protocol import QUICK
+from pcbench.records import layout
 from pcbench.records.store import read_run
 from pcbench.report.viewer import Clouds, Shown
 
@@ -85,7 +86,9 @@ def run(tmp_path: Path) -> Path:
     first, last = some(1, 2), some(2, 2)
     entries = (first.content_hash(), last.content_hash())
     folder = a_run(tmp_path, ppc=2, data={"name": "toy", "class_names": list(NAMES)}, clouds=entries)
-    save_snapshots(folder / FILE, [Snapshot(QUICK.snapshots[0], first), Snapshot(QUICK.snapshots[-1], last)])
+    save_snapshots(
+        layout.clouds(folder), [Snapshot(QUICK.snapshots[0], first), Snapshot(QUICK.snapshots[-1], last)]
+    )
     return folder
 
 
@@ -143,7 +146,7 @@ def test_the_same_clouds_give_the_same_bytes(run: Path) -> None:
 
 
 def test_altered_clouds_are_not_shown_and_told(run: Path) -> None:
-    save_snapshots(run / FILE, [Snapshot(i, some(5, 2)) for i in QUICK.snapshots])
+    save_snapshots(layout.clouds(run), [Snapshot(i, some(5, 2)) for i in QUICK.snapshots])
     found, (problem,) = shown(run, Free)
     assert found is None
     assert str(run) in problem

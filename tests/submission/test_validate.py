@@ -19,7 +19,7 @@ from submissions import RIGHT, TINY, TOTALS, Submission, a_run, a_submission, pr
 
 from pcbench.errors import DataError, UsageError
 from pcbench.protocols.protocol import QUICK, customised
-from pcbench.records.layout import verification_path
+from pcbench.records import layout
 from pcbench.records.models import VerificationRecord
 from pcbench.records.store import write_record
 from pcbench.submission import manifest as rules
@@ -249,14 +249,13 @@ def test_a_published_verification_stays_beside_its_evaluation(tmp_path, given):
         high=1,
         margin=3,
         verdict="verified",
-        code="5" * 64,
         provenance=provenance(),
     )
     for each in (given, earlier):
-        write_record(verification_path(each.run, key), record)
+        write_record(layout.verification(each.run, key), record)
     assert validate(CATALOGUE, given.folder, tmp_path / "published") == []
     assert codes(given) == ["unexpected-file"]
-    write_record(verification_path(given.run, key), record.model_copy(update={"margin": 4.0}))
+    write_record(layout.verification(given.run, key), record.model_copy(update={"margin": 4.0}))
     assert codes(given, tmp_path / "published") == ["unexpected-file"]
 
 
@@ -562,7 +561,7 @@ def test_hostile_clouds_are_refused_without_allocation(
 
 def test_a_score_that_is_not_finite(given):
     text = given.evaluation.read_text()
-    given.evaluation.write_text(text.replace('"train_seconds": 1.0', '"train_seconds": NaN'))
+    given.evaluation.write_text(text.replace('"seconds": 1.0', '"seconds": NaN'))
     given.reseal()
     assert codes(given) == ["invalid-record"]
 

@@ -1,0 +1,147 @@
+"""Results of older code or other defaults are never shown as finished, never mixed in, never thrown away."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pcbench.records import identity
+from pcbench.records.store import read_runs
+
+TINY = (
+    "--dataset", "shapes10", "--protocol", "quick", "--ppc", "1", "--seeds", "2", "--set", "points=16",
+    "--set", "iterations=2", "--set", "snapshot_every=1", "--set", "recipe.epochs=1",
+)  # fmt: skip
+
+METHOD = '''"""Clouds that are moved."""
+
+from dataclasses import replace
+
+from pcbench.api import Method, MethodParams, Snapshot, param
+from pcbench.ops.coreset import initial_clouds
+
+
+class Moved(Method):
+    """Random clouds, made larger."""
+
+    name = "moved"
+
+    class Params(MethodParams):
+        factor: float = param(1.5, "how much larger", source="a guess", gt=0)
+
+    def distill(self, task):
+        start = initial_clouds("random", task.train, task.ppc, task.streams, task.trained_network)
+        yield Snapshot(0, replace(start, points=start.points * self.params.factor))
+'''
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    path = tmp_path / "mine" / "moved.py"
+    path.parent.mkdir()
+    path.write_text(METHOD)
+    return path
+
+
+def state_of(pcbench, *words: str | Path) -> tuple[str, str]:
+    (cell,) = json.loads(pcbench("run", *words, *TINY, "--dry-run", "--json").out)["cells"]
+    return cell["state"], cell["reason"]
+
+
+def test_a_changed_engine_makes_results_stale_and_keeps_them(pcbench, monkeypatch):
+    words = ("--method", "random")
+    assert pcbench("run", *words, *TINY).code == 0
+    ((old,), _) = read_runs(Path("results"))
+    before = {path: path.read_bytes() for path in old.folder.iterdir()}
+    monkeypatch.setattr(identity, "ENGINE", 2)
+    assert state_of(pcbench, *words) == ("stale", "ENGINE 1, now 2")
+    done = pcbench("run", *words, *TINY)
+    assert done.code == 1
+    assert "stale: ENGINE 1, now 2" in done.err
+    assert "done already" not in done.err
+    assert "±" not in done.out
+    assert {path: path.read_bytes() for path in old.folder.iterdir()} == before
+    again = pcbench("run", *words, *TINY, "--again", "stale")
+    assert again.code == 0, again.err
+    runs, problems = read_runs(Path("results"))
+    assert problems == []
+    assert sorted(run.distillation.inputs.engine for run in runs) == [1, 2]
+    assert {path: path.read_bytes() for path in old.folder.iterdir()} == before
+    assert state_of(pcbench, *words) == ("done", "")
+
+
+def test_stale_scores_of_a_run_are_named_by_evaluate(pcbench, monkeypatch):
+    assert pcbench("run", "--method", "random", *TINY).code == 0
+    ((run,), _) = read_runs(Path("results"))
+    monkeypatch.setattr(identity, "ENGINE", 2)
+    done = pcbench("evaluate", run.folder)
+    assert done.code == 1
+    assert "stale: ENGINE 1, now 2" in done.err
+    again = pcbench("evaluate", run.folder, "--again", "stale")
+    assert again.code == 0, again.err
+    ((run,), problems) = read_runs(Path("results"))
+    assert problems == []
+    assert sorted(record.inputs.engine for record in run.evaluations) == [1, 2]
+
+
+def test_a_changed_default_is_stale_with_both_values(pcbench, plugin, tmp_path):
+    assert pcbench("run", "--plugins", plugin.parent, "--method", "moved", *TINY).code == 0
+    later = tmp_path / "later" / "moved.py"  # in a folder of its own, for this process knows the first one
+    later.parent.mkdir()
+    later.write_text(METHOD.replace("param(1.5", "param(1.25"))
+    words = ("--plugins", later.parent, "--method", "moved")
+    state, reason = state_of(pcbench, *words)
+    assert state == "stale"
+    assert "factor 1.5, asked 1.25" in reason
+    assert state_of(pcbench, *words, "--set", "factor=1.5")[0] == "to do"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("made larger.", "made larger, and nothing else."),
+        ('"""Clouds that are moved."""', '"""Clouds, moved."""\n# A comment.'),
+        ("        yield Snapshot(0, ", "        yield Snapshot(\n            0, "),
+        ('name = "moved"', "name = 'moved'"),
+    ],
+)
+def test_words_and_layout_of_a_method_change_nothing(pcbench, plugin, old, new):
+    words = ("--plugins", plugin.parent, "--method", "moved")
+    assert pcbench("run", *words, *TINY).code == 0
+    assert old in METHOD
+    plugin.write_text(METHOD.replace(old, new))
+    assert state_of(pcbench, *words) == ("done", "")
+    assert "done already" in pcbench("run", *words, *TINY).err
+
+
+def test_a_moved_plugin_changes_nothing(pcbench, plugin, tmp_path):
+    assert pcbench("run", "--plugins", plugin.parent, "--method", "moved", *TINY).code == 0
+    other = tmp_path / "elsewhere" / "another_name.py"
+    other.parent.mkdir()
+    plugin.rename(other)
+    assert state_of(pcbench, "--plugins", other.parent, "--method", "moved") == ("done", "")
+
+
+def test_a_changed_constant_of_a_method_is_stale(pcbench, plugin):
+    words = ("--plugins", plugin.parent, "--method", "moved")
+    assert pcbench("run", *words, *TINY).code == 0
+    plugin.write_text(METHOD.replace("start.points * self", "start.points * 1.01 * self"))
+    assert state_of(pcbench, *words) == ("stale", "the method's code has changed")
+
+
+def test_the_last_snapshot_and_then_the_others(pcbench):
+    words = ("--method", "dm", "--snapshots")
+    last = pcbench("run", *words, "last", *TINY)
+    assert last.code == 0, last.err
+    ((run,), _) = read_runs(Path("results"))
+    assert [scores.iteration for scores in run.evaluations[0].snapshots] == [2]
+    assert "done already" in pcbench("run", *words, "last", *TINY).err
+    everything = pcbench("run", *words, "all", *TINY)
+    assert everything.code == 0, everything.err
+    ((run,), problems) = read_runs(Path("results"))
+    assert problems == []
+    (record,) = run.evaluations
+    assert [scores.iteration for scores in record.snapshots] == [0, 1, 2]
+    assert [share.iterations for share in record.work] == [[2], [0, 1]]
