@@ -9,6 +9,7 @@ import pytest
 
 from pcbench.engine import distil as run
 from pcbench.engine.artifacts import load_snapshots
+from pcbench.records.models import Clock
 from pcbench.records.store import read_runs
 
 TINY = (
@@ -462,7 +463,8 @@ def test_a_mistake_about_a_suite_gets_a_short_error(pcbench, words, cause):
     assert not Path("results").exists()
 
 
-def test_a_dry_run_does_nothing_and_estimates_from_records(pcbench, mine):
+def test_a_dry_run_does_nothing_and_estimates_from_records(pcbench, mine, monkeypatch):
+    monkeypatch.setattr(Clock, "busy", lambda *_: False)  # whatever else this machine does now
     words = ("run", "--method", "random", "--ppc", "1,10", "--protocol", "quick", "--seeds", "1")
     before = json.loads(pcbench(*words, "--dry-run", "--json").out)
     assert [(cell["state"], cell["seconds"]) for cell in before["cells"]] == [("to do", None)] * 2

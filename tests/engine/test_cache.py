@@ -45,12 +45,12 @@ def test_tensors_are_made_once_and_cost_the_same_to_all(folder: Path, clock: lis
     make = maker(clock, made)
     first = TensorCache({"data": "a"}, CPU)
     tensors = first.get({"epochs": 3}, make)
-    assert first.owed() == 0  # its own clock has seen the 12.5 seconds pass
+    assert first.debt().seconds == 0  # its own clock has seen the 12.5 seconds pass
     second = TensorCache({"data": "a"}, CPU)
     again = second.get({"epochs": 3}, make)
     assert made == [1]
-    assert second.owed() == 12.5
-    assert second.owed() == 0
+    assert second.debt().seconds == 12.5
+    assert second.debt().seconds == 0
     assert tensors.keys() == again.keys() == {"weight", "scale"}
     for name, tensor in tensors.items():
         assert again[name].dtype == torch.float32
@@ -76,11 +76,11 @@ def test_a_run_pays_once_however_often_it_asks(clock: list[float]):
     first = TensorCache({}, CPU)
     for _ in range(2):
         first.get({}, maker(clock, made))
-    assert first.owed() == 0
+    assert first.debt().seconds == 0
     second = TensorCache({}, CPU)
     for _ in range(3):
         second.get({}, maker(clock, made))
-    assert second.owed() == 12.5
+    assert second.debt().seconds == 12.5
 
 
 @pytest.mark.usefixtures("folder")
@@ -96,7 +96,7 @@ def test_what_was_taken_from_the_cache_is_part_of_the_cost(clock: list[float]):
         cache = TensorCache({}, CPU)
         before = clock[0]
         cache.get({"twice": True}, lambda cache=cache: dependent(cache))
-        assert clock[0] - before + cache.owed() == 13.5
+        assert clock[0] - before + cache.debt().seconds == 13.5
 
 
 @pytest.mark.usefixtures("folder")
@@ -177,7 +177,7 @@ def test_a_damaged_file_is_made_again(folder: Path, clock: list[float], damage):
     cache = TensorCache({}, CPU)
     assert torch.equal(cache.get({}, maker(clock, made))["weight"], first["weight"])
     assert made == [1, 1]
-    assert cache.owed() == 0
+    assert cache.debt().seconds == 0
     TensorCache({}, CPU).get({}, maker(clock, made))
     assert made == [1, 1]
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from pcbench.engine import testing
 from pcbench.engine.testing import changed
 from pcbench.errors import UsageError
-from pcbench.protocols import variants
 from pcbench.protocols.variants import PLAIN, SEVERITIES, Variant, named
 
 LABELS = ["plain", "up", "so3", "points=32", *(f"{kind}:{n}" for kind in SEVERITIES for n in range(1, 6))]
@@ -94,7 +94,7 @@ def test_clouds_do_not_depend_on_order_chunks_or_repetition(label, few_clouds, m
         variant.kind in ("plain", "points") or label == "outliers:1"  # of 32 points one in a hundred is none
     )
     assert torch.equal(changed(variant, few_clouds, "a set").points, made.points)
-    monkeypatch.setattr(variants, "CLOUDS_AT_ONCE", 2)
+    monkeypatch.setattr(testing, "CLOUDS_AT_ONCE", 2)
     assert torch.equal(changed(variant, few_clouds, "a set").points, made.points)
     order = torch.tensor([8, 0, 3, 1, 2, 7, 6, 5, 4])
     permuted = changed(variant, few_clouds.select(order), "a set")

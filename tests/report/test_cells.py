@@ -91,7 +91,7 @@ def test_protocols_students_tests_and_divisions_are_never_mixed(tmp_path: Path) 
     for protocol in (QUICK, custom, other, PAPER):
         a_run(tmp_path, protocol=protocol)
     a_run(tmp_path, student="canonical")
-    a_run(tmp_path, data={"standard": False})
+    a_run(tmp_path, data={"standard": False, "hash": "8" * 64})
     for test in ("points=512", "points=1024", "jitter:2", "so3", "jitter:1", "up"):
         a_run(tmp_path, test=test)
     found = [

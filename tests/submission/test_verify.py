@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from pcbench.cli.main import app
 from pcbench.errors import DataError, UsageError
-from pcbench.records.layout import verification_path
+from pcbench.records import layout
 from pcbench.records.models import Run, accuracies
 from pcbench.records.store import read_run, read_runs
 from pcbench.submission import verify as module
@@ -90,12 +90,12 @@ def test_true_scores_are_verified_and_raised_ones_refuted(pcbench, submitted, tm
     assert "1 of 1 evaluations, drawn with --seed 5" in done.out
     run, _ = read_run(submitted.run)
     assert run.verifications[0].redistilled
-    assert run.verifications[0].clouds == run.evaluations[0].inputs.clouds[-1]
+    assert run.verifications[0].clouds == run.evaluations[0].headline.clouds
 
     raised(submitted, 5)
     _, (problem,) = read_run(submitted.run)
     assert "verified other scores than those beside it" in problem
-    verification_path(submitted.run, run.evaluations[0].key).unlink()
+    layout.verification(submitted.run, run.evaluations[0].key).unlink()
     submitted.reseal()
     assert validate(CATALOGUE, submitted.folder) == []  # nothing in the folder tells
     done = pcbench("verify", "mine")
@@ -115,7 +115,7 @@ def test_another_network_or_another_test_split_is_no_verification(pcbench, submi
     )
     done = pcbench("verify", str(submitted.run))
     assert done.code == 3
-    assert "was made with another network than this pcbench has" in done.err
+    assert "is not what this pcbench would do (the network's code has changed)" in done.err
 
 
 def test_wrong_uses_are_said(pcbench, submitted, tmp_path):
