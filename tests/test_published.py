@@ -6,6 +6,7 @@ from pathlib import Path
 
 from built_in import CATALOGUE
 
+from pcbench.common.files import digest
 from pcbench.records.layout import CLOUDS
 from pcbench.records.store import read_runs
 from pcbench.submission.validate import validate
@@ -33,3 +34,17 @@ def test_the_table_is_of_these_records(pcbench, tmp_path):
     assert "left out" not in done.err
     built = (tmp_path / "site" / "leaderboard.md").read_text(encoding="utf-8")
     assert (LEADERBOARD / "leaderboard.md").read_text(encoding="utf-8") == built
+
+
+def test_the_first_published_runs_keep_every_number():
+    """The right answers of every student, and the clocks, as they were published on 2026-11-26."""
+    found, _ = read_runs(RESULTS)
+    first = [
+        [made.inputs.method, made.inputs.ppc, [scores.correct for scores in scored.snapshots], made.seconds]
+        for run in found
+        for made in [run.distillation]
+        for scored in run.evaluations
+        if made.provenance.created < "2026-11-27"
+    ]
+    assert len(first) == 15
+    assert digest(sorted(first)) == "0868328c17fd24c8105b2edd447eab1a7669756cf165dfba3f934bf8110b4ae8"
