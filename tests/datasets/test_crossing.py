@@ -17,7 +17,7 @@ from pcbench.engine import crossing, students
 from pcbench.errors import DataError, UsageError
 from pcbench.protocols.protocol import Recipe
 from pcbench.protocols.variants import named, split
-from pcbench.records.layout import evaluation_path
+from pcbench.records import layout
 from pcbench.records.store import read_run, read_runs, write_record
 from pcbench.report import cells
 from pcbench.seeds import Streams
@@ -172,7 +172,7 @@ class TestEvaluate:
         crossed = next(e for e in read_run(run.folder)[0].evaluations if e.inputs.variant.on)
         inputs = crossed.inputs.model_copy(update={"variant": named("plain", "modelnet40", "y")})
         write_record(
-            evaluation_path(run.folder, inputs),
+            layout.evaluation(run.folder, inputs.key),
             crossed.model_copy(update={"inputs": inputs, "key": inputs.key}),
         )
         after, problems = read_run(run.folder)
