@@ -14,7 +14,6 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
-from scipy.stats import rankdata
 
 from pcbench.common.files import digest
 
@@ -209,6 +208,8 @@ def rank_intervals(
     Where a cell has one unit of a method there is no spread to draw from, and no interval. Memory: some ten
     times draws × methods × 8 bytes.
     """
+    from scipy.stats import rankdata  # slow to import, and few commands rank
+
     methods, units_of = _complete(cells)
     if not methods:
         return {}

@@ -54,6 +54,8 @@ def build(
     made = _built(results, out, catalogue, clouds, base_url)
     for problem in made.problems:
         typer.echo(f"warning: left out {problem}", err=True)
+    for remark in made.remarks:
+        typer.echo(f"warning: {remark}", err=True)
     if with_clouds:
         typer.echo(f"warning: {out} may hold clouds that must not be published (--with-clouds)", err=True)
     removed = f", {len(made.removed)} old ones removed" if made.removed else ""

@@ -16,8 +16,10 @@ from pcbench.report.details import Confusion, by_class, confusion, learning_curv
 from pcbench.report.tables import Block, Heading, Line, Table, Value
 from pcbench.report.text import plain, plain_lines, spread
 from pcbench.report.values import data_title, default_row, head, method_page, scored, setting_title, timed
+from pcbench.report.viewer import has_torch
 
 MAX_CITATION = 10_000
+UNKNOWN_PARAMETERS = "Its parameters are not shown, for torch is not installed where the site was built."
 
 
 @dataclass(frozen=True)
@@ -25,47 +27,68 @@ class Parameter:
     """One documented parameter, as text."""
 
     name: str
+    """Its name."""
     default: str
+    """Its default."""
     kind: str
+    """Its type."""
     unit: str
+    """Its unit, empty for none."""
     limits: str
+    """What it must lie within, empty for none."""
     source: str
+    """Where the default is from."""
     description: str
+    """What it does."""
 
 
 @dataclass(frozen=True)
 class About:
-    """What the registry knows of a method. problem: why it knows nothing, in a sentence. citation: BibTeX."""
+    """What the catalogue knows of a method."""
 
     name: str
+    """Its name."""
     page: str
+    """Its page within the site."""
     paragraphs: tuple[str, ...] = ()
+    """What it says about itself."""
     parameters: tuple[Parameter, ...] = ()
+    """Its parameters."""
     citation: str = ""
+    """Its BibTeX entry, empty for none."""
     problem: str = ""
+    """Why something of this is not known, in a sentence; empty where all is."""
 
 
 @dataclass(frozen=True)
 class MethodPage:
-    """A method's page: about, results, and its confusion matrices."""
+    """The page of a method."""
 
     about: About
+    """What is known of the method itself."""
     blocks: tuple[Block, ...]
+    """Its results."""
     confusions: tuple[Confusion, ...]
+    """The confusion matrices of its defaults."""
 
 
 def about(name: str, registry: Registry[Any]) -> About:
-    """What is known of a method by its name; one that is not installed, or broken, still has a page."""
+    """What is known of a method by its name; one that is not installed, or broken, still has a page.
+
+    What it says about itself is read from its source; only its parameters need the class, and so torch.
+    """
     page = method_page(name)
     if name not in registry.names():
         return About(name, page, problem="This method is not installed where the site was built.")
+    plugin = registry.get(name)
+    paragraphs = tuple(plain(part) for part in plugin.docstring().split("\n\n") if part.strip())
+    citation = _citation(plugin.path, name)
+    if not has_torch():
+        return About(name, page, paragraphs, (), citation, UNKNOWN_PARAMETERS)
     try:
-        plugin = registry.get(name)
         loaded = plugin.load()
     except UsageError:
         return About(name, page, problem="This method could not be loaded where the site was built.")
-    text = plugin.docstring()
-    paragraphs = tuple(plain(part) for part in text.split("\n\n") if part.strip())
     known = tuple(
         Parameter(
             p["name"], value_text(p["default"]), p["type"], p["unit"], limits_text(p["limits"]), p["source"],
@@ -73,7 +96,7 @@ def about(name: str, registry: Registry[Any]) -> About:
         )
         for p in parameters(loaded)
     )  # fmt: skip
-    return About(name, page, paragraphs, known, _citation(plugin.path, name))
+    return About(name, page, paragraphs, known, citation)
 
 
 def _citation(path: Path, name: str) -> str:

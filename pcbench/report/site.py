@@ -20,18 +20,23 @@ from pcbench.report.pages import Renderer
 from pcbench.report.tables import Block, Head, Heading, Line, Table, Value, exported
 from pcbench.report.text import as_json
 from pcbench.report.values import run_page
-from pcbench.report.viewer import Clouds
+from pcbench.report.viewer import WITHOUT_TORCH, Clouds, has_torch
 
 NOTHING = "no finished run in {source}: do 'pcbench run' first, or name its folder with --results"
 
 
 @dataclass(frozen=True)
 class Built:
-    """What a build made: the number of files, those removed, and what was left out and why."""
+    """What a build made."""
 
     files: int
+    """The number of files."""
     removed: tuple[str, ...]
+    """Files of an older build that were taken away."""
     problems: tuple[str, ...]
+    """What was left out of it, and why: a line each."""
+    remarks: tuple[str, ...] = ()
+    """What holds for all of it: a line each."""
 
 
 def build(
@@ -63,7 +68,8 @@ def build(
         for file in sorted(builtin("leaderboard/static").iterdir()):
             target.write(f"static/{file.name}", file.read_bytes())
         removed = target.finish()
-    return Built(len(target.written), tuple(removed), (*gathered.told(), *clouds.problems))
+    remarks = () if has_torch() else (WITHOUT_TORCH,)
+    return Built(len(target.written), tuple(removed), (*gathered.told(), *clouds.problems), remarks)
 
 
 def board_of(gathered: Gathered) -> Board:
