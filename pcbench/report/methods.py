@@ -9,6 +9,7 @@ from typing import Any
 
 from pcbench.catalogue import Registry
 from pcbench.catalogue.describe import limits_text, parameters, value_text
+from pcbench.common.installed import has_torch
 from pcbench.errors import UsageError
 from pcbench.records.labels import ppc_label
 from pcbench.report.cells import Board, BoardRow, BoardSection, Place
@@ -16,7 +17,6 @@ from pcbench.report.details import Confusion, by_class, confusion, learning_curv
 from pcbench.report.tables import Block, Heading, Line, Table, Value
 from pcbench.report.text import plain, plain_lines, spread
 from pcbench.report.values import data_title, default_row, head, method_page, scored, setting_title, timed
-from pcbench.report.viewer import has_torch
 
 MAX_CITATION = 10_000
 UNKNOWN_PARAMETERS = "Its parameters are not shown, for torch is not installed where the site was built."

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pcbench.catalogue import Catalogue
+from pcbench.common.installed import has_torch
 from pcbench.common.packaged import builtin
 from pcbench.errors import DataError
 from pcbench.records.labels import ppc_label
@@ -20,7 +21,7 @@ from pcbench.report.pages import Renderer
 from pcbench.report.tables import Block, Head, Heading, Line, Table, Value, exported
 from pcbench.report.text import as_json
 from pcbench.report.values import run_page
-from pcbench.report.viewer import WITHOUT_TORCH, Clouds, has_torch
+from pcbench.report.viewer import WITHOUT_TORCH, Clouds
 
 NOTHING = "no finished run in {source}: do 'pcbench run' first, or name its folder with --results"
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pcbench.catalogue import Registry
 from pcbench.catalogue.registry import redistributable
 from pcbench.common.files import digest
+from pcbench.common.installed import has_torch
 from pcbench.errors import DataError, PcbenchError
 from pcbench.records import layout
 from pcbench.records.models import DistillationInputs, Run
@@ -24,15 +23,6 @@ KEPT = 200
 
 WITHOUT_TORCH = "torch is not installed: clouds, pictures and the methods' parameters are not shown"
 """What a build without torch says once."""
-
-
-@cache
-def has_torch() -> bool:
-    """Whether torch is installed where the site is built; it is not imported to find out."""
-    try:
-        return importlib.util.find_spec("torch") is not None
-    except ImportError:
-        return False
 
 
 @dataclass(frozen=True)

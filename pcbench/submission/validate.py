@@ -19,8 +19,8 @@ from pcbench.catalogue.kinds import NAMES, Kind
 from pcbench.catalogue.registry import redistributable
 from pcbench.catalogue.tree_hash import UnreadableSource, source_digest
 from pcbench.common.files import digest, file_digest
+from pcbench.common.installed import has_torch
 from pcbench.common.text import one_line
-from pcbench.engine.artifacts import load_snapshots
 from pcbench.errors import DataError, UsageError
 from pcbench.records import layout
 from pcbench.records.layout import short
@@ -203,7 +203,14 @@ class _Checked:
 
 
 def check_clouds(run: Run) -> None:
-    """DataError unless the clouds beside a record are its own, of its shape, nothing left out."""
+    """DataError unless the clouds beside a record are its own, of its shape, nothing left out.
+
+    UsageError where torch is not installed: clouds are never taken for checked that were not.
+    """
+    if not has_torch():
+        raise UsageError(f"{layout.clouds(run.folder)} cannot be checked without torch: install it")
+    from pcbench.engine.artifacts import load_snapshots
+
     path, inputs = layout.clouds(run.folder), run.distillation.inputs
     for snapshot in load_snapshots(path, run.distillation.snapshots):
         clouds = snapshot.clouds
