@@ -5,14 +5,14 @@ They make the protocol `standard`, by which a backbone is checked against its pu
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from pcbench.common.packaged import builtin
-from pcbench.common.schema import Model, first_problem
+from pcbench.common.schema import Model
+from pcbench.common.toml import read_toml
 from pcbench.errors import UsageError
 from pcbench.protocols.protocol import STANDARD, Protocol, Recipe
 
@@ -90,11 +90,4 @@ def followed(protocol: Protocol, backbone: str, beside: Path) -> Protocol:
 
 def read(path: Path) -> BackboneRecipe:
     """The recipe in a file; UsageError with the file and the place of what is wrong."""
-    try:
-        return BackboneRecipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise UsageError(f"recipe {path} cannot be read ({error.strerror})") from error
-    except ValidationError as error:
-        raise UsageError(f"{path}: {first_problem(error, 'recipe')}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: is not TOML: {error}") from error
+    return read_toml(path, BackboneRecipe, "recipe")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias, TypeVar
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from pcbench.common.packaged import builtin
-from pcbench.common.schema import Model, first_problem
+from pcbench.common.schema import Model
+from pcbench.common.toml import read_toml
 from pcbench.errors import UsageError, did_you_mean
 from pcbench.protocols import protocol
 
@@ -118,11 +118,4 @@ def find(spec: str) -> Path:
 
 def read(path: Path) -> Suite:
     """The suite in a file; UsageError with the file and the place of what is wrong."""
-    try:
-        return Suite.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise UsageError(f"suite {path} cannot be read ({error.strerror})") from error
-    except ValidationError as error:
-        raise UsageError(f"{path}: {first_problem(error, 'suite')}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: is not TOML: {error}") from error
+    return read_toml(path, Suite, "suite")

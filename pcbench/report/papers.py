@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias
@@ -12,6 +11,7 @@ from pydantic import ConfigDict, Field, Strict, ValidationError, model_validator
 
 from pcbench.common.packaged import builtin
 from pcbench.common.schema import Model, first_problem
+from pcbench.common.toml import read_toml
 from pcbench.errors import DataError
 
 Name: TypeAlias = Annotated[str, Field(min_length=1)]
@@ -128,8 +128,8 @@ def load() -> tuple[Reported, ...]:
 
 def read(path: Path) -> PaperTable:
     """The table in a file; DataError with the file and the place of what is wrong."""
+    file = read_toml(path, _File, "reported table", DataError)
     try:
-        file = _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
         return PaperTable(
             source=file.source,
             number=file.table,
@@ -138,8 +138,6 @@ def read(path: Path) -> PaperTable:
             notes=file.notes,
             figures=tuple(_figures(file)),
         )
-    except OSError as error:
-        raise DataError(f"reported table {path} cannot be read ({error.strerror})") from error
     except ValidationError as error:
         raise DataError(f"{path}: {first_problem(error, 'figure')}") from error
     except ValueError as error:
