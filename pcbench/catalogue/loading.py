@@ -9,6 +9,7 @@ import inspect
 import os
 import sys
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +17,7 @@ from typing import Generic, TypeVar, cast
 
 from pcbench.catalogue import lineage
 from pcbench.catalogue.kinds import CONTRACTS, LABELS, Kind
-from pcbench.catalogue.neighbours import Neighbourhood, Sources
+from pcbench.catalogue.neighbours import UNREADABLE, Neighbourhood, Sources
 from pcbench.catalogue.source import ClassSource, classes
 from pcbench.catalogue.tree_hash import joint_digest
 from pcbench.errors import UsageError
@@ -73,11 +74,11 @@ class Plugin(Generic[T]):
         return self._class().literal(attribute)
 
     def docstring(self) -> str:
-        """The docstring of its class, without indentation, read and not imported."""
+        """The docstring of its class, without indentation; a file is read for it and not imported."""
         try:
             return self._class().docstring()
         except LookupError:
-            return ""
+            return (inspect.getdoc(self.load()) or "") if self.class_name else ""
 
     def source_hash(self) -> str:
         """The hash of its source that records carry, as 64 digits.
@@ -104,10 +105,17 @@ class Plugin(Generic[T]):
         """Its file and those of the local modules that it imports."""
         return [self.path, *self._neighbourhood.reached(self.path)]
 
+    def _private_module(self) -> str:
+        digests = {file: self.sources.digest(file) for file in self.source_files()}
+        return f"{_home(self.path.parent, digests).package}.{self.path.stem}"
+
     def _class(self) -> ClassSource:
         if not self.class_name:
             raise LookupError(f"{self.origin}: there is no class to read")
-        return classes(self.sources, self.path)[self.class_name]
+        try:
+            return classes(self.sources, self.path)[self.class_name]
+        except UNREADABLE as error:
+            raise LookupError(f"{self.origin}: the source cannot be read") from error
 
     @property
     def _neighbourhood(self) -> Neighbourhood:
@@ -120,10 +128,9 @@ class Plugin(Generic[T]):
     def _load(self) -> type[T]:
         if self.error is not None:
             raise _Unusable(self.error)
-        name = self.module or f"{_package(self.path.parent)}.{self.path.stem}"
         try:
             with contextlib.redirect_stdout(sys.stderr):
-                module = importlib.import_module(name)
+                module = importlib.import_module(self.module or self._private_module())
         except (Exception, SystemExit) as error:
             raise _Unusable(failure(error, self.path.parent, self.origin)) from error
         loaded = getattr(module, self.class_name, None)
@@ -133,15 +140,40 @@ class Plugin(Generic[T]):
         return cast(type[T], loaded)
 
 
-def _package(folder: Path) -> str:
-    """The private package that stands for a plugin folder, so that two folders may hold files of one name."""
-    package = f"_pcbench_plugins_{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}"
-    if package not in sys.modules:
-        home = ModuleType(package)
-        home.__path__ = [str(folder)]
-        sys.modules[package] = home
+@dataclass(frozen=True)
+class _Home:
+    """A private package of this process that stands for a plugin folder."""
+
+    package: str
+    """Its name."""
+    digests: dict[Path, str] = field(default_factory=dict)
+    """What the files computed that plugins were imported from."""
+
+    def is_of(self, digests: Mapping[Path, str]) -> bool:
+        """Whether no file has been imported from it that computes something else now."""
+        return all(self.digests.get(file, now) == now for file, now in digests.items())
+
+
+_homes: dict[Path, list[_Home]] = {}
+"""The private packages of each plugin folder, newest last."""
+
+
+def _home(folder: Path, digests: Mapping[Path, str]) -> _Home:
+    """The private package of a folder, so that two folders may hold files of one name.
+
+    Once a file changes that was imported, the folder gets a new package: what is loaded is always what the
+    catalogue has read, and what was loaded before stays as it was.
+    """
+    homes = _homes.setdefault(folder, [])
+    if not homes or not homes[-1].is_of(digests):
+        package = f"_pcbench_plugins_{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}_{len(homes)}"
+        module = ModuleType(package)
+        module.__path__ = [str(folder)]
+        sys.modules[package] = module
+        homes.append(_Home(package))
     importlib.invalidate_caches()
-    return package
+    homes[-1].digests.update(digests)
+    return homes[-1]
 
 
 def failure(error: BaseException, folder: Path, otherwise: str) -> str:
@@ -157,13 +189,13 @@ def failure(error: BaseException, folder: Path, otherwise: str) -> str:
     return f"{type(error).__name__}{': ' if text else ''}{text} ({where})"
 
 
-def breach(found: object, kind: Kind, name: str) -> str | None:
+def breach(loaded: object, kind: Kind, name: str) -> str | None:
     """How a loaded object breaks the contract of its kind, or None."""
     contract = getattr(importlib.import_module("pcbench.api"), CONTRACTS[kind])
-    if not isinstance(found, type) or not issubclass(found, contract):
+    if not isinstance(loaded, type) or not issubclass(loaded, contract):
         return f"it is no subclass of pcbench.api.{CONTRACTS[kind]}"
-    if getattr(found, "name", None) != name:
-        return f"its name turned into {getattr(found, 'name', None)!r} when it was imported"
-    if inspect.isabstract(found):
-        return f"it lacks {', '.join(sorted(getattr(found, '__abstractmethods__', ())))}"
+    if getattr(loaded, "name", None) != name:
+        return f"its name turned into {getattr(loaded, 'name', None)!r} when it was imported"
+    if inspect.isabstract(loaded):
+        return f"it lacks {', '.join(sorted(getattr(loaded, '__abstractmethods__', ())))}"
     return None

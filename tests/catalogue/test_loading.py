@@ -135,3 +135,22 @@ def test_a_plugin_may_derive_from_a_class_beside_it(tmp_path: Path) -> None:
     )
     assert open_catalogue([tmp_path]).methods.get("child").error is None
     assert open_catalogue([tmp_path]).methods.load("child").name == "child"
+
+
+def test_a_file_that_changed_since_it_was_imported_is_imported_anew(tmp_path: Path) -> None:
+    helper = write(tmp_path / "helper.py", "VALUE = 1\n")
+    write(tmp_path / "mine.py", f"from .helper import VALUE\n{OWN}    value = VALUE\n")
+    first = open_catalogue([tmp_path]).methods.load("mine")
+    helper.write_text("# a comment changes nothing\nVALUE = 1\n")
+    assert open_catalogue([tmp_path]).methods.load("mine") is first
+    helper.write_text("VALUE = 10\n")
+    second = open_catalogue([tmp_path]).methods.load("mine")
+    assert (first.value, second.value) == (1, 10)
+    assert open_catalogue([tmp_path]).methods.load("mine") is second
+
+
+def test_plugins_of_a_folder_share_what_they_import(tmp_path: Path) -> None:
+    write(tmp_path / "parent.py", OWN.replace("mine", "parent").replace("Mine", "Parent"))
+    write(tmp_path / "child.py", "from .parent import Parent\nclass Child(Parent):\n    name = 'child'\n")
+    methods = open_catalogue([tmp_path]).methods
+    assert issubclass(methods.load("child"), methods.load("parent"))
