@@ -19,15 +19,19 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from pcbench.api import Backbone, Method, PointClouds, Streams, Task
-from pcbench.catalogue import plugins
-from pcbench.engine import students
+from pcbench.catalogue import open_catalogue
+from pcbench.engine import students, testing
 from pcbench.ops.batches import ClassIndex
 from pcbench.ops.coreset import herding, initial_clouds, kcenter
 from pcbench.ops.layers import Linear, initialise, max_over_points
 from pcbench.protocols import recipes, variants
 from pcbench.protocols.protocol import PROTOCOLS, Augmentation, Recipe, Step
+from pcbench.records import identity
 
-FILE = Path(__file__).with_name("engine1.json")
+CATALOGUE = open_catalogue()
+
+FILE = Path(__file__).with_name(f"engine{identity.ENGINE}.json")
+"""The golden values of the current engine."""
 
 CLASSES, PPC = 3, 2
 POINTS, STUDENT_POINTS = 32, 16
@@ -104,13 +108,13 @@ def _float64_allowed() -> Iterator[None]:
 
 def _steps() -> Iterator[tuple[str, Any]]:
     for title, (name, params) in METHODS.items():
-        method = plugins.methods().load(name)
+        method = CATALOGUE.methods.load(name)
         for what, value in distillation(title, method(method.Params(**params))).items():
             yield f"methods/{title}/{what}", value
     for title in ("random", "herding", "kcenter", "noise"):
         yield f"coresets/{title}", coreset(title)
     for name, preset in presets():
-        backbone = plugins.backbones().load(name)
+        backbone = CATALOGUE.backbones.load(name)
         build = _in_double(backbone, preset)
         for what, value in first_steps(build, Recipe(epochs=2, drop_after=0, batch=6, lr=1e-3)).items():
             yield f"backbones/{name}:{preset}/{what}", value
@@ -121,7 +125,7 @@ def _steps() -> Iterator[tuple[str, Any]]:
 
 def presets() -> list[tuple[str, str]]:
     """Every preset of every built-in backbone."""
-    loaded = (plugins.backbones().load(name) for name in sorted(plugins.backbones().names()))
+    loaded = (CATALOGUE.backbones.load(name) for name in sorted(CATALOGUE.backbones.names()))
     return [(each.name, preset) for each in loaded for preset in each.presets if preset != "light"]
 
 
@@ -174,7 +178,7 @@ def _in_double(backbone: type[Backbone], preset: str) -> Callable[[torch.Generat
 
 def distillation(title: str, method: Method) -> dict[str, list[float]]:
     """What a method has learnt after each of two iterations, and losses and gradient of its step alone."""
-    build = _in_double(plugins.backbones().load("pointnet"), "paper")
+    build = _in_double(CATALOGUE.backbones.load("pointnet"), "paper")
     streams = Streams({"golden": method.name})
     train = clouds(10, "training")
     found: dict[str, list[float]] = {}
@@ -303,5 +307,5 @@ def _rates() -> Iterator[tuple[str, list[float]]]:
 def _changed_test_clouds() -> Iterator[tuple[str, list[float]]]:
     """Test clouds turned and corrupted, one severity for each."""
     for label in ("up", "so3", *(f"{kind}:3" for kind in variants.SEVERITIES)):
-        changed = variants.named(label, "golden", "y").changed(clouds(2, "test"), "golden")
+        changed = testing.changed(variants.named(label, "golden", "y"), clouds(2, "test"), "golden")
         yield f"test clouds/{label}", in_short(changed.points)

@@ -51,7 +51,7 @@ def test_every_method_backbone_and_recipe_has_its_golden_values(computed: dict[s
     golden = json.loads(golden_values.FILE.read_text())
     assert sorted(golden) == sorted(computed)
     named = {name for name, _ in golden_values.METHODS.values()} | {"random", "herding", "kcenter", "whole"}
-    assert named == set(golden_values.plugins.methods().names())
+    assert named == set(golden_values.CATALOGUE.methods.names())
 
 
 def near(golden: Any, now: Any, rtol: float = RTOL) -> bool:
