@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pcbench.records.labels import ppc_label
+from pcbench.records.labels import amount
 from pcbench.report.cells import Board, BoardSection, MeasuredCell, grouped
 from pcbench.report.counterparts import Beside, MeasuredRow, Ours, beside
 from pcbench.report.papers import PaperTable, Reported, tables
@@ -122,7 +122,7 @@ def _line(board: Board, figure: Reported, ours: Beside | None) -> Line:
     titles = (
         [data_title(board, place.name, place.data, True) for place in ours.places] if ours else figure.data
     )
-    data, ppc = ", ".join(dict.fromkeys(titles)), ", ".join(ppc_label(each) for each in figure.ppc)
+    data, ppc = ", ".join(dict.fromkeys(titles)), ", ".join(amount(each) for each in figure.ppc)
     values = (
         Value(data, data),
         Value(ppc, ppc),

@@ -6,21 +6,22 @@ import functools
 import math
 import statistics
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pcbench.common.files import digest
 from pcbench.protocols.protocol import PROTOCOLS
 from pcbench.protocols.variants import PLAIN
 from pcbench.records.division import division
+from pcbench.records.identity import hashed, same_work
+from pcbench.records.labels import is_whole
+from pcbench.records.layout import short
 from pcbench.records.models import DataInputs, DistillationRecord, EvaluationRecord, Run
 from pcbench.report.text import plain, shown
 from pcbench.stats import Interval, hierarchical_interval
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
-PAGE_DIGITS = 10
-"""So many digits of a distillation's key name its page."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,14 @@ class Place:
     name: str
     """The data set's name, or `A → B` where it was distilled on A and tested on B."""
     data: str
-    """Hash of everything that is known of the training and test clouds: the identity of a copy."""
+    """Hash of all that identifies the training and test clouds and of `standard`: the identity of a copy."""
     training: str
     """The same of the training clouds alone, which all tests of a robustness table share."""
     ppc: int
     """Point clouds per class, 0 for the whole training split."""
     standard: bool
     """Whether classes and counts are those of the data set's card."""
-    about: tuple[tuple[str, str], ...] = ()
+    about: tuple[tuple[str, str], ...] = field(default=(), compare=False)
     """What tells copies of a data set apart, in words: its variant, its sampling, the hash of its content."""
 
     @property
@@ -94,7 +95,12 @@ class Place:
     @property
     def order(self) -> tuple[str, str, float]:
         """By name, then by PPC, the whole split last."""
-        return self.name, self.data, self.ppc or math.inf
+        return self.name, self.data, math.inf if self.whole else self.ppc
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is the whole training split."""
+        return is_whole(self.ppc)
 
 
 @dataclass(frozen=True)
@@ -280,7 +286,7 @@ class BoardSection:
 
         An incomplete row has no mean, and is sorted by its name.
         """
-        compared = [place for place in places if place.ppc]
+        compared = [place for place in places if not place.whole]
         rows = [row for row in self.rows if any(place in row.cells for place in places)]
 
         def order(row: BoardRow) -> tuple[Any, ...]:
@@ -347,7 +353,7 @@ def unfinished(run: Run) -> Unfinished | None:
 
 def page_name(key: str) -> str:
     """The name of a run's page."""
-    return key[:PAGE_DIGITS]
+    return short(key)
 
 
 def board(found: Iterable[Result], without: Iterable[Unfinished] = ()) -> Board:
@@ -392,7 +398,7 @@ def _section(found: Sequence[Result]) -> BoardSection:
 
 def _entry(made: DistillationRecord) -> Entry:
     inputs = made.inputs
-    of_row = inputs.model_dump(mode="json", exclude={"data", "ppc", "repetition"})
+    of_row = {key: value for key, value in hashed(inputs).items() if key not in ("data", "ppc", "repetition")}
     return Entry(
         digest=digest(of_row),
         rest=digest({key: of_row[key] for key in of_row.keys() - {"params", "variation"}}),
@@ -406,12 +412,13 @@ def _entry(made: DistillationRecord) -> Entry:
 def _setting(scored: EvaluationRecord, where: str) -> Setting:
     """The axis that a test turns about is the data set's, and no part of the setting."""
     protocol, student, variant = scored.inputs.protocol, scored.inputs.network, scored.inputs.variant
-    family = digest([protocol.model_dump(mode="json", exclude={"whole"}), where])
-    whole = protocol.whole.model_dump(mode="json")
-    test = variant.model_dump(mode="json", exclude={"axis"})
+    settings = hashed(protocol)
+    whole = settings.pop("whole")
+    family = digest([settings, where, scored.inputs.engine])
+    test = {key: value for key, value in hashed(variant).items() if key != "axis"}
     known = [*PROTOCOLS, "custom"]
     return Setting(
-        digest=digest([family, whole, student.model_dump(mode="json"), test]),
+        digest=digest([family, whole, hashed(student), test]),
         family=family,
         protocol=plain(protocol.label),
         summary=plain(protocol.summary),
@@ -425,12 +432,12 @@ def _setting(scored: EvaluationRecord, where: str) -> Setting:
 
 def _place(made: DistillationRecord, scored: EvaluationRecord, standard: bool) -> Place:
     train, test, variant = made.inputs.data, scored.inputs.data, scored.inputs.variant
-    same = train == test or (variant.points is not None and train.name == test.name)
-    training = digest(train.model_dump(mode="json"))
+    same = same_work(train, test) or (variant.points is not None and train.name == test.name)
+    training = digest(hashed(train))
     axis = [variant.axis] if variant.axis else []
     return Place(
         name=plain(train.name if same else f"{train.name} → {test.name}"),
-        data=digest([training, test.model_dump(mode="json"), *axis]),
+        data=digest([training, hashed(test), standard, *axis]),
         training=training,
         ppc=made.inputs.ppc,
         standard=standard,
@@ -447,7 +454,7 @@ def _about(data: DataInputs, which: str = "") -> tuple[tuple[str, str], ...]:
     return (
         (f"{which}variant", plain(data.variant)),
         (f"{which}sampling", plain(data.sampling)),
-        (f"{which}hash", data.hash[:PAGE_DIGITS]),
+        (f"{which}hash", short(data.hash)),
     )
 
 
@@ -476,12 +483,12 @@ def _result(made: DistillationRecord, entry: Entry, scored: EvaluationRecord, ru
 
 
 def _versions(pairs: Iterable[tuple[Hashable, str]]) -> dict[str, str]:
-    """For every hash, its first eight digits where its label is not its own, and nothing where it is."""
+    """For every hash, the digits that stand for it where its label is not its own, and nothing where it is."""
     hashes: dict[Hashable, set[str]] = {}
     for label, value in pairs:
         hashes.setdefault(label, set()).add(value)
     found: dict[str, str] = {}
     for values in hashes.values():
         for value in values:
-            found[value] = value[:8] if len(values) > 1 else found.get(value, "")
+            found[value] = short(value) if len(values) > 1 else found.get(value, "")
     return found

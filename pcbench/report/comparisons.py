@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from pcbench.records.labels import ppc_label
+from pcbench.records.labels import amount
+from pcbench.records.layout import short
 from pcbench.report.cells import Board, BoardRow, BoardSection, Entry, MeasuredCell, Place, grouped
 from pcbench.report.tables import Block, Head, Heading, Line, Table
 from pcbench.report.text import shown
@@ -79,17 +80,17 @@ def initialisation(board: Board) -> list[Block]:
         methods = [method for method, *_ in alike]
         for (method, network, rest), members in sorted(alike.items()):
             several = methods.count(method) > 1
-            others = [f"distilled with {network}", f"version {rest[:8]}"] if several else []
+            others = [f"distilled with {network}", f"version {short(rest)}"] if several else []
             for place in places:
                 cells = {shown(r.entry.params[INIT]): r.cells[place] for r in members if place in r.cells}
-                if not cells or not place.ppc:
+                if not cells or place.whole:
                     continue
                 best = top(cells.get(start) for start in starts)
                 values = tuple(
                     scored(cell, best=cell is not None and is_top(cell.oa, best))
                     for cell in map(cells.get, starts)
                 )
-                about = Head(method, method_page(method), remarks=(ppc_label(place.ppc), *others))
+                about = Head(method, method_page(method), remarks=(amount(place.ppc), *others))
                 lines.append(Line(about, values))
         headings = tuple(Heading(f"init{column}", start) for column, start in enumerate(starts, 1))
         table = Table(name, f"Overall accuracy by initialisation on {title}: {group}", headings, tuple(lines))
@@ -102,7 +103,7 @@ def ablations(board: Board) -> list[Block]:
     """The variations of every method that has some, each against the method's defaults."""
     found = []
     for title, group, name, section, places in _data_of_sections(board, "a"):
-        compared = [place for place in places if place.ppc]
+        compared = [place for place in places if not place.whole]
         by_method = grouped(section.there(compared), lambda row: row.entry.method)
         for number, (method, rows) in enumerate(sorted(by_method.items()), 1):
             if len(rows) < 2:
@@ -125,7 +126,7 @@ def _ablated(
     base = default_row(rows, rows[0].entry.method, places)
     headings: list[Heading] = []
     for place in places:
-        label = ppc_label(place.ppc)
+        label = amount(place.ppc)
         headings.append(place_heading(place))
         headings += [Heading(f"defaults-{ppc_key(place)}", f"{label} against the defaults")] if base else []
     against = {
@@ -235,7 +236,7 @@ def _places(board: Board, sections: Sequence[BoardSection]) -> list[tuple[str, d
             by_section.setdefault(section, []).append(each)
         several = any(len(places) > 1 for places in by_section.values())
         title = name if several else data_title(board, name, place.data, place.standard)
-        found.append((f"{title}, {ppc_label(place.ppc)}", by_section))
+        found.append((f"{title}, {amount(place.ppc)}", by_section))
     return found
 
 

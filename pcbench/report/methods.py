@@ -11,7 +11,7 @@ from pcbench.catalogue import Registry
 from pcbench.catalogue.describe import limits_text, parameters, value_text
 from pcbench.common.installed import has_torch
 from pcbench.errors import UsageError
-from pcbench.records.labels import ppc_label
+from pcbench.records.labels import amount
 from pcbench.report.cells import Board, BoardRow, BoardSection, Place
 from pcbench.report.details import Confusion, by_class, confusion, learning_curves
 from pcbench.report.tables import Block, Heading, Line, Table, Value
@@ -132,7 +132,7 @@ def _results(board: Board, section: BoardSection, rows: list[BoardRow], name: st
             title = data_title(board, place.name, place.data, place.standard)
             values = (
                 Value(title, title),
-                Value(ppc_label(place.ppc), float(place.ppc)),
+                Value(amount(place.ppc), float(place.ppc)),
                 scored(cell),
                 Value(spread(cell.macc.mean, cell.macc.interval.std), cell.macc.mean),
                 *(timed(cell, each) for each in hardware),
@@ -162,12 +162,12 @@ def _closer(
         there: Mapping[Place, Any] = {place: row.cells[place] for place in places if place in row.cells}
         if not there:
             continue
-        cells = {ppc_label(place.ppc): cell for place, cell in there.items()}
+        cells = {amount(place.ppc): cell for place, cell in there.items()}
         title = f"{data_title(board, data, version, True)}, {setting_title(section, board)}"
         plots, tables = learning_curves(f"{name}-{number}-curve", title, cells)
         classes = by_class(f"{name}-{number}-class", title, cells)
         found = [
-            confusion(f"{name}-{number}-m{place.ppc}", f"{ppc_label(place.ppc)}, {title}", cell)
+            confusion(f"{name}-{number}-m{place.ppc}", f"{amount(place.ppc)}, {title}", cell)
             for place, cell in there.items()
         ]
         block = Block(f"{name}-{number}", f"Closer: {title}", tables=(*tables, *classes), plots=tuple(plots))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from pcbench.records.labels import ppc_label
+from pcbench.records.labels import amount
 from pcbench.report.cells import Board, BoardRow, BoardSection, MeasuredCell, Place
 from pcbench.report.tables import MISSING, Block, Heading, Line, Table, Value
 from pcbench.report.text import number
@@ -36,7 +36,7 @@ def blocks(board: Board) -> list[Block]:
     """One block for all data sets of a section where it has several, and one for each."""
     found: list[Block] = []
     for number_, section in enumerate(board.plain, 1):
-        several = len({place.data for place in section.places if place.ppc}) > 1
+        several = len({place.data for place in section.places if not place.whole}) > 1
         blocks = [_across(board, section, f"s{number_}")] if several else []
         blocks += [
             _one(board, section, name, data, places, f"s{number_}-d{data_number}")
@@ -64,7 +64,7 @@ def standing(rows: Sequence[BoardRow], places: Sequence[Place]) -> tuple[dict[st
 
 def _across(board: Board, section: BoardSection, name: str) -> Block:
     """All data sets: mean of every cell, mean of all, ranks and tiers over all."""
-    places = [place for place in section.places if place.ppc]
+    places = [place for place in section.places if not place.whole]
     rows = [row for row in section.there(places) if any(place in row.cells for place in places)]
     ranks, tier = standing(rows, places)
     headings = [
@@ -72,7 +72,7 @@ def _across(board: Board, section: BoardSection, name: str) -> Block:
         *(
             Heading(
                 f"{ppc_key(place)}-{column}",
-                f"{data_title(board, place.name, place.data, place.standard)} {ppc_label(place.ppc)}",
+                f"{data_title(board, place.name, place.data, place.standard)} {amount(place.ppc)}",
             )
             for column, place in enumerate(places, 1)
         ),
@@ -103,7 +103,7 @@ def _one(
 ) -> Block:
     """One data set: accuracy with everything that is derived from it, and mean class accuracy."""
     student = section.setting.student
-    compared = [place for place in places if place.ppc]
+    compared = [place for place in places if not place.whole]
     rows = section.there(places)
     scored_rows = [row for row in rows if any(place in row.cells for place in compared)]
     ranks, tier = standing(scored_rows, compared)
@@ -124,8 +124,8 @@ def _one(
     headings = [*(_ranked_headings() if compared else [])]
     for place in places:
         headings.append(place_heading(place))
-        if place.ppc:
-            label = ppc_label(place.ppc)
+        if not place.whole:
+            label = amount(place.ppc)
             headings += [Heading(f"gain-{ppc_key(place)}", f"Gain, {label}")] if gains else []
             headings += [
                 Heading(
@@ -144,7 +144,7 @@ def _one(
         for place in places:
             cell = row.cells.get(place)
             values.append(scored(cell, best=cell is not None and is_top(cell.oa, best[place])))
-            if place.ppc:
+            if not place.whole:
                 values += [_gain(row, random, whole, place)] if gains else []
                 values += [_against(row, anchor, against[key, place]) for key, anchor in anchors]
         values += [_mean(row, compared)] if several else []
@@ -232,9 +232,7 @@ def _gain(row: BoardRow, random: BoardRow | None, whole: BoardRow | None, place:
 
 
 def _whole(whole: BoardRow, place: Place) -> MeasuredCell | None:
-    return next(
-        (cell for each, cell in whole.cells.items() if not each.ppc and each.data == place.data), None
-    )
+    return next((cell for each, cell in whole.cells.items() if each.whole and each.data == place.data), None)
 
 
 def _against(row: BoardRow, anchor: BoardRow, found: Mapping[str, Comparison]) -> Value:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pcbench.catalogue.describe import value_text
-from pcbench.records import layout
-from pcbench.records.labels import ppc_label
+from pcbench.records import labels, layout
+from pcbench.records.labels import amount
+from pcbench.records.layout import short
 from pcbench.records.models import EvaluationRecord, Run, VerificationRecord
 from pcbench.report.cells import MeasuredCell, page_name, results
 from pcbench.report.details import Confusion, by_class, confusion, learning_curves
@@ -89,15 +90,11 @@ def page(run: Run) -> RunPage:
     made = run.distillation
     inputs, name = made.inputs, page_name(made.key)
     data = inputs.data
-    words = [inputs.method, *(f"{key}={shown(value)}" for key, value in sorted(inputs.variation.items()))]
-    title = plain(
-        f"{' '.join(words)} on {data.name}, {ppc_label(inputs.ppc)}, repetition {inputs.repetition}"
-    )
     cells = results(run)
     return RunPage(
         page=run_page(name),
         name=name,
-        title=title,
+        title=plain(labels.title(inputs)),
         method=plain(inputs.method),
         method_page=method_page(plain(inputs.method)),
         status=made.status,
@@ -106,8 +103,8 @@ def page(run: Run) -> RunPage:
             ("Data set", f"{plain(data.name)} ({plain(data.variant)})" + ("" if data.standard else " †")),
             ("Data hash", data.hash),
             ("Points", f"{data.points}, sampling: {plain(data.sampling)}"),
-            ("PPC", str(inputs.ppc or "whole")),
-            ("Distilled with", f"{plain(inputs.network.label)}, source {inputs.network.source[:12]}"),
+            ("PPC", amount(inputs.ppc).removeprefix("PPC ")),
+            ("Distilled with", f"{plain(inputs.network.label)}, source {short(inputs.network.source)}"),
             ("Iterations", str(inputs.iterations)),
             ("Repetition", str(inputs.repetition)),
             ("Method's source", inputs.source),
@@ -228,9 +225,7 @@ def listed(run: Run) -> Line:
     made = run.distillation
     inputs = made.inputs
     protocols = sorted({plain(scored.inputs.protocol.label) for scored in run.evaluations})
-    changed = ", ".join(
-        f"{plain(key)}={plain(str(value))}" for key, value in sorted(inputs.variation.items())
-    )
+    changed = ", ".join(f"{plain(key)}={shown(value)}" for key, value in sorted(inputs.variation.items()))
     texts = (plain(inputs.method), changed, plain(inputs.data.name))
     rest = (str(inputs.repetition), made.status, ", ".join(protocols), str(len(run.evaluations)))
     name = page_name(made.key)
@@ -238,7 +233,7 @@ def listed(run: Run) -> Line:
         Head(name, run_page(name)),
         (
             *(Value(text, text) for text in texts),
-            Value(ppc_label(inputs.ppc), float(inputs.ppc)),
+            Value(amount(inputs.ppc), float(inputs.ppc)),
             *(Value(text, text) for text in rest),
         ),
     )

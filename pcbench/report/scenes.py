@@ -16,7 +16,7 @@ from pcbench.clouds import PointClouds, as_stored
 from pcbench.engine.artifacts import load_snapshots
 from pcbench.errors import DataError
 from pcbench.look import pictures
-from pcbench.records.labels import ppc_label
+from pcbench.records import labels
 from pcbench.records.models import DistillationInputs, DistillationRecord
 from pcbench.report.text import plain
 
@@ -59,7 +59,7 @@ def _drawn(
     groups = 1 + (began is not None) + (near is not None)
     few = max(1, MOST_TILES // (distilled.classes * groups))
     rows = torch.arange(len(distilled)) % inputs.ppc < few
-    title = plain(f"{inputs.method} · {inputs.data.name} · {ppc_label(inputs.ppc)}")
+    title = plain(labels.title(inputs))
     sheet = pictures.contact_sheet(
         title,
         pictures.run_sections(

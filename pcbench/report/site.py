@@ -11,8 +11,8 @@ from pcbench.catalogue import Catalogue
 from pcbench.common.installed import has_torch
 from pcbench.common.packaged import builtin
 from pcbench.errors import DataError
-from pcbench.records.labels import ppc_label
-from pcbench.records.layout import run_folders
+from pcbench.records.labels import amount
+from pcbench.records.layout import run_folders, short
 from pcbench.report import against_papers, comparisons, methods, overview, timing
 from pcbench.report.cells import Board, CellScores, board
 from pcbench.report.gather import Gathered, Progress, write_runs
@@ -127,7 +127,7 @@ def exported_board(made: Board) -> dict[str, Any]:
                         "method": row.entry.method,
                         "variation": dict(row.entry.variation),
                         "distilled_with": row.entry.network,
-                        "version": row.entry.digest[:8],
+                        "version": short(row.entry.digest),
                         "data": place.name,
                         "data_hash": place.data,
                         "standard": place.standard,
@@ -177,7 +177,7 @@ def _without_score(made: Board) -> list[Block]:
             Head(run.method, run_page(run.page)),
             (
                 Value(run.data, run.data),
-                Value(ppc_label(run.ppc), float(run.ppc)),
+                Value(amount(run.ppc), float(run.ppc)),
                 Value(run.status, run.status),
                 Value(run.reason, run.reason),
             ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pcbench.records.labels import ppc_label
+from pcbench.records.labels import amount
 from pcbench.report.cells import Board, BoardRow, BoardSection, MeasuredCell, Place
 from pcbench.report.svg import COLOURS, PlotData, PlotPoint, scatter
 from pcbench.report.tables import MISSING, Block, Heading, Line, Table, Value
@@ -29,7 +29,7 @@ def blocks(board: Board) -> list[Block]:
     found = []
     for number, section in enumerate(board.plain, 1):
         for data_number, ((name, data), all_places) in enumerate(section.data.items(), 1):
-            places = [place for place in all_places if place.ppc]
+            places = [place for place in all_places if not place.whole]
             title = data_title(board, name, data, all(place.standard for place in places))
             for hardware_number, hardware in enumerate(section.hardware, 1):
                 there = section.there(places)
@@ -55,14 +55,14 @@ def _block(
     series = []
     for style, place in enumerate(places):
         points = [
-            _point(cell, hardware, str(about.number), f"{about.text}, {ppc_label(place.ppc)}")
+            _point(cell, hardware, str(about.number), f"{about.text}, {amount(place.ppc)}")
             for row, about in zip(rows, heads, strict=True)
             if (cell := _on(row, place, hardware))
         ]
-        series += [PlotData(ppc_label(place.ppc), tuple(points), style % COLOURS)] if points else []
+        series += [PlotData(amount(place.ppc), tuple(points), style % COLOURS)] if points else []
     headings: list[Heading] = []
     for place in places:
-        label, key = ppc_label(place.ppc), ppc_key(place)
+        label, key = amount(place.ppc), ppc_key(place)
         headings.append(place_heading(place))
         headings.append(Heading(f"seconds-{key}", f"Time, {label}", note="seconds in exports"))
         headings.append(Heading(f"memory-{key}", f"Peak memory, {label}", note="bytes in exports"))

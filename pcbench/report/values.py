@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
-from pcbench.records.labels import ppc_label
+from pcbench.records.labels import amount
 from pcbench.report.cells import Board, BoardRow, BoardSection, CellScores, Entry, MeasuredCell, Place
 from pcbench.report.tables import MISSING, Head, Heading, Link, Value
 from pcbench.report.text import DECIMALS, MINUS, duration, file_stem, number, signed, spread
@@ -118,12 +118,12 @@ def timed(cell: MeasuredCell | None, hardware: str) -> Value:
 
 def place_heading(place: Place, prefix: str = "", brief: bool = True) -> Heading:
     """The head of a place's column: its PPC."""
-    return Heading(f"{prefix}{ppc_key(place)}", ppc_label(place.ppc), brief=brief)
+    return Heading(f"{prefix}{ppc_key(place)}", amount(place.ppc), brief=brief)
 
 
 def ppc_key(place: Place) -> str:
     """`ppc3`, or `whole`."""
-    return f"ppc{place.ppc}" if place.ppc else "whole"
+    return "whole" if place.whole else f"ppc{place.ppc}"
 
 
 def data_title(board: Board, name: str, data: str, standard: bool) -> str:

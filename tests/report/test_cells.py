@@ -119,7 +119,7 @@ def test_students_of_different_source_are_told_apart(tmp_path: Path) -> None:
     a_run(tmp_path, student_source="a" * 64)
     a_run(tmp_path, student_source="b" * 64)
     found = made(tmp_path)
-    assert [found.versions[s.setting.student_source] for s in found.sections] == ["a" * 8, "b" * 8]
+    assert [found.versions[s.setting.student_source] for s in found.sections] == ["a" * 10, "b" * 10]
 
 
 def test_variations_networks_and_sources_make_rows(tmp_path: Path) -> None:
@@ -156,6 +156,24 @@ def test_places_are_data_sets_and_ppc_and_different_data_never_meet(tmp_path: Pa
     ]
     assert len({found.versions[p.data] for p in section.places[1:]} - {""}) == 2
     assert sorted(len(places) for places in section.data.values()) == [1, 1, 2]
+
+
+def test_what_a_copy_is_called_does_not_make_it_another(tmp_path: Path) -> None:
+    for method, variant in (("sadm", "generated"), ("dm", "made here")):
+        a_run(tmp_path, method=method, data={"variant": variant})
+    section = only(tmp_path)
+    assert len(section.places) == 1
+    assert all(row.complete(section.places) for row in section.rows)
+
+
+def test_data_that_pass_for_standard_and_those_that_do_not_are_two_places(tmp_path: Path) -> None:
+    """Also where their content is one: in the open division both may stand in one table."""
+    other = customised(QUICK, {"recipe.epochs": 7})
+    for method, standard in (("sadm", True), ("dm", False)):
+        a_run(tmp_path, method=method, protocol=other, data={"standard": standard})
+    section = only(tmp_path)
+    assert len({place.key for place in section.places}) == len(section.places) == 2
+    assert len(section.data) == 2
 
 
 def test_complete_rows_come_first_by_mean_then_incomplete_ones_then_whole(tmp_path: Path) -> None:
