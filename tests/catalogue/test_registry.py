@@ -378,18 +378,27 @@ def test_built_in_folders_travel_with_the_package(tmp_path: Path, monkeypatch: p
 def test_built_in_plugins_import_only_the_public_face(folder: str) -> None:
     """Of pcbench they see the contracts and the operations, as a user's plugin would.
 
-    A relative imports what it derives from by its place: `from .dm import DM`.
+    Relatively a plugin imports what it derives from, `from .dm import DM`, and private halves of its own,
+    `from ._attention import attend`.
     """
     files = sorted(builtin(folder).glob("*.py"))
     assert files
     for path in files:
         nodes = list(ast.walk(ast.parse(path.read_text())))
         classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
-        bases = {base.id for node in classes for base in node.bases if isinstance(base, ast.Name)}
+        bases = {
+            part.id
+            for node in classes
+            for base in node.bases
+            for part in ast.walk(base)
+            if isinstance(part, ast.Name)
+        }
         imports = [node for node in nodes if isinstance(node, ast.ImportFrom)]
         for near in (node for node in imports if node.level):
+            names = {alias.name for alias in near.names}
+            private = all(name.startswith("_") for name in ([near.module] if near.module else names))
             assert near.level == 1
-            assert bases & {alias.name for alias in near.names}, path
+            assert private or bases & names, path
         modules = {str(node.module) for node in imports if not node.level}
         own = {module for module in modules if module.partition(".")[0] in ("pcbench", folder)}
         assert all(module == "pcbench.api" or module.startswith("pcbench.ops.") for module in own), path
