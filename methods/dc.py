@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pcbench.api import Backbone, Method, MethodParams, PointClouds, Snapshot, Task, param
 from pcbench.ops.batches import RealBatches
-from pcbench.ops.coreset import Initialisation, initial_clouds
+from pcbench.ops.coreset import Initialisation
 from pcbench.ops.gradients import Metric, match_gradients
 from pcbench.ops.layers import adapt_batch_norm, set_dropout
 from pcbench.ops.replay import Replayed
@@ -79,7 +79,7 @@ class DC(Method):
     def distill(self, task: Task) -> Iterator[Snapshot]:
         p = self.params
         outer, inner = self.loops(task.ppc)
-        start = initial_clouds(p.init, task.train, task.ppc, task.streams, task.trained_network)
+        start = task.initial_clouds(p.init)
         points = start.points.clone().requires_grad_()
         optimiser = torch.optim.SGD([points], p.lr, p.momentum)
         batches = RealBatches(task.train, task.streams)

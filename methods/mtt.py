@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pcbench.api import Method, MethodParams, PointClouds, Snapshot, Streams, Task, param
 from pcbench.ops.batches import RealBatches
-from pcbench.ops.coreset import Initialisation, initial_clouds
+from pcbench.ops.coreset import Initialisation
 from pcbench.ops.layers import adapt_batch_norm
 from pcbench.ops.trajectories import FlatNetwork, match_trajectory, shuffled_batches, train_experts
 
@@ -117,7 +117,7 @@ class MTT(Method):
 
     def distill(self, task: Task) -> Iterator[Snapshot]:
         p = self.params
-        start = initial_clouds(p.init, task.train, task.ppc, task.streams, task.trained_network)
+        start = task.initial_clouds(p.init)
         points = start.points.clone().requires_grad_()
         log_lr = points.new_tensor(p.student_lr).log().requires_grad_()
         groups = [{"params": [points], "lr": p.lr}, {"params": [log_lr], "lr": p.lr_lr}]

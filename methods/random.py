@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pcbench.api import Method, Snapshot, Task
-from pcbench.ops.coreset import initial_clouds
 
 
 class Random(Method):
@@ -14,4 +13,4 @@ class Random(Method):
     name = "random"
 
     def distill(self, task: Task) -> Iterator[Snapshot]:
-        yield Snapshot(0, initial_clouds("random", task.train, task.ppc, task.streams, task.trained_network))
+        yield Snapshot(0, task.initial_clouds())

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pcbench.api import Backbone, Method, MethodParams, PointClouds, Snapshot, Task, param
 from pcbench.ops.batches import RealBatches
-from pcbench.ops.coreset import Initialisation, initial_clouds
+from pcbench.ops.coreset import Initialisation
 from pcbench.ops.layers import adapt_batch_norm
 from pcbench.ops.matching import Kernel, match_classes, mean_distance, mmd, sorted_features
 from pcbench.ops.replay import Replayed
@@ -74,7 +74,7 @@ class SADM(Method):
 
     def distill(self, task: Task) -> Iterator[Snapshot]:
         p = self.params
-        start = initial_clouds(p.init, task.train, task.ppc, task.streams, task.trained_network)
+        start = task.initial_clouds(p.init)
         points = start.points.clone().requires_grad_(p.optimise_points)
         x, y, z = angles = [points.new_zeros(len(points)).requires_grad_(p.rotate) for _ in "xyz"]
         groups = [{"params": [points], "lr": p.lr}, {"params": [x, z]}, {"params": [y]}]

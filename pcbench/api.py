@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pcbench.clouds import PointClouds
+from pcbench.ops.coreset import Initialisation, initial_clouds
 from pcbench.ops.layers import initialise
 from pcbench.ops.redraw import Redraws
 from pcbench.seeds import Streams
@@ -72,7 +73,9 @@ class Task:
     from the cache; their time counts as well. make draws from the streams it is given and reports (done,
     total). report: called with the iterations done. restore: puts what an interrupted run left back into an
     optimiser and gives the number of iterations done. keep: called with the iteration done and the
-    optimiser, leaves them for the next run. `steps` calls these three.
+    optimiser, leaves them for the next run. `steps` calls these three. selected: the indices (K · PPC,) of
+    the training clouds that this run's draw picks; None: they are drawn from `streams`. `initial_clouds` uses
+    it.
     """
 
     train: PointClouds
@@ -85,8 +88,17 @@ class Task:
     trained_network: Callable[[], Backbone]
     cached: Callable[[Mapping[str, Any], MakeTensors], dict[str, Tensor]]
     report: Callable[[int], None]
+    selected: Callable[[], Tensor] | None = None
     restore: Callable[[Optimizer], int] = lambda _: 0
     keep: Callable[[int, Optimizer], None] = lambda *_: None
+
+    def initial_clouds(self, how: Initialisation = "random") -> PointClouds:
+        """The clouds that a synthetic set starts from, PPC of every class, ordered by class: (K · PPC, N, 3).
+
+        how: `random`, training clouds by the run's draw; `noise`; `herding` or `kcenter`, training clouds
+        chosen by the features of the trained network.
+        """
+        return initial_clouds(how, self.train, self.ppc, self.streams, self.trained_network, self.selected)
 
     def steps(self, optimiser: Optimizer | None = None) -> Iterator[int]:
         """The iterations 1, 2, …, `iterations`, each reported when it is done.
@@ -208,7 +220,8 @@ class Splits:
     """A data set as it is used: training and test clouds of N points in the unit sphere.
 
     content_hash: of both splits together. sampling: how N points were taken from each stored cloud.
-    standard: whether counts and classes are those of the data set's card.
+    standard: whether counts and classes are those of the data set's card. official_order: whether the
+    training clouds stand in the order of the data set's official lists.
     """
 
     train: PointClouds
@@ -216,6 +229,7 @@ class Splits:
     content_hash: str
     sampling: str
     standard: bool = True
+    official_order: bool = False
 
 
 class Dataset(ABC):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pcbench.catalogue import Catalogue
+    from pcbench.ops.draws import Draw
     from pcbench.records.state import Snapshots
 
 PluginFolders = Annotated[
@@ -36,6 +37,24 @@ class WhichSnapshots(enum.StrEnum):
     def choice(self) -> Snapshots:
         """The same as the records' rooms know it."""
         return "last" if self is WhichSnapshots.last else "all"
+
+
+class WhichDraw(enum.StrEnum):
+    """Which training clouds distillations start from."""
+
+    nested = "nested"
+    authors = "authors"
+    per_ppc = "per-ppc"
+
+    @property
+    def choice(self) -> Draw:
+        """The same as the engine knows it."""
+        names: dict[WhichDraw, Draw] = {
+            WhichDraw.nested: "nested",
+            WhichDraw.authors: "authors",
+            WhichDraw.per_ppc: "per-ppc",
+        }
+        return names[self]
 
 
 class Again(enum.StrEnum):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pcbench.cli.outcomes import cell_title, finish, print_plan
-from pcbench.cli.output import Again, AsJson, PluginFolders, WhichSnapshots, opened, pairs, words
+from pcbench.cli.output import Again, AsJson, PluginFolders, WhichDraw, WhichSnapshots, opened, pairs, words
 from pcbench.cli.work import work_through
 from pcbench.errors import UsageError
 
@@ -65,6 +65,14 @@ def run(
         typer.Option("--set", help="KEY=VALUE, repeatable: a parameter of the method or the protocol."),
     ] = None,
     repetition: Annotated[int, typer.Option("--repetition", min=0, help="Which repeated distillation.")] = 0,
+    draw: Annotated[
+        WhichDraw | None,
+        typer.Option(
+            "--draw",
+            help="Training clouds to start from: nested (seeded, PPC 1 within 3 within 10), authors (the one "
+            "draw of SADM's code), per-ppc. Default: the suite's; else nested.",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the records.")] = Path("results"),
     snapshots: Annotated[
         WhichSnapshots | None,
@@ -96,6 +104,7 @@ def run(
         protocol=protocol or "",
         students=seeds,
         repetition=repetition,
+        draw=draw.choice if draw else "nested",
         settings=pairs(set_ or ()),
     )
     catalogue = opened(plugins)
@@ -106,7 +115,7 @@ def run(
     else:
         chosen = _suite(suite, common)
         which = snapshots.choice if snapshots else chosen.snapshots
-        requests, absent = plan.available(catalogue, *_of_suite(chosen, suite, common))
+        requests, absent = plan.available(catalogue, *_of_suite(chosen, suite, common, draw is not None))
     cells = plan.cells(catalogue, *requests)
     if dry_run:
         print_plan(cells, absent, device, out, as_json, which, again is not None)
@@ -139,13 +148,16 @@ def _suite(name: str, asked: Request) -> Suite:
     return suites.read(suites.find(name))
 
 
-def _of_suite(suite: Suite, name: str, asked: Request) -> list[Request]:
-    """The requests of a suite, or of the part of it that the options choose."""
+def _of_suite(suite: Suite, name: str, asked: Request, own_draw: bool) -> list[Request]:
+    """The requests of a suite, or of the part of it that the options choose.
+
+    own_draw: the draw that is asked for takes the place of the suite's.
+    """
     from pcbench.engine import plan
     from pcbench.protocols import suites
 
     part = suite.narrowed(asked.methods, asked.datasets, asked.ppcs)
-    return plan.of_suite(part, suites.find(name), replace(asked, protocol=asked.protocol or suite.protocol))
+    return plan.of_suite(part.without_draws() if own_draw else part, suites.find(name), asked)
 
 
 def _numbers(texts: Sequence[str]) -> list[int]:

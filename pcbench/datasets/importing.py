@@ -141,7 +141,11 @@ class Imported(Dataset, Importable):
         train, test, manifest = load_stored(self.name)
         named(self, manifest.variant)
         standard = manifest.complete and (len(train), len(test)) in self.releases
-        return splits_of(train, test, manifest, points, standard)
+        return splits_of(train, test, manifest, points, standard, standard and self.in_order(train))
+
+    def in_order(self, train: PointClouds) -> bool:  # noqa: ARG002 - some data sets look at the clouds
+        """Whether the training clouds of a complete copy stand in the order of the official lists."""
+        return True
 
     def import_from(self, source: Path, progress: Progress, options: ImportOptions = DEFAULTS) -> Manifest:
         return import_copy(self.name, self.find(source), self.releases, progress, options)
@@ -153,7 +157,12 @@ def named(dataset: Dataset, variant: str) -> None:
 
 
 def splits_of(
-    train: PointClouds, test: PointClouds, manifest: Manifest, points: int, standard: bool
+    train: PointClouds,
+    test: PointClouds,
+    manifest: Manifest,
+    points: int,
+    standard: bool,
+    official_order: bool,
 ) -> Splits:
     """The first `points` points of stored clouds: where these are farthest point samples, so are those."""
     how = {
@@ -164,7 +173,7 @@ def splits_of(
     }
     sampling = "first" if manifest.sampling == "kept" else manifest.sampling
     few = [resample(split, points, "first").normalised() for split in (train, test)]
-    return Splits(few[0], few[1], digest(how), sampling, standard)
+    return Splits(few[0], few[1], digest(how), sampling, standard, official_order)
 
 
 def places(source: Path, what: str) -> list[Path]:

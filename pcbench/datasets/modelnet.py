@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from pcbench.api import Dataset, Splits
-from pcbench.clouds import of_classes
+from pcbench.clouds import PointClouds, of_classes
 from pcbench.datasets.importing import (
     Copy,
     Imported,
@@ -54,7 +54,14 @@ _TEXT = "text, 10000 surface points (normal_resampled)"
 _MESH = "OFF meshes, 10000 points drawn by area"
 
 
-class ModelNet40(Imported, Dataset):
+class _ModelNet(Imported, Dataset):
+    """What both have in common: the official lists go through the classes one after another."""
+
+    def in_order(self, train: PointClouds) -> bool:
+        return len(train) == self.train_size and bool((train.labels.diff() >= 0).all())
+
+
+class ModelNet40(_ModelNet):
     """Forty classes of CAD models, aligned, points on their surfaces (Wu et al. 2015)."""
 
     name = "modelnet40"
@@ -71,7 +78,7 @@ class ModelNet40(Imported, Dataset):
         return _find(source, 40)
 
 
-class ModelNet10(Imported, Dataset):
+class ModelNet10(_ModelNet):
     """The ten furniture classes of ModelNet40, with its splits (Wu et al. 2015)."""
 
     name = "modelnet10"
@@ -104,7 +111,7 @@ class ModelNet10(Imported, Dataset):
             named(self, f"{self.variant}: {manifest.variant}")
         train, test = (of_classes(split, TEN_CLASSES) for split in whole)
         standard = manifest.complete and (len(train), len(test)) in self.releases
-        return splits_of(train, test, manifest, points, standard)
+        return splits_of(train, test, manifest, points, standard, standard and self.in_order(train))
 
     def import_from(self, source: Path, progress: Progress, options: ImportOptions = DEFAULTS) -> Manifest:
         """Import an archive of the ten classes alone, or modelnet40, which this data set is a part of."""

@@ -145,6 +145,7 @@ def _follow(cell: Cell, folder: Path, device: torch.device, report: Report, reac
         trained_network=trained.network,
         cached=trained.tensors,
         report=lambda done: report("distil", done, iterations),
+        selected=cell.selected(train),
         restore=kept.restore,
         keep=kept.keep,
     )

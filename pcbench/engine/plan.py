@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import ValidationError
+from torch import Tensor
 
 from pcbench.api import Backbone, Dataset, Method, MethodParams, PointClouds, Splits
 from pcbench.catalogue import Catalogue, Registry
@@ -17,6 +19,8 @@ from pcbench.catalogue.kinds import LABELS, split_backbone
 from pcbench.engine import crossing
 from pcbench.engine.testing import changed
 from pcbench.errors import DataError, UsageError, did_you_mean
+from pcbench.ops import draws
+from pcbench.ops.draws import Draw
 from pcbench.protocols import protocol, recipes, variants
 from pcbench.protocols.protocol import Protocol
 from pcbench.protocols.suites import Suite
@@ -38,7 +42,8 @@ from pcbench.seeds import Streams
 class Request:
     """What a user asks for, by name. settings: `--set` pairs or a suite's, for the methods or the protocol.
 
-    evaluate: the students' networks; where none is named, `backbone`. origin: the suite's file and row.
+    evaluate: the students' networks; where none is named, `backbone`. origin: the suite's file and row. draw:
+    which training clouds the distillations start from, by the names in `pcbench.ops.draws`.
     """
 
     methods: tuple[str, ...]
@@ -48,6 +53,7 @@ class Request:
     protocol: str = "paper"
     students: int | None = None
     repetition: int = 0
+    draw: Draw = "nested"
     settings: Mapping[str, Any] = field(default_factory=dict)
     evaluate: tuple[str, ...] = ()
     origin: str = ""
@@ -150,6 +156,19 @@ class Cell:
         ppc, repetition = self.inputs.ppc, self.inputs.repetition
         return _streams(self.inputs.data, "distillation", ppc=ppc, repetition=repetition)
 
+    def selected(self, clouds: PointClouds) -> Callable[[], Tensor] | None:
+        """What picks the training clouds to start from, by index (K · PPC,); None: `distillation_streams`."""
+        ppc, repetition = self.inputs.ppc, self.inputs.repetition
+        match self.inputs.draw:
+            case "nested":
+                streams = _streams(self.inputs.data, "initial clouds", repetition=repetition)
+                return partial(draws.nested, clouds, ppc, streams)
+            case "authors":
+                order = self.evaluation.splits.official_order
+                return partial(draws.authors, clouds, ppc, order)
+            case _:
+                return None
+
     def trained_network_streams(self) -> Streams:
         """Random streams of the network that is trained on the whole training split."""
         network, repetition = self.inputs.network.label, self.inputs.repetition
@@ -213,19 +232,23 @@ class _Found:
 
 
 def of_suite(suite: Suite, origin: Path, common: Request) -> list[Request]:
-    """One request a row of a suite, otherwise as `common`; origin: the suite's file, for messages."""
+    """One request a row and draw of a suite, otherwise as `common`; origin: the suite's file, for errors."""
     return [
         replace(
             common,
             methods=row.methods,
-            datasets=suite.datasets,
-            ppcs=suite.ppc,
+            datasets=suite.datasets_of(row),
+            ppcs=suite.ppc_of(row),
             backbone=suite.backbone,
-            evaluate=suite.evaluate,
+            protocol=common.protocol or row.protocol or suite.protocol,
+            evaluate=row.evaluate or suite.evaluate,
             settings=row.params,
             origin=f"{origin}: row {number}",
+            draw=draw,
+            repetition=repetition,
         )
         for number, row in enumerate(suite.rows, 1)
+        for draw, repetition in suite.draws_of(row) or [(common.draw, common.repetition)]
     ]
 
 
@@ -265,6 +288,7 @@ def _cells(request: Request, found: _Found) -> list[Cell]:
     for splits, data in loaded:
         for ppc, method, source, values in grid:
             _check_ppc(ppc, data.name, splits, request.origin)
+            _check_draw(request, data.name, splits)
             inputs = DistillationInputs(
                 method=method.name,
                 params=values.model_dump(mode="json"),
@@ -278,6 +302,7 @@ def _cells(request: Request, found: _Found) -> list[Cell]:
                 whole=rules.whole,
                 repetition=request.repetition,
                 engine=identity.ENGINE,
+                draw=request.draw,
             )
             made += [
                 Cell(method(values), backbone, inputs, Evaluation(splits, data, *student))
@@ -450,6 +475,17 @@ def _data_inputs(dataset: Dataset, splits: Splits) -> DataInputs:
         standard=splits.standard,
         class_names=list(splits.train.class_names),
     )
+
+
+def _check_draw(request: Request, dataset: str, splits: Splits) -> None:
+    """UsageError or DataError where a data set does not have the draw that is asked for."""
+    if request.draw == "authors":
+        if request.repetition:
+            raise UsageError("the authors' draw is one: it has no repetition but 0")
+        try:
+            draws.authors(splits.train, 1, splits.official_order)
+        except DataError as error:
+            raise DataError(f"{dataset}: {error}") from error
 
 
 def _check_ppc(ppc: int, dataset: str, splits: Splits, origin: str) -> None:

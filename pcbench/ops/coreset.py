@@ -30,12 +30,14 @@ def initial_clouds(
     ppc: int,
     streams: Streams,
     network: Callable[[], FeatureNetwork],
+    selected: Callable[[], Tensor] | None = None,
 ) -> PointClouds:
     """The clouds that a synthetic set starts from, `ppc` per class, ordered by class: (K · ppc, N, 3).
 
     `random`: training clouds, uniform per class without replacement. `noise`: tanh of a standard normal.
     `herding`, `kcenter`: the coreset of that name by the global features of `network`. What is random comes
-    from the stream "init", so that all methods start alike. Raises UsageError for a class with fewer clouds.
+    from the stream "init", so that all methods start alike; `selected`, where it is given, gives the indices
+    (K · ppc,) of the random clouds instead. Raises UsageError for a class with fewer clouds.
     """
     index = ClassIndex(clouds)
     index.require(ppc, "ppc")
@@ -45,7 +47,7 @@ def initial_clouds(
         labels = torch.arange(clouds.classes, device=clouds.labels.device).repeat_interleave(ppc)
         return PointClouds(points, labels, clouds.class_names)
     if how == "random":
-        chosen = index.draw(ppc, streams.stream("init"), "ppc")
+        chosen = selected() if selected else index.draw(ppc, streams.stream("init"), "ppc")
     else:
         greedy = {"herding": herding, "kcenter": kcenter}[how]
         chosen = greedy(global_features(network(), clouds.points), clouds.labels, index.table(), ppc)

@@ -20,11 +20,39 @@ Some = Field(min_length=1)
 T = TypeVar("T", str, int)
 
 
+DrawName: TypeAlias = Literal["nested", "authors", "per-ppc"]
+Draws: TypeAlias = tuple[Annotated[str, Field(pattern=r"^(authors|(nested|per-ppc)(:\d{1,3})?)$")], ...]
+"""Draws of the clouds to start from: `authors`, `nested` or, for further repetitions of it, `nested:1` …"""
+
+
+def _known_protocol(name: str) -> str:
+    if name not in protocol.PROTOCOLS:
+        raise ValueError(f"unknown protocol {name!r}. {did_you_mean(name, protocol.PROTOCOLS)}")
+    return name
+
+
 class Row(Model):
     """Methods that share parameters; each makes a row of its own."""
 
     methods: tuple[Name, ...] = Some
+    """The methods, by name."""
     params: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    """The parameters that they have in common, where these differ from the defaults."""
+    ppc: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """The PPCs of these methods, where they are not all of the suite's."""
+    datasets: tuple[Name, ...] = ()
+    """The data sets of these methods, where they are not all of the suite's."""
+    protocol: str = ""
+    """The protocol of these methods, where it is not the suite's."""
+    evaluate: tuple[Name, ...] = ()
+    """The students' networks, where they are not the suite's."""
+    draws: Draws = ()
+    """The draws of these methods, where they are not the suite's."""
+
+    @field_validator("protocol")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return _known_protocol(name) if name else name
 
     @field_validator("params", mode="before")
     @classmethod
@@ -39,19 +67,24 @@ class Row(Model):
 
 
 class Suite(Model):
-    """The cells of a table: every row on every data set at every PPC.
-
-    backbone: the network that is distilled with. evaluate: the networks of the students; where none is named,
-    `backbone` alone.
-    """
+    """The cells of a table, or of a board: every row on every data set at every PPC."""
 
     name: Name
+    """What the suite is called."""
     summary: Name
+    """What it is for, in one line."""
     protocol: Name
+    """The protocol of all rows that name no other."""
     datasets: tuple[Name, ...] = Some
+    """Its data sets."""
     ppc: tuple[Annotated[int, Field(ge=1)], ...] = Some
+    """Its PPCs."""
     backbone: Name = "pointnet"
+    """The network that is distilled with."""
     evaluate: tuple[Name, ...] = ()
+    """The students' networks; where none is named, `backbone` alone."""
+    draws: Draws = ()
+    """The draws of all rows; where none is named, the one that the command asks for."""
     snapshots: Literal["last", "all"] = "all"
     """Which snapshots students are trained on: the one that is reported alone, or all."""
     rows: tuple[Row, ...] = Some
@@ -59,14 +92,33 @@ class Suite(Model):
     @field_validator("protocol")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name not in protocol.PROTOCOLS:
-            raise ValueError(f"unknown protocol {name!r}. {did_you_mean(name, protocol.PROTOCOLS)}")
-        return name
+        return _known_protocol(name)
 
     @property
     def methods(self) -> tuple[str, ...]:
         """The methods of all rows, each once."""
         return tuple(dict.fromkeys(method for row in self.rows for method in row.methods))
+
+    def datasets_of(self, row: Row) -> tuple[str, ...]:
+        """The data sets of a row: its own, as far as the suite has them, or all."""
+        return (
+            tuple(each for each in row.datasets if each in self.datasets) if row.datasets else self.datasets
+        )
+
+    def ppc_of(self, row: Row) -> tuple[int, ...]:
+        """The PPCs of a row: its own, as far as the suite has them, or all."""
+        return tuple(ppc for ppc in row.ppc if ppc in self.ppc) if row.ppc else self.ppc
+
+    def draws_of(self, row: Row) -> list[tuple[DrawName, int]]:
+        """The draws of a row with their repetitions; none where the command's is meant."""
+        parts = [draw.partition(":") for draw in row.draws or self.draws]
+        names: dict[str, DrawName] = {"nested": "nested", "authors": "authors", "per-ppc": "per-ppc"}
+        return [(names[name], int(number or 0)) for name, _, number in parts]
+
+    def without_draws(self) -> Suite:
+        """The same rows, whose draws are left to the command."""
+        rows = tuple(row.model_copy(update={"draws": ()}) for row in self.rows)
+        return self.model_copy(update={"draws": (), "rows": rows})
 
     def narrowed(
         self, methods: Sequence[str] = (), datasets: Sequence[str] = (), ppcs: Sequence[int] = ()

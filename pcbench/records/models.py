@@ -216,6 +216,8 @@ class DistillationInputs(Model):
     """Which of the repeated distillations: an axis of the seeds."""
     engine: int = Field(1, ge=1, le=LARGEST)
     """The number of pcbench's arithmetic, `pcbench.records.identity.ENGINE` when it ran."""
+    draw: Name = "per-ppc"
+    """How training clouds to start from were chosen, by the names in `pcbench.ops.draws`."""
 
     @property
     def key(self) -> str:

@@ -40,6 +40,7 @@ def test_a_key_depends_on_every_input_of_a_distillation():
         {"whole": inputs.whole.model_copy(update={"epochs": 99})},
         {"repetition": 1},
         {"engine": 2},
+        {"draw": "authors"},
     ]
     keys = {inputs.model_copy(update=change).key for change in changes}
     assert len(keys | {inputs.key}) == len(changes) + 1
@@ -120,7 +121,7 @@ def test_the_defaults_that_keys_leave_out_never_change():
     variant = left_out["EvaluationInputs"].pop("variant")
     assert variant == type(variant)(**plain)
     assert left_out == {
-        "DistillationInputs": {"engine": 1},
+        "DistillationInputs": {"engine": 1, "draw": "per-ppc"},
         "EvaluationInputs": {"engine": 1},
         "Recipe": {
             "optimiser": "sgd",

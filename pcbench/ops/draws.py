@@ -1,0 +1,61 @@
+"""Which training clouds a synthetic set starts from: draws by name, reproducible on every machine."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pcbench.clouds import PointClouds
+from pcbench.errors import DataError
+from pcbench.ops.batches import ClassIndex
+from pcbench.seeds import Streams
+
+Draw = Literal["nested", "authors", "per-ppc"]
+"""`nested`: seeded; the clouds of PPC 1 are among those of PPC 3, and those among those of PPC 10.
+
+`authors`: the one draw of SADM's public code, nested too. `per-ppc`: seeded, another one for every PPC.
+"""
+
+AUTHORS_SEED = 1999
+"""What SADM's public code seeds numpy with, once, before it goes through the classes."""
+
+
+def nested(clouds: PointClouds, ppc: int, streams: Streams) -> Tensor:
+    """Indices (K · ppc,) of training clouds: the first `ppc` of a permutation of every class, in label order.
+
+    streams: without an axis for the PPC, so that every PPC begins the same permutations; the stream is
+    `init`. Raises UsageError for a class with fewer clouds.
+    """
+    ClassIndex(clouds).require(ppc, "ppc")
+    generator = streams.stream("init")
+    chosen = [
+        members[torch.randperm(len(members), generator=generator)[:ppc]] for members in _members(clouds)
+    ]
+    return torch.cat(chosen)
+
+
+def authors(clouds: PointClouds, ppc: int, official_order: bool) -> Tensor:
+    """Indices (K · ppc,) that the authors of SADM draw: numpy's legacy generator, seeded once with 1999.
+
+    For every class in label order, the first `ppc` of a permutation of its clouds in the order of the
+    official lists (yimjae0/SADM, commit db7e139; numpy keeps this generator's stream fixed). DataError where
+    the copy of the data set is not in that order, UsageError for a class with fewer clouds.
+    """
+    if not official_order:
+        raise DataError(
+            "the authors' draw is of the official lists, in whose order this copy of the data set is not: "
+            "import a copy that is, or choose the draw 'nested'"
+        )
+    ClassIndex(clouds).require(ppc, "ppc")
+    generator = np.random.RandomState(AUTHORS_SEED)
+    chosen = [generator.permutation(members.numpy())[:ppc] for members in _members(clouds)]
+    return torch.from_numpy(np.concatenate(chosen))
+
+
+def _members(clouds: PointClouds) -> list[Tensor]:
+    """The clouds of every class by index, ascending, on the CPU."""
+    labels = clouds.labels.cpu()
+    return [(labels == label).nonzero().flatten() for label in range(clouds.classes)]
