@@ -86,7 +86,7 @@ def test_a_field_that_is_added_with_a_default_changes_no_key():
     inputs, scored = a_distillation_inputs(), an_evaluation_inputs()
     later_recipe = with_field(Recipe, nesterov=(bool, False))
     later_network = with_field(Network, weights=(str | None, None))
-    later = with_field(DistillationInputs, draw=(str, "seeded"), whole=(later_recipe, ...))
+    later = with_field(DistillationInputs, device=(str, "any"), whole=(later_recipe, ...))
     read = later.model_validate(inputs.model_dump())
     assert key(read) == inputs.key
     assert key(later.model_validate(inputs.model_dump() | {"draw": "authors"})) != inputs.key
