@@ -483,7 +483,7 @@ def _result(made: DistillationRecord, entry: Entry, scored: EvaluationRecord, ru
 
 
 def _versions(pairs: Iterable[tuple[Hashable, str]]) -> dict[str, str]:
-    """For every hash, the digits that stand for it where its label is not its own, and nothing where it is."""
+    """For every hash, the digits that stand for it where its label is not its own, and else nothing."""
     hashes: dict[Hashable, set[str]] = {}
     for label, value in pairs:
         hashes.setdefault(label, set()).add(value)
