@@ -129,7 +129,7 @@ def check(
 
     if not results.is_dir():
         raise UsageError(f"{results} is no folder: name that of the records with --results")
-    problems = list(checks.records(results, table, base_url.rstrip("/")))
+    problems = list(checks.records(opened(None), results, table, base_url.rstrip("/")))
     if site is not None:
         with progress_bars() as bars:
             task = bars.add_task("pages", total=None)

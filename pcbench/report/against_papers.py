@@ -84,10 +84,10 @@ def _measured(board: Board, sections: Sequence[BoardSection]) -> list[MeasuredRo
     ]
 
 
-def _hours(cell: MeasuredCell) -> float:
+def _hours(cell: MeasuredCell) -> float | None:
     """The mean clock of all distillations, whatever they ran on: the papers do not say theirs."""
-    seconds = {result.page: result.seconds for result in cell.results}
-    return sum(seconds.values()) / len(seconds) / 3600
+    seconds = cell.seconds()
+    return None if seconds is None else seconds / 3600
 
 
 def _summary(protocol: str, ours: Sequence[Beside]) -> str:

@@ -17,9 +17,12 @@ from pcbench.records.identity import hashed, same_work
 from pcbench.records.labels import is_whole
 from pcbench.records.layout import short
 from pcbench.records.models import DataInputs, DistillationRecord, EvaluationRecord, Run
+from pcbench.report.current import Current
 from pcbench.report.text import plain, shown
 from pcbench.stats import Interval, hierarchical_interval
 
+NOTHING_KNOWN = Current()
+"""Of no code it is known what it is today: only the engine makes a result stale."""
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 
@@ -135,10 +138,14 @@ class Result:
     """Answers of all students by true class (rows) and predicted class, (K, K), where the record has them."""
     seconds: float
     """The distillation's clock, evaluation excluded."""
+    busy: bool
+    """Whether the machine was busy meanwhile, so that the clock says nothing of what the method costs."""
     memory: tuple[int, int | None]
     """The distillation's peak memory in bytes, of the host and of a GPU."""
     hardware: str
     """What the distillation ran on."""
+    stale: tuple[str, ...]
+    """Why it is not what today's code would make; empty where it is, as far as is known."""
     verdict: str
     """What somebody found who evaluated it anew: `verified`, `refuted`, `inconclusive`; empty for nobody."""
 
@@ -210,10 +217,17 @@ class MeasuredCell:
             "refuted" if "refuted" in verdicts else "verified" if verdicts == {"verified"} else "reproduced"
         )
 
-    def seconds(self, hardware: str) -> float | None:
-        """The mean clock of its distillations on one hardware, None where there was none."""
-        by_run = {r.page: r.seconds for r in self.results if r.hardware == hardware}
+    def seconds(self, hardware: str | None = None) -> float | None:
+        """The mean clock of its distillations on one hardware or on all, None where there was none.
+
+        Clocks of a busy machine are left out.
+        """
+        by_run = {r.page: r.seconds for r in self.results if hardware in (None, r.hardware) and not r.busy}
         return statistics.fmean(by_run.values()) if by_run else None
+
+    def busy(self, hardware: str) -> int:
+        """How many of its distillations on one hardware found the machine busy."""
+        return len({r.page for r in self.results if r.hardware == hardware and r.busy})
 
     def memory(self, hardware: str) -> int | None:
         """The largest peak memory of its distillations there, of the device or else of the host, in bytes."""
@@ -321,6 +335,8 @@ class Board:
 
     sections: tuple[BoardSection, ...]
     """The settings with their results, in the order of the pages."""
+    stale: tuple[BoardSection, ...]
+    """The same of results that today's code would not make: in no table with the others."""
     unfinished: tuple[Unfinished, ...]
     """The runs without a score."""
     versions: Mapping[str, str]
@@ -332,21 +348,24 @@ class Board:
         return [section for section in self.sections if not section.setting.test]
 
 
-def results(run: Run) -> list[Result]:
-    """What tables need of a run, one an evaluation; none of a run without a score."""
+def results(run: Run, current: Current = NOTHING_KNOWN) -> list[Result]:
+    """What tables need of a run, one an evaluation that has a headline; none of a run without a score."""
+    return [result_of(run, scored, current) for scored in run.evaluations if _reported(run, scored)]
+
+
+def _reported(run: Run, scored: EvaluationRecord) -> bool:
+    """Whether an evaluation has the score that is reported: that of the distillation's last snapshot."""
     made = run.distillation
-    if made.status != "ok":
-        return []
-    entry = _entry(made)
-    return [_result(made, entry, scored, run) for scored in run.evaluations]
+    return made.status == "ok" and scored.headline.iteration == made.snapshots[-1].iteration
 
 
 def unfinished(run: Run) -> Unfinished | None:
     """Why a run has no score, None where it has one."""
     made = run.distillation
-    if made.status == "ok" and run.evaluations:
+    if any(_reported(run, scored) for scored in run.evaluations):
         return None
-    reason = plain(made.reason) or "distilled, not evaluated"
+    not_yet = "its last snapshot is not evaluated" if run.evaluations else "distilled, not evaluated"
+    reason = plain(made.reason) or not_yet
     method, data = plain(made.inputs.method), plain(made.inputs.data.name)
     return Unfinished(page_name(made.key), method, data, made.inputs.ppc, made.status, reason)
 
@@ -357,10 +376,20 @@ def page_name(key: str) -> str:
 
 
 def board(found: Iterable[Result], without: Iterable[Unfinished] = ()) -> Board:
-    """The sections of all results, standard protocols and the closed division first."""
+    """The sections of all results, standard protocols and the closed division first, stale ones apart."""
+    by_age = grouped(found, lambda result: bool(result.stale))
+    sections, stale = _sections(by_age.get(False, [])), _sections(by_age.get(True, []))
+    rest = sorted(without, key=lambda u: (u.method, u.data, u.ppc, u.status, u.reason, u.page))
+    return Board(sections, stale, tuple(rest), _versions_in(stale) | _versions_in(sections))
+
+
+def _sections(found: Iterable[Result]) -> tuple[BoardSection, ...]:
     by_setting = grouped(found, lambda result: result.setting.digest)
-    sections = [_section(group) for group in by_setting.values()]
-    sections.sort(key=lambda section: section.order)
+    return tuple(sorted(map(_section, by_setting.values()), key=lambda section: section.order))
+
+
+def _versions_in(sections: Iterable[BoardSection]) -> dict[str, str]:
+    """What tells entries, places and students of some sections apart, by their hash."""
     labels: list[tuple[Hashable, str]] = []
     for section in sections:
         labels.append(((section.setting.student,), section.setting.student_source))
@@ -371,8 +400,7 @@ def board(found: Iterable[Result], without: Iterable[Unfinished] = ()) -> Board:
             labels.append(
                 ((section.setting.digest, entry.method, entry.variation, entry.network), entry.digest)
             )
-    rest = sorted(without, key=lambda u: (u.method, u.data, u.ppc, u.status, u.reason, u.page))
-    return Board(tuple(sections), tuple(rest), _versions(labels))
+    return _versions(labels)
 
 
 def grouped(values: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
@@ -458,13 +486,15 @@ def _about(data: DataInputs, which: str = "") -> tuple[tuple[str, str], ...]:
     )
 
 
-def _result(made: DistillationRecord, entry: Entry, scored: EvaluationRecord, run: Run) -> Result:
+def result_of(run: Run, scored: EvaluationRecord, current: Current = NOTHING_KNOWN) -> Result:
+    """What tables need of one evaluation of a run."""
+    made = run.distillation
     standard = made.inputs.data.standard and scored.inputs.data.standard
     last, checked = scored.headline, run.verification(scored)
     return Result(
         page=page_name(made.key),
         setting=_setting(scored, division(run, scored)),
-        entry=entry,
+        entry=_entry(made),
         place=_place(made, scored, standard),
         repetition=made.inputs.repetition,
         students=tuple(scored.inputs.repetitions),
@@ -476,8 +506,10 @@ def _result(made: DistillationRecord, entry: Entry, scored: EvaluationRecord, ru
         totals=tuple(scored.totals),
         confusion=tuple(map(tuple, scored.confusion)) if scored.confusion else None,
         seconds=made.seconds,
+        busy=made.clock.busy(made.provenance.hardware),
         memory=(made.memory.host_bytes, made.memory.device_bytes),
         hardware=plain(made.provenance.hardware.label),
+        stale=tuple(dict.fromkeys([*current.distillation(made.inputs), *current.evaluation(scored.inputs)])),
         verdict=checked.verdict if checked else "",
     )
 

@@ -7,7 +7,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from pcbench.catalogue import Catalogue
 from pcbench.errors import DataError
+from pcbench.report.current import Current
 from pcbench.report.gather import gather
 from pcbench.report.site import markdown_of
 
@@ -29,9 +31,9 @@ class _Page(HTMLParser):
         self.links += [value or "" for name, value in attrs if name in ADDRESSES]
 
 
-def records(source: Path, table: Path, base_url: str = "") -> Iterator[str]:
+def records(catalogue: Catalogue, source: Path, table: Path, base_url: str = "") -> Iterator[str]:
     """Of the records below `source`, and of the Markdown table that was made of them, what is wrong."""
-    gathered = gather(source)
+    gathered = gather(source, Current.of(catalogue))
     yield from gathered.told()
     if not gathered.runs and not table.exists():
         return

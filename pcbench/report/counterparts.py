@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import statistics
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,8 +19,8 @@ class Ours:
 
     scores: Sequence[Sequence[float]]
     """Overall accuracy in percent of every distillation's students."""
-    hours: float
-    """The mean clock of the distillations."""
+    hours: float | None
+    """The mean clock of the distillations; None where all machines were busy."""
     pages: Sequence[str]
     """The names of the runs' pages."""
 
@@ -100,6 +101,7 @@ def beside(figures: Iterable[Reported], rows: Sequence[MeasuredRow]) -> list[Bes
         for row in rows
         if _same(figure, row)
         for places in row.choices(figure)
+        if figure.metric != "hours" or all(row.cells[place].hours is not None for place in places)
     ]
 
 
@@ -116,7 +118,7 @@ def _same(figure: Reported, row: MeasuredRow) -> bool:
 def _beside(figure: Reported, row: MeasuredRow, places: tuple[Place, ...]) -> Beside:
     cells = [row.cells[place] for place in places]
     if figure.metric == "hours":
-        clock = Interval(sum(cell.hours for cell in cells) / len(cells), None, None, None, 1)
+        clock = Interval(statistics.fmean(cell.hours or 0.0 for cell in cells), None, None, None, 1)
         return Beside(figure, row, places, clock, None, None, "")
     parts = [hierarchical_interval(cell.scores) for cell in cells]
     difference = printed_difference(parts, figure.value, figure.std, figure.students or 1)

@@ -31,8 +31,8 @@ class Confusion:
 
 
 def curve(cell: MeasuredCell) -> list[tuple[int, Interval]]:
-    """Mean OA and its interval at every snapshot, over distillations with the first one's snapshots."""
-    iterations = cell.results[0].iterations
+    """Mean OA and its interval at every snapshot, over the distillations with most snapshots scored."""
+    iterations = max((result.iterations for result in cell.results), key=len)
     runs: dict[int, Sequence[Sequence[float]]] = {}
     for result in cell.results:
         if result.iterations == iterations:
@@ -47,7 +47,8 @@ def learning_curves(
     name: str, title: str, cells: Mapping[str, MeasuredCell]
 ) -> tuple[list[Plot], list[Table]]:
     """The plot of all cells that have several snapshots, and its numbers as a table; else neither."""
-    found = {label: curve(cell) for label, cell in cells.items() if len(cell.results[0].iterations) > 1}
+    all_curves = {label: curve(cell) for label, cell in cells.items()}
+    found = {label: points for label, points in all_curves.items() if len(points) > 1}
     if not found:
         return [], []
     data = [

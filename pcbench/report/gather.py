@@ -18,7 +18,8 @@ from pcbench.records.layout import run_folders
 from pcbench.records.models import Run
 from pcbench.records.store import orphans, read_run
 from pcbench.report import runs
-from pcbench.report.cells import Result, Unfinished, page_name, results, unfinished
+from pcbench.report.cells import NOTHING_KNOWN, Result, Unfinished, page_name, results, unfinished
+from pcbench.report.current import Current
 from pcbench.report.output import SiteFolder
 from pcbench.report.pages import Renderer
 from pcbench.report.tables import Line
@@ -40,8 +41,8 @@ class Slim:
     """Where its records are."""
     key: str
     """The distillation's key."""
-    rank: tuple[bool, int, str]
-    """Of two runs of one distillation the smaller counts: finished ones, then those with more evaluations."""
+    rank: tuple[bool, int, int, str]
+    """Of two runs of one distillation the smaller counts: finished ones, those with more scores."""
     results: tuple[Result, ...]
     """Its evaluations."""
     without: Unfinished | None
@@ -50,11 +51,13 @@ class Slim:
     """Its line in the list of all runs."""
 
     @classmethod
-    def of(cls, run: Run) -> Slim:
+    def of(cls, run: Run, current: Current) -> Slim:
         """What tables need of a run."""
         made = run.distillation
-        rank = made.status != "ok", -len(run.evaluations), str(run.folder)
-        return cls(run.folder, made.key, rank, tuple(results(run)), unfinished(run), runs.listed(run))
+        snapshots = sum(len(scored.snapshots) for scored in run.evaluations)
+        rank = made.status != "ok", -len(run.evaluations), -snapshots, str(run.folder)
+        scores, line = tuple(results(run, current)), runs.listed(run, current)
+        return cls(run.folder, made.key, rank, scores, unfinished(run), line)
 
 
 @dataclass
@@ -95,13 +98,18 @@ class Gathered:
         return [*self.problems, *sorted(repeated)]
 
 
-def gather(source: Path) -> Gathered:
-    """All runs below a folder, without making a page."""
-    return _gather(source, (_slim(folder) for folder in run_folders(source)), lambda *_: None)
+def gather(source: Path, current: Current = NOTHING_KNOWN) -> Gathered:
+    """All runs below a folder, without making a page. current: what makes them stale."""
+    return _gather(source, (_slim(folder, current) for folder in run_folders(source)), lambda *_: None)
 
 
 def write_runs(
-    source: Path, target: SiteFolder, clouds: Clouds, base_url: str, report: Callable[[int, int], None]
+    source: Path,
+    target: SiteFolder,
+    clouds: Clouds,
+    base_url: str,
+    current: Current,
+    report: Callable[[int, int], None],
 ) -> Gathered:
     """All runs below a folder; page, records and clouds of each that counts are written at once."""
     folders = run_folders(source)
@@ -109,8 +117,8 @@ def write_runs(
     without = sorted(set(folders) - set(with_clouds))
 
     def read() -> Iterator[_Read]:
-        shown = (_read(folder, base_url, clouds) for folder in with_clouds)
-        for number, found in enumerate(itertools.chain(_shared(without, base_url), shown), 1):
+        shown = (_read(folder, base_url, current, clouds) for folder in with_clouds)
+        for number, found in enumerate(itertools.chain(_shared(without, base_url, current), shown), 1):
             yield found
             report(number, len(folders))
 
@@ -146,9 +154,9 @@ def _gather(source: Path, read: Iterator[_Read], put: Callable[[str, Sequence[Wr
     return gathered
 
 
-def _shared(folders: Sequence[Path], base_url: str) -> Iterator[_Read]:
+def _shared(folders: Sequence[Path], base_url: str, current: Current) -> Iterator[_Read]:
     """Runs without clouds, read and rendered by all cores where that is worth it; in the order given."""
-    work = partial(_read, base_url=base_url, clouds=None)
+    work = partial(_read, base_url=base_url, current=current, clouds=None)
     if len(folders) < SEVERAL:
         yield from map(work, folders)
         return
@@ -158,26 +166,26 @@ def _shared(folders: Sequence[Path], base_url: str) -> Iterator[_Read]:
         yield from pool.map(work, folders, chunksize=16)
 
 
-def _slim(folder: Path) -> _Read:
+def _slim(folder: Path, current: Current) -> _Read:
     try:
         run, problems = read_run(folder)
     except DataError as error:
         return _Read(folder, None, (str(error),))
-    return _Read(folder, Slim.of(run), tuple(problems))
+    return _Read(folder, Slim.of(run, current), tuple(problems))
 
 
-def _read(folder: Path, base_url: str, clouds: Clouds | None) -> _Read:
+def _read(folder: Path, base_url: str, current: Current, clouds: Clouds | None) -> _Read:
     try:
         run, problems = read_run(folder)
     except DataError as error:
         return _Read(folder, None, (str(error),))
-    files = tuple(run_files(Renderer(base_url), run, clouds.of(run) if clouds else None))
-    return _Read(folder, Slim.of(run), tuple(problems), files)
+    files = tuple(run_files(Renderer(base_url), run, current, clouds.of(run) if clouds else None))
+    return _Read(folder, Slim.of(run, current), tuple(problems), files)
 
 
-def run_files(renderer: Renderer, run: Run, shown: Shown | None) -> Iterator[Written]:
+def run_files(renderer: Renderer, run: Run, current: Current, shown: Shown | None) -> Iterator[Written]:
     """A run's page, its records, and its clouds where they are shown."""
-    page, name = runs.page(run), page_name(run.distillation.key)
+    page, name = runs.page(run, current), page_name(run.distillation.key)
     yield renderer.run(page, viewer=shown is not None)
     if shown is not None:
         yield f"clouds/{name}.js", shown.script

@@ -12,6 +12,7 @@ from pcbench.catalogue.describe import limits_text, parameters, value_text
 from pcbench.common.installed import has_torch
 from pcbench.errors import UsageError
 from pcbench.records.labels import amount
+from pcbench.report import stale
 from pcbench.report.cells import Board, BoardRow, BoardSection, Place
 from pcbench.report.details import Confusion, by_class, confusion, learning_curves
 from pcbench.report.tables import Block, Heading, Line, Table, Value
@@ -120,7 +121,7 @@ def page(known: About, board: Board) -> MethodPage:
             for part, found in _closer(board, section, rows, f"d{number}"):
                 blocks.append(part)
                 matrices += found
-    return MethodPage(known, tuple(blocks), tuple(matrices))
+    return MethodPage(known, (*blocks, *stale.blocks(board, known.name)), tuple(matrices))
 
 
 def _results(board: Board, section: BoardSection, rows: list[BoardRow], name: str) -> Block:

@@ -13,7 +13,8 @@ from pcbench.records import labels, layout
 from pcbench.records.labels import amount
 from pcbench.records.layout import short
 from pcbench.records.models import EvaluationRecord, Run, VerificationRecord
-from pcbench.report.cells import MeasuredCell, page_name, results
+from pcbench.report.cells import NOTHING_KNOWN, MeasuredCell, page_name, result_of
+from pcbench.report.current import Current
 from pcbench.report.details import Confusion, by_class, confusion, learning_curves
 from pcbench.report.tables import Block, Head, Heading, Line, Table, Value
 from pcbench.report.text import duration, number, plain, shown, signed, size
@@ -69,6 +70,8 @@ class RunPage:
     """How the distillation ended."""
     reason: str
     """Why it did not end well; empty where it did."""
+    stale: str
+    """Why today's code would not make it; empty where it would, as far as is known."""
     inputs: Pairs
     """What the distillation depended on, its time and memory."""
     params: Pairs
@@ -85,12 +88,14 @@ class RunPage:
     """The records' addresses within the site, and their names."""
 
 
-def page(run: Run) -> RunPage:
-    """The page of a run."""
+BUSY = "busy machine, not comparable"
+
+
+def page(run: Run, current: Current = NOTHING_KNOWN) -> RunPage:
+    """The page of a run. current: what makes it stale."""
     made = run.distillation
     inputs, name = made.inputs, page_name(made.key)
     data = inputs.data
-    cells = results(run)
     return RunPage(
         page=run_page(name),
         name=name,
@@ -99,6 +104,7 @@ def page(run: Run) -> RunPage:
         method_page=method_page(plain(inputs.method)),
         status=made.status,
         reason=plain(made.reason),
+        stale=plain("; ".join(current.distillation(inputs))),
         inputs=(
             ("Data set", f"{plain(data.name)} ({plain(data.variant)})" + ("" if data.standard else " †")),
             ("Data hash", data.hash),
@@ -108,7 +114,8 @@ def page(run: Run) -> RunPage:
             ("Iterations", str(inputs.iterations)),
             ("Repetition", str(inputs.repetition)),
             ("Method's source", inputs.source),
-            ("Time", duration(made.seconds)),
+            ("Engine", str(inputs.engine)),
+            ("Time", clocked(made.seconds, made.clock.busy(made.provenance.hardware))),
             ("Peak memory", memory(made.memory.host_bytes, made.memory.device_bytes)),
             ("Key", made.key),
         ),
@@ -117,8 +124,7 @@ def page(run: Run) -> RunPage:
         provenance=provenance(made.provenance.model_dump(mode="json", exclude={"command"})),
         snapshots=tuple(SnapshotLine(e.iteration, duration(e.seconds), e.clouds) for e in made.snapshots),
         evaluations=tuple(
-            _evaluated(scored, run.verification(scored), MeasuredCell((cell,)), f"e{n}")
-            for n, (scored, cell) in enumerate(zip(run.evaluations, cells, strict=False), 1)
+            _evaluated(run, scored, current, f"e{number}") for number, scored in enumerate(run.evaluations, 1)
         ),
         downloads=tuple((f"data/{name}/{file}", file) for file in record_files(run)),
     )
@@ -132,6 +138,11 @@ def record_files(run: Run) -> dict[str, Any]:
     for checked in run.verifications:
         files[layout.verification(run.folder, checked.evaluation).name] = checked.model_dump(mode="json")
     return files
+
+
+def clocked(seconds: float, busy: bool) -> str:
+    """`3 min 05 s`, marked where the machine was busy."""
+    return duration(seconds) + (f" ({BUSY})" if busy else "")
 
 
 def memory(host: int, device: int | None) -> str:
@@ -150,16 +161,18 @@ def provenance(values: Mapping[str, Any]) -> Pairs:
     return tuple(found)
 
 
-def _evaluated(
-    scored: EvaluationRecord, checked: VerificationRecord | None, cell: MeasuredCell, name: str
-) -> Evaluated:
-    inputs = scored.inputs
+def _evaluated(run: Run, scored: EvaluationRecord, current: Current, name: str) -> Evaluated:
+    inputs, cell = scored.inputs, MeasuredCell((result_of(run, scored, current),))
+    stale = current.evaluation(inputs)
+    text = " ".join([*([f"Stale: {'; '.join(stale)}."] if stale else []), _checked(run.verification(scored))])
+    training_busy = any(share.train.busy(share.provenance.hardware) for share in scored.work)
+    testing_busy = any(share.test.busy(share.provenance.hardware) for share in scored.work)
     title = f"Protocol {plain(inputs.protocol.label)}, student {plain(inputs.network.label)}"
     title += "" if not cell.results[0].setting.test else f", test {cell.results[0].setting.test}"
     plots, tables = learning_curves(f"{name}-curve", title, {"all students": cell})
     classes = by_class(f"{name}-class", title, {"accuracy": cell})
     raw = _raw(scored, f"{name}-raw", title)
-    block = Block(name, title, text=_checked(checked), tables=(raw, *tables, *classes), plots=tuple(plots))
+    block = Block(name, title, text=text.strip(), tables=(raw, *tables, *classes), plots=tuple(plots))
     protocol = inputs.protocol.model_dump(mode="json", exclude={"changes", "recipe", "whole"})
     recipe = inputs.protocol.recipe.model_dump(mode="json")
     settings = (
@@ -169,8 +182,8 @@ def _evaluated(
             "tested on",
             f"{plain(inputs.data.name)}, {sum(scored.totals)} clouds of {inputs.data.points} points",
         ),
-        ("time of training", duration(scored.train.seconds)),
-        ("time of testing", duration(scored.test.seconds)),
+        ("time of training", clocked(scored.train.seconds, training_busy)),
+        ("time of testing", clocked(scored.test.seconds, testing_busy)),
         ("peak memory", memory(scored.memory.host_bytes, scored.memory.device_bytes)),
         ("engine", str(scored.inputs.engine)),
         ("key", scored.key),
@@ -220,14 +233,15 @@ def _percent(share: float) -> Value:
     return Value(number(100 * share, 2), 100 * share)
 
 
-def listed(run: Run) -> Line:
+def listed(run: Run, current: Current = NOTHING_KNOWN) -> Line:
     """A run's line in the list of all runs."""
     made = run.distillation
     inputs = made.inputs
     protocols = sorted({plain(scored.inputs.protocol.label) for scored in run.evaluations})
     changed = ", ".join(f"{plain(key)}={shown(value)}" for key, value in sorted(inputs.variation.items()))
     texts = (plain(inputs.method), changed, plain(inputs.data.name))
-    rest = (str(inputs.repetition), made.status, ", ".join(protocols), str(len(run.evaluations)))
+    status = f"{made.status}, stale" if current.distillation(inputs) else made.status
+    rest = (str(inputs.repetition), status, ", ".join(protocols), str(len(run.evaluations)))
     name = page_name(made.key)
     return Line(
         Head(name, run_page(name)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from pcbench.common.packaged import builtin
 from pcbench.errors import DataError
 from pcbench.records.labels import amount
 from pcbench.records.layout import run_folders, short
-from pcbench.report import against_papers, comparisons, methods, overview, timing
-from pcbench.report.cells import Board, CellScores, board
+from pcbench.report import against_papers, comparisons, methods, overview, stale, timing
+from pcbench.report.cells import Board, BoardSection, CellScores, board
+from pcbench.report.current import Current
 from pcbench.report.gather import Gathered, Progress, write_runs
 from pcbench.report.output import SiteFolder
 from pcbench.report.pages import Renderer
@@ -59,10 +60,15 @@ def build(
     clouds.problems.clear()
     with SiteFolder(out) as target:
         gathered = write_runs(
-            source, target, clouds, base_url, lambda done, total: report("runs", done, total)
+            source,
+            target,
+            clouds,
+            base_url,
+            Current.of(catalogue),
+            lambda done, total: report("runs", done, total),
         )
         made = board_of(gathered)
-        if not made.sections:
+        if not (made.sections or made.stale):
             raise DataError(NOTHING.format(source=source))
         for path, content in _tables(gathered, made, base_url, catalogue, report):
             target.write(path, content)
@@ -84,18 +90,19 @@ def markdown_of(gathered: Gathered, base_url: str = "") -> str:
     """leaderboard.md as `build` writes it."""
     made = board_of(gathered)
     return Renderer(base_url).markdown(
-        [*overview.blocks(made), *comparisons.robustness(made), *_without_score(made)]
+        [*overview.blocks(made), *comparisons.robustness(made), *stale.blocks(made), *_without_score(made)]
     )
 
 
 def _tables(
     gathered: Gathered, made: Board, base_url: str, catalogue: Catalogue, report: Progress
 ) -> Iterator[tuple[str, str]]:
-    shown = {row.entry.method for section in made.sections for row in section.rows}
+    sections = (*made.sections, *made.stale)
+    shown = {row.entry.method for section in sections for row in section.rows}
     names = sorted(shown | set(catalogue.methods.names()))
     known = [methods.about(name, catalogue.methods) for name in names]
     renderer = Renderer(base_url, {each.name: each.citation for each in known})
-    main, without = overview.blocks(made), _without_score(made)
+    main, without = overview.blocks(made), [*stale.blocks(made), *_without_score(made)]
     views = {name: view(made) for name, view in comparisons.VIEWS.items()}
     yield from renderer.tables("index", [*main, *without])
     yield "leaderboard.md", renderer.markdown([*main, *views["robustness"], *without])
@@ -115,40 +122,47 @@ def exported_board(made: Board) -> dict[str, Any]:
     """All cells with their raw scores, in percent, for programs."""
     return {
         "schema_version": 1,
-        "sections": [
-            {
-                "protocol": section.setting.protocol,
-                "division": section.setting.division,
-                "student": section.setting.student,
-                "student_source": section.setting.student_source,
-                "test": section.setting.test or "plain",
-                "cells": [
-                    {
-                        "method": row.entry.method,
-                        "variation": dict(row.entry.variation),
-                        "distilled_with": row.entry.network,
-                        "version": short(row.entry.digest),
-                        "data": place.name,
-                        "data_hash": place.data,
-                        "standard": place.standard,
-                        "ppc": place.ppc,
-                        "oa": _statistics(cell.oa),
-                        "macc": _statistics(cell.macc),
-                        "seconds": {
-                            each: seconds
-                            for each in section.hardware
-                            if (seconds := cell.seconds(each)) is not None
-                        },
-                        "status": cell.badge,
-                        "runs": list(cell.pages),
-                    }
-                    for row in section.rows
-                    for place, cell in sorted(row.cells.items(), key=lambda item: item[0].order)
-                ],
-            }
-            for section in made.sections
-        ],
+        "sections": _exported(made.sections),
+        "stale": _exported(made.stale),
     }
+
+
+def _exported(sections: Iterable[BoardSection]) -> list[dict[str, Any]]:
+    """Sections with their cells; stale ones say why they are."""
+    return [
+        {
+            "protocol": section.setting.protocol,
+            "division": section.setting.division,
+            "student": section.setting.student,
+            "student_source": section.setting.student_source,
+            "test": section.setting.test or "plain",
+            "cells": [
+                {
+                    "method": row.entry.method,
+                    "variation": dict(row.entry.variation),
+                    "distilled_with": row.entry.network,
+                    "version": short(row.entry.digest),
+                    "data": place.name,
+                    "data_hash": place.data,
+                    "standard": place.standard,
+                    "ppc": place.ppc,
+                    "oa": _statistics(cell.oa),
+                    "macc": _statistics(cell.macc),
+                    "seconds": {
+                        each: seconds
+                        for each in section.hardware
+                        if (seconds := cell.seconds(each)) is not None
+                    },
+                    "status": cell.badge,
+                    **({"stale": reason} if (reason := stale.why(cell)) else {}),
+                    "runs": list(cell.pages),
+                }
+                for row in section.rows
+                for place, cell in sorted(row.cells.items(), key=lambda item: item[0].order)
+            ],
+        }
+        for section in sections
+    ]
 
 
 def _statistics(scores: CellScores) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pcbench.records.labels import amount
 from pcbench.report.cells import Board, BoardRow, BoardSection, MeasuredCell, Place
@@ -34,11 +35,20 @@ def blocks(board: Board) -> list[Block]:
             for hardware_number, hardware in enumerate(section.hardware, 1):
                 there = section.there(places)
                 rows = [row for row in there if any(_on(row, place, hardware) for place in places)]
+                name_ = f"t{number}-{data_number}-{hardware_number}"
+                about, left_out = f"{title}, {hardware}", _left_out(there, places, hardware)
                 if rows:
-                    block = f"t{number}-{data_number}-{hardware_number}"
-                    about = f"{title}, {hardware}"
-                    found.append(_block(board, section, rows, places, hardware, block, about))
+                    block = _block(board, section, rows, places, hardware, name_, about)
+                    found.append(replace(block, notes=(*left_out, *block.notes)))
+                elif left_out:
+                    found.append(Block(name_, about, notes=left_out, group=setting_title(section, board)))
     return found
+
+
+def _left_out(rows: Sequence[BoardRow], places: Sequence[Place], hardware: str) -> tuple[str, ...]:
+    """A note of the times that are left out because the machine was busy, where there are any."""
+    busy = sum(row.cells[place].busy(hardware) for row in rows for place in places if place in row.cells)
+    return (f"Times left out because the machine was busy: {busy}.",) if busy else ()
 
 
 def _block(

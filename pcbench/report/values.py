@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from pcbench.records.labels import amount
@@ -111,9 +112,11 @@ def difference(found: Comparison | None) -> Value:
 
 
 def timed(cell: MeasuredCell | None, hardware: str) -> Value:
-    """The mean time of a distillation on that hardware."""
+    """The mean time of a distillation on that hardware; that of a busy machine is not given."""
     seconds = cell.seconds(hardware) if cell else None
-    return MISSING if seconds is None else Value(duration(seconds), seconds)
+    if seconds is None:
+        return replace(MISSING, note="busy machine") if cell and cell.busy(hardware) else MISSING
+    return Value(duration(seconds), seconds)
 
 
 def place_heading(place: Place, prefix: str = "", brief: bool = True) -> Heading:

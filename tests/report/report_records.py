@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from built_in import CATALOGUE
+
+from pcbench.catalogue.kinds import Kind
 from pcbench.protocols.protocol import QUICK, Protocol, Recipe
 from pcbench.protocols.variants import named
 from pcbench.records import layout
@@ -36,10 +40,10 @@ def a_run(
     *,
     method: str = "sadm",
     variation: dict[str, Any] | None = None,
-    source: str = "1" * 64,
+    source: str | None = None,
     network: str = "pointnet",
     student: str = "paper",
-    student_source: str = "2" * 64,
+    student_source: str | None = None,
     data: dict[str, Any] | None = None,
     tested: dict[str, Any] | None = None,
     whole: Recipe | None = None,
@@ -59,11 +63,13 @@ def a_run(
     clouds: Sequence[str] | None = None,
     params: dict[str, Any] | None = None,
     confusion: bool = False,
+    snapshots: Sequence[int] | None = None,
 ) -> Path:
     """Write a distillation and its evaluation below `out`.
 
     right: right answers, per student and class. tested: what the test data set has other than the training
     data set. whole: the recipe of the network that was distilled with, where it is not the protocol's.
+    snapshots: the iterations of those that were evaluated, where not all were.
     """
     standing = {
         "name": "shapes10",
@@ -89,12 +95,12 @@ def a_run(
         method=method,
         params=(params or {}) | (variation or {}),
         variation=variation or {},
-        source=source,
+        source=source or source_of("method", method),
         data=inputs_data,
         ppc=ppc,
         iterations=protocol.iterations,
         snapshots=list(protocol.snapshots),
-        network=Network(name=network, preset="paper", source="2" * 64),
+        network=Network(name=network, preset="paper", source=source_of("backbone", network)),
         whole=whole or protocol.whole,
         repetition=repetition,
         engine=engine,
@@ -122,7 +128,9 @@ def a_run(
     scored = EvaluationInputs(
         distillation=inputs.key,
         data=inputs_data.model_copy(update={"points": variant.points or protocol.points} | (tested or {})),
-        network=Network(name="pointnet", preset=student, source=student_source),
+        network=Network(
+            name="pointnet", preset=student, source=student_source or source_of("backbone", "pointnet")
+        ),
         protocol=protocol,
         repetitions=list(range(protocol.students)),
         variant=variant,
@@ -130,8 +138,9 @@ def a_run(
     )
     last = right or [(5, 10)] * protocol.students
     scores = [[earlier] * protocol.students] * (len(entries) - 1) + [last]
+    evaluated_at = [each for each in protocol.snapshots if snapshots is None or each in snapshots]
     share = Work(
-        iterations=list(protocol.snapshots),
+        iterations=evaluated_at,
         train=Clock(seconds=1),
         test=Clock(seconds=1),
         memory=memory,
@@ -141,12 +150,23 @@ def a_run(
         key=scored.key,
         inputs=scored,
         totals=TOTALS,
-        snapshots=[_scores(entry, rows) for entry, rows in zip(entries, scores, strict=True)],
+        snapshots=[
+            _scores(entry, rows)
+            for entry, rows in zip(entries, scores, strict=True)
+            if entry.iteration in evaluated_at
+        ],
         confusion=_confusion(last) if confusion else None,
         work=[share],
     )
     write_record(layout.evaluation(folder, scored.key), evaluation)
     return folder
+
+
+@cache
+def source_of(kind: Kind, name: str) -> str:
+    """The hash of a built-in plugin's source, as records carry it; another one for what is not built in."""
+    plugins = {plugin.name: plugin for plugin in CATALOGUE.registries()[kind].built_in()}
+    return plugins[name].source_hash() if name in plugins else "1" * 64
 
 
 def _confusion(right: list[tuple[int, int]]) -> list[list[int]]:
