@@ -13,7 +13,6 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtr, stdtrit
 
 from pcbench.common.files import digest
 
@@ -365,6 +364,8 @@ def _bounds(mean: float, terms: Sequence[tuple[float, int]], level: float) -> tu
 
 
 def _quantile(level: float, freedom: float) -> float:
+    from scipy.special import stdtrit  # slow to import, and not every command computes an interval
+
     if not 0 < level < 1:
         raise ValueError(f"the level of an interval lies between 0 and 1, not {level}")
     return float(stdtrit(freedom, (1 + level) / 2))
@@ -382,6 +383,8 @@ def _student(values: Floats) -> float:
 
 def _two_sided(difference: Floats, variance: Floats, squares: Floats) -> Floats:
     """Student's two-sided p with Satterthwaite's degrees of freedom, variance² / squares; all (n,)."""
+    from scipy.special import stdtr
+
     exact = variance == 0
     freedom = variance**2 / np.where(exact, 1, squares)
     t = np.abs(difference) / np.sqrt(np.where(exact, 1, variance))

@@ -17,12 +17,16 @@ SHADES = 10
 
 @dataclass(frozen=True)
 class Confusion:
-    """Counts of true class by predicted class."""
+    """A confusion matrix of K classes."""
 
     name: str
+    """Its id, its own on a page."""
     caption: str
+    """What it is of."""
     class_names: tuple[str, ...]
+    """The classes, (K,)."""
     counts: tuple[tuple[int, ...], ...]
+    """Answers by true class (rows) and predicted class, (K, K)."""
 
     def shade(self, row: int, column: int) -> int:
         """0 to SHADES − 1, by the share of a count in its row."""

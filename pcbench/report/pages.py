@@ -79,10 +79,12 @@ EMPTY: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Renderer:
-    """Makes pages. base_url: where the site will stand, or empty. cited: BibTeX by method."""
+    """Makes pages."""
 
     base_url: str = ""
+    """Where the site will stand, for links from elsewhere; empty where that is not known."""
     cited: Mapping[str, str] = field(default_factory=dict)
+    """The methods' BibTeX entries by name."""
 
     def _render(self, template: str, page: str, title: str, **values: Any) -> str:
         root = "../" * page.count("/")

@@ -28,28 +28,36 @@ class _Model(Model):
 
 
 class Reported(_Model):
-    """One figure of a paper.
-
-    method, variation, backbone: as pcbench calls them; variation: the parameters that the paper names. data,
-    ppc: what it is the mean of, mostly one data set and one PPC; PPC 0 is the whole training split. metric:
-    `oa`, overall accuracy in percent, or `hours`. std: over `students`, None where none is printed. label: of
-    the row.
-    """
+    """One figure of a paper; method, parameters, data sets and backbone are called as pcbench calls them."""
 
     source: Name
+    """The paper."""
     table: int = Field(ge=1)
+    """The number of the table in it."""
     label: Name
+    """What the paper calls the row."""
     method: Name
+    """The method."""
     variation: Params
+    """The parameters that the paper names."""
     data: Names
+    """The data sets that it is the mean over, mostly one."""
     ppc: Numbers
+    """The PPC that it is the mean over, mostly one; 0 is the whole training split."""
     backbone: Name
+    """The students' network."""
     metric: Metric
+    """`oa`, overall accuracy in percent, or `hours`."""
     printed: Name
+    """The figure as it is printed."""
     value: float = Field(ge=0)
+    """Its number."""
     std: float | None = Field(ge=0)
+    """The standard deviation that is printed with it, over `students`; None where none is."""
     students: int | None = Field(ge=2)
+    """The number of students that the mean is over; None for hours."""
     note: str = ""
+    """What is odd about it."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -59,14 +67,20 @@ class Reported(_Model):
 
 
 class PaperTable(_Model):
-    """A table of a paper. notes: what its reader must know. figures: row by row, the absent ones left out."""
+    """A table of a paper."""
 
     source: Name
+    """The paper."""
     number: int = Field(ge=1)
+    """The table's number in it."""
     title: Name
+    """What the table shows."""
     metric: Metric
+    """What its figures measure."""
     notes: tuple[Name, ...]
+    """What its reader must know."""
     figures: tuple[Reported, ...]
+    """Its figures row by row, the absent ones left out."""
 
 
 class _Part(_Model):

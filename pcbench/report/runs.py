@@ -43,9 +43,9 @@ class Evaluated:
     settings: Pairs
     """Protocol, recipe, test and times."""
     provenance: Pairs
-    """Where and with what it was done, but the command."""
+    """Where and with what the reported scores were made, but the command."""
     command: str
-    """The command line."""
+    """The command lines of all who trained students for it, a line each."""
     block: Block
     """Title, plots and tables of the scores, and what a verification found."""
     confusion: Confusion | None
@@ -191,7 +191,7 @@ def _evaluated(run: Run, scored: EvaluationRecord, current: Current, name: str) 
     return Evaluated(
         settings,
         provenance(scored.provenance.model_dump(mode="json", exclude={"command"})),
-        plain(shlex.join(scored.provenance.command)),
+        "\n".join(plain(shlex.join(share.provenance.command)) for share in scored.work),
         block,
         confusion(f"{name}-m", title, cell),
     )

@@ -14,50 +14,72 @@ COLOURS = 8
 
 @dataclass(frozen=True)
 class Tick:
-    """A mark on an axis: where, in pixels, and its words."""
+    """A mark on an axis."""
 
     at: float
+    """Where, in pixels."""
     label: str
+    """Its words."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A point: centre, the ends of its interval in y (equal where there is none), a label, and a title."""
+    """A point on the page."""
 
     x: float
+    """Its centre, in pixels from the left."""
     y: float
+    """Its centre, in pixels from the top."""
     low: float
+    """The lower end of its interval, in pixels from the top; its centre where it has none."""
     high: float
+    """The upper end of its interval, in pixels from the top; its centre where it has none."""
     label: str
+    """Words beside it."""
     title: str
+    """Words that a pointer over it shows."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """Marks of one colour; path: a line through them, band: their intervals as one area, or empty."""
+    """Marks of one colour."""
 
     style: int
+    """Which colour, from 0."""
     label: str
+    """What they are of, for the legend."""
     marks: tuple[Mark, ...]
+    """The marks, from left to right."""
     path: str = ""
+    """A line through them, as an SVG path; empty where there is none."""
     band: str = ""
+    """Their intervals as one area, as an SVG path; empty where there is none."""
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A finished plot. name: its own on the page."""
+    """A finished plot."""
 
     name: str
+    """Its id, its own on a page."""
     title: str
+    """What it shows."""
     description: str
+    """How to read it."""
     x_label: str
+    """What the horizontal axis measures."""
     y_label: str
+    """What the vertical axis measures."""
     x_ticks: tuple[Tick, ...] = ()
+    """The marks of the horizontal axis."""
     y_ticks: tuple[Tick, ...] = ()
+    """The marks of the vertical axis."""
     series: tuple[Series, ...] = ()
+    """What is plotted."""
 
     @property
     def marks(self) -> int:
+        """The number of marks."""
         return sum(len(each.marks) for each in self.series)
 
     @property
@@ -73,23 +95,32 @@ class Plot:
 
 @dataclass(frozen=True)
 class PlotPoint:
-    """A point in the units of the data; low and high: the ends of its interval, None where it has none."""
+    """A point in the units of the data."""
 
     x: float
+    """Along the horizontal axis."""
     y: float
+    """Along the vertical axis."""
     low: float | None = None
+    """The lower end of its interval, None where it has none."""
     high: float | None = None
+    """The upper end of its interval, None where it has none."""
     label: str = ""
+    """Words beside it."""
     title: str = ""
+    """Words that a pointer over it shows."""
 
 
 @dataclass(frozen=True)
 class PlotData:
-    """One series to be drawn. style: its colour; equal ones belong together on all plots of a page."""
+    """One series to be drawn."""
 
     label: str
+    """What it is of, for the legend."""
     points: tuple[PlotPoint, ...]
+    """Its points, in any order."""
     style: int = 0
+    """Its colour; equal ones belong together on all plots of a page."""
 
 
 def scatter(
