@@ -89,7 +89,7 @@ def test_a_field_that_is_added_with_a_default_changes_no_key():
     later = with_field(DistillationInputs, device=(str, "any"), whole=(later_recipe, ...))
     read = later.model_validate(inputs.model_dump())
     assert key(read) == inputs.key
-    assert key(later.model_validate(inputs.model_dump() | {"draw": "authors"})) != inputs.key
+    assert key(later.model_validate(inputs.model_dump() | {"device": "one"})) != inputs.key
     whole = inputs.whole.model_dump() | {"nesterov": True}
     assert key(later.model_validate(inputs.model_dump() | {"whole": whole})) != inputs.key
     later_scored = with_field(EvaluationInputs, network=(later_network, ...), tags=(list[str], Field([])))
