@@ -31,10 +31,11 @@ def title(inputs: DistillationInputs, student: str = "", test: str = "") -> str:
     """One line for a run: `sadm lr=5 on modelnet10, PPC 3, repetition 1 → dgcnn:paper, test so3`.
 
     student: the students' network, named where it is another than the one that was distilled with. test: what
-    was done to the test clouds, where anything was. The first repetition is not named.
+    was done to the test clouds, where anything was. The first repetition is not named, nor a seeded draw.
     """
     text = f"{method_title(inputs.method, inputs.variation)} on {inputs.data.name}, {amount(inputs.ppc)}"
     text += f", repetition {inputs.repetition}" if inputs.repetition else ""
+    text += f", draw {inputs.draw}" if inputs.draw == "authors" else ""
     text += f" → {student}" if student and student != inputs.network.label else ""
     return text + (f", test {test}" if test and test != "plain" else "")
 
@@ -43,6 +44,3 @@ def _value(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return "none" if value is None else str(value)
-
-
-ppc_label = amount

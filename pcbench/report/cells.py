@@ -65,6 +65,8 @@ class Entry:
     """The parameters that differ from the defaults, sorted by name."""
     network: str
     """`name:preset` of the network that it was distilled with."""
+    draw: str
+    """Which training clouds it started from, by the name of the draw."""
     params: Mapping[str, Any]
     """All parameters in effect."""
 
@@ -398,7 +400,10 @@ def _versions_in(sections: Iterable[BoardSection]) -> dict[str, str]:
         for row in section.rows:
             entry = row.entry
             labels.append(
-                ((section.setting.digest, entry.method, entry.variation, entry.network), entry.digest)
+                (
+                    (section.setting.digest, entry.method, entry.variation, entry.network, entry.draw),
+                    entry.digest,
+                )
             )
     return _versions(labels)
 
@@ -433,6 +438,7 @@ def _entry(made: DistillationRecord) -> Entry:
         method=plain(inputs.method),
         variation=tuple((plain(key), shown(inputs.variation[key])) for key in sorted(inputs.variation)),
         network=plain(inputs.network.label),
+        draw=plain(inputs.draw),
         params=inputs.params,
     )
 

@@ -13,6 +13,9 @@ from pcbench.report.text import DECIMALS, MINUS, duration, file_stem, number, si
 from pcbench.stats import Comparison, Interval, compare
 
 LEADER = "leader"
+USUAL_DRAW = "nested"
+"""The draw of the first clouds that is not mentioned beside a method."""
+
 ANCHOR = "random"
 """The method that others are compared with, beside the leader, where it was run with its defaults."""
 
@@ -30,9 +33,11 @@ def run_page(name: str) -> str:
 def head(
     entry: Entry, board: Board, student: str, remarks: Sequence[str] = (), place: int | None = None
 ) -> Head:
-    """The head of an entry's line; what it was distilled with is said where the student is another."""
+    """The head of an entry's line: the draw where it is not the usual one, the network where the student is
+    another."""
     version = board.versions.get(entry.digest, "")
     said = [f"distilled with {entry.network}"] if entry.network != student else []
+    said += [f"draw {entry.draw}"] if entry.draw != USUAL_DRAW else []
     said += [f"version {version}"] if version else []
     return Head(entry.method, method_page(entry.method), entry.variation, (*said, *remarks), place)
 

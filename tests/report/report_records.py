@@ -55,6 +55,7 @@ def a_run(
     seconds: float = 1.0,
     processor_seconds: float | None = None,
     engine: int = 1,
+    draw: str = "nested",
     hardware: str = "A CPU",
     status: Any = "ok",
     reason: str = "",
@@ -104,6 +105,7 @@ def a_run(
         whole=whole or protocol.whole,
         repetition=repetition,
         engine=engine,
+        draw=draw,
     )
     hashes = clouds or ["4" * 64] * len(protocol.snapshots)
     entries = [

@@ -13,6 +13,7 @@ from pcbench.protocols.protocol import PAPER, QUICK, customised
 from pcbench.records.store import read_runs
 from pcbench.report.cells import Board, BoardSection, MeasuredCell, board, results, unfinished
 from pcbench.report.gather import gather
+from pcbench.report.site import markdown_of
 from pcbench.report.text import plain
 
 
@@ -230,3 +231,13 @@ def test_a_copied_folder_counts_once(tmp_path: Path) -> None:
 )
 def test_plain(text: str, shown: Any) -> None:
     assert plain(text) == shown
+
+
+def test_draws_are_rows_of_their_own_and_are_named_where_they_are_not_the_usual_one(tmp_path):
+    a_run(tmp_path, right=[(9, 9)] * 10)
+    a_run(tmp_path, right=[(1, 1)] * 10, draw="authors")
+    (section,) = sections(tmp_path)
+    assert sorted(row.entry.draw for row in section.rows) == ["authors", "nested"]
+    text = markdown_of(gather(tmp_path))
+    assert "| sadm, draw authors |" in text
+    assert "| sadm |" in text
