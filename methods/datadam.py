@@ -11,10 +11,10 @@ from torch import Tensor
 from pcbench.api import Backbone, param
 from pcbench.ops.matching import attention_maps
 
-from .dm import DM, MatchingParams
+from ._matching import Matching, MatchingParams
 
 
-class DataDAM(DM):
+class DataDAM(Matching["DataDAM.Params"]):
     """Attention maps of every layer and mean embeddings (Sajedi et al. 2023).
 
     Σ_l ‖mean z_l(T) - mean z_l(S)‖² + λ ‖mean φ(T) - mean φ(S)‖², with z_l the attention map of the points

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pcbench.api import Backbone, Method, MethodParams, PointClouds, Snapshot, Task, param
+from pcbench.api import Backbone, Iteration, Method, MethodParams, PointClouds, Snapshot, Task, param
 from pcbench.ops.batches import RealBatches
 from pcbench.ops.coreset import Initialisation
 from pcbench.ops.gradients import Metric, match_gradients
 from pcbench.ops.layers import adapt_batch_norm, set_dropout
-from pcbench.ops.replay import Replayed
 
 LOOPS = {1: (1, 1), 3: (5, 1), 5: (5, 1), 10: (5, 1), 20: (20, 25), 50: (50, 10)}
 """Outer and inner loops by PPC (authors' later code); a PPC in between has those of the next smaller one."""
 
 
-class DC(Method):
+class DC(Method["DC.Params"]):
     """Dataset condensation: matching weight gradients class by class (Zhao, Mopuri, Bilen 2021).
 
     With the default bn_momentum features are hardly normalised, and the gradients of most rows of PointNet's
@@ -84,25 +85,20 @@ class DC(Method):
         optimiser = torch.optim.SGD([points], p.lr, p.momentum)
         batches = RealBatches(task.train, task.streams)
 
-        def snapshot(iteration: int) -> Snapshot:
-            return Snapshot(iteration, PointClouds(points.detach().clone(), start.labels, start.class_names))
-
-        if 0 in task.snapshots:
-            yield snapshot(0)
-        step, gradients = (Replayed(work, task.device) for work in (self.step, self.gradients))
-        for iteration, network in task.networks(optimiser):
-            set_dropout(network, [task.streams.stream("dropout", iteration=iteration)])
-            order = task.streams.stream("order", iteration=iteration)
+        def update(iteration: Iteration) -> None:
+            network, gradients = iteration.network, partial(iteration.recorded, self.gradients)
+            set_dropout(network, [task.streams.stream("dropout", iteration=iteration.number)])
+            order = task.streams.stream("order", iteration=iteration.number)
             for number in range(1, outer + 1):
-                draw = (iteration - 1) * outer + number
+                draw = (iteration.number - 1) * outer + number
                 bn_real = batches.draw("bn_batch", draw, p.bn_batch).flatten(0, 1)
                 real = batches.draw("real_batch", draw, p.real_batch)
-                _, points.grad = step(network, bn_real, real, points.detach())
+                _, points.grad = iteration.recorded(self.step, network, bn_real, real, points.detach())
                 optimiser.step()
                 if number < outer:
-                    self.train(network, snapshot(iteration).clouds, inner, order, gradients)
-            if iteration in task.snapshots:
-                yield snapshot(iteration)
+                    self.train(network, replace(start, points=points.detach()), inner, order, gradients)
+
+        yield from task.learn(update, optimiser, lambda: replace(start, points=points))
 
     def step(self, network: Backbone, bn_real: Tensor, real: Tensor, clouds: Tensor) -> tuple[Tensor, Tensor]:
         """The classes' distances, (K,), and the gradient of their sum by synthetic clouds (K · m, N, 3).
@@ -133,7 +129,7 @@ class DC(Method):
     ) -> None:
         """Train the network on all clouds by plain SGD, shuffled in each epoch by `order`.
 
-        gradients: those of `gradients`, or what replays them.
+        gradients: the method `gradients`, recorded or not.
         """
         network.train()
         parameters = list(network.parameters())
@@ -141,8 +137,8 @@ class DC(Method):
         for _ in range(epochs):
             shuffled = torch.randperm(len(clouds), generator=order).to(clouds.points.device)
             for batch in shuffled.split(self.params.inner_batch):
-                found = gradients(network, clouds.points[batch], clouds.labels[batch])
-                for parameter, gradient in zip(parameters, found, strict=True):
+                by_parameter = gradients(network, clouds.points[batch], clouds.labels[batch])
+                for parameter, gradient in zip(parameters, by_parameter, strict=True):
                     parameter.grad = gradient
                 optimiser.step()
 

@@ -1,42 +1,18 @@
-"""Distribution matching by one feature vector a cloud; related methods override what is matched, and how."""
+"""Distribution matching by the mean embedding."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Literal
 
-import torch
 from torch import Tensor
 
-from pcbench.api import Backbone, Method, MethodParams, PointClouds, Snapshot, Task, param
-from pcbench.ops.batches import RealBatches
-from pcbench.ops.coreset import Initialisation
-from pcbench.ops.layers import adapt_batch_norm
-from pcbench.ops.matching import match_classes, mean_distance
-from pcbench.ops.replay import Replayed
+from pcbench.api import Backbone, param
+
+from ._matching import Matching, MatchingParams
 
 
-class MatchingParams(MethodParams):
-    """What DM and its relatives have in common."""
-
-    init: Initialisation = param("random", "what the synthetic clouds start from", source="paper")
-    lr: float = param(
-        10.0,
-        "learning rate of the points",
-        source="proposed: 0.1, 1, 10, 100 tried on a validation part of ModelNet10; DM's code for images: 1",
-        gt=0,
-    )
-    momentum: float = param(0.5, "momentum of the points", source="authors' code", ge=0, lt=1)
-    real_batch: int = param(8, "real clouds per class and iteration", unit="clouds", source="paper", ge=1)
-    bn_batch: int = param(
-        8, "real clouds per class that set the batch norm", unit="clouds", source="authors' code", ge=1
-    )
-    bn_momentum: float = param(
-        0.1, "share of the batch in the running statistics", source="authors' code", gt=0, le=1
-    )
-
-
-class DM(Method):
+class DM(Matching["DM.Params"]):
     """Distribution matching: mean embeddings of real and synthetic clouds (Zhao, Bilen 2023)."""
 
     name = "dm"
@@ -49,45 +25,4 @@ class DM(Method):
         )
 
     def feature(self, network: Backbone) -> Callable[[Tensor], Tensor]:
-        """What is matched, by a frozen network: clouds (B, N, 3) -> (B, F)."""
         return network.embed if self.params.layer == "embedding" else network.global_feature
-
-    def losses(self, real: Tensor, synthetic: Tensor) -> Tensor:
-        """The loss of every class from features (K, n, F) and (K, m, F) -> (K,)."""
-        return mean_distance(real, synthetic)
-
-    def adapt(self, network: Backbone, real: Tensor) -> None:
-        """Let real clouds (B, N, 3) set the network's batch norm, which is frozen afterwards."""
-        adapt_batch_norm(network, real, self.params.bn_momentum)
-
-    def distill(self, task: Task) -> Iterator[Snapshot]:
-        p = self.params
-        start = task.initial_clouds(p.init)
-        points = start.points.clone().requires_grad_()
-        optimiser = torch.optim.SGD([points], p.lr, p.momentum)
-        batches = RealBatches(task.train, task.streams)
-
-        def snapshot(iteration: int) -> Snapshot:
-            return Snapshot(iteration, PointClouds(points.detach().clone(), start.labels, start.class_names))
-
-        if 0 in task.snapshots:
-            yield snapshot(0)
-        step = Replayed(self.step, task.device)
-        for iteration, network in task.networks(optimiser):
-            network.requires_grad_(False)
-            bn_real = batches.draw("bn_batch", iteration, p.bn_batch).flatten(0, 1)
-            real = batches.draw("real_batch", iteration, p.real_batch)
-            _, points.grad = step(network, bn_real, real, points.detach())
-            optimiser.step()
-            if iteration in task.snapshots:
-                yield snapshot(iteration)
-
-    def step(self, network: Backbone, bn_real: Tensor, real: Tensor, clouds: Tensor) -> tuple[Tensor, Tensor]:
-        """The classes' losses, (K,), and the gradient of their sum by synthetic clouds (K · m, N, 3).
-
-        bn_real: real clouds (B, N, 3) that set the network's batch norm. real: (K, n, N, 3).
-        """
-        self.adapt(network, bn_real)
-        synthetic = clouds.unflatten(0, (len(real), -1))
-        losses, gradient = match_classes(self.feature(network), self.losses, real, synthetic)
-        return losses, gradient.flatten(0, 1)

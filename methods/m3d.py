@@ -11,10 +11,10 @@ from torch import Tensor
 from pcbench.api import Backbone, param
 from pcbench.ops.matching import Kernel, mmd
 
-from .dm import DM, MatchingParams
+from ._matching import Matching, MatchingParams
 
 
-class M3D(DM):
+class M3D(Matching["M3D.Params"]):
     """Maximum mean discrepancy of global features (Zhang, Li, Wang, Zeng, Ge 2024).
 
     Where DM matches the means, a Gaussian kernel compares all moments. What the paper adds for images

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Self
+from dataclasses import replace
+from typing import Any, Self
 
 import torch
 from pydantic import model_validator
 from torch import Tensor
 
-from pcbench.api import Method, MethodParams, PointClouds, Snapshot, Streams, Task, param
+from pcbench.api import Iteration, Method, MethodParams, Snapshot, Streams, Task, param
 from pcbench.ops.batches import RealBatches
 from pcbench.ops.coreset import Initialisation
 from pcbench.ops.layers import adapt_batch_norm
@@ -19,7 +20,7 @@ CODE = "MTT's public code"
 OF_EXPERTS = ("experts", "expert_epochs", "expert_lr", "expert_batch", "bn_batch")
 
 
-class MTT(Method):
+class MTT(Method["MTT.Params"]):
     """Matching training trajectories of experts (Cazenavette, Wang, Torralba, Efros, Zhu 2022).
 
     Batch norm, whose trajectory depends on the batch, is replaced by an affine map: an expert's norms are set
@@ -120,18 +121,11 @@ class MTT(Method):
         start = task.initial_clouds(p.init)
         points = start.points.clone().requires_grad_()
         log_lr = points.new_tensor(p.student_lr).log().requires_grad_()
-        groups = [{"params": [points], "lr": p.lr}, {"params": [log_lr], "lr": p.lr_lr}]
+        groups: list[dict[str, Any]] = [{"params": [points], "lr": p.lr}, {"params": [log_lr], "lr": p.lr_lr}]
         optimiser = torch.optim.SGD(groups, momentum=p.momentum)
 
-        def snapshot(iteration: int) -> Snapshot:
-            return Snapshot(iteration, PointClouds(points.detach().clone(), start.labels, start.class_names))
-
-        if 0 in task.snapshots:
-            yield snapshot(0)
-        experts = self.experts(task)
-        network = task.network(task.streams.stream("network"))
-        for iteration in task.steps(optimiser):
-            stream = task.streams.stream("trajectory", iteration=iteration)
+        def update(iteration: Iteration) -> None:
+            stream = task.streams.stream("trajectory", iteration=iteration.number)
             expert = int(torch.randint(p.experts, (), generator=stream))
             epoch = int(torch.randint(p.max_start_epoch + 1, (), generator=stream))
             batches = shuffled_batches(len(points), p.batch_syn or len(points), p.syn_steps, stream)
@@ -151,8 +145,13 @@ class MTT(Method):
             points.grad = by_points * (p.longest / size.clamp_min(p.longest)).view(-1, 1, 1)
             log_lr.grad = (by_lr * lr).clamp(-1, 1)
             optimiser.step()
-            if iteration in task.snapshots:
-                yield snapshot(iteration)
+
+        learning = task.learn(update, optimiser, lambda: replace(start, points=points))
+        if 0 in task.snapshots:
+            yield next(learning)  # experts are trained after it: their time is not the initialisation's
+        experts = self.experts(task)
+        network = task.network(task.streams.stream("network"))
+        yield from learning
 
     def experts(self, task: Task) -> dict[str, Tensor]:
         """The experts' `parameters` (E, epochs + 1, P) and `buffers` (E, Q), trained or from the cache."""

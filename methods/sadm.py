@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import model_validator
 from torch import Tensor
 
-from pcbench.api import Backbone, Method, MethodParams, PointClouds, Snapshot, Task, param
+from pcbench.api import Backbone, Iteration, Method, MethodParams, PointClouds, Snapshot, Task, param
 from pcbench.ops.batches import RealBatches
 from pcbench.ops.coreset import Initialisation
 from pcbench.ops.layers import adapt_batch_norm
 from pcbench.ops.matching import Kernel, match_classes, mean_distance, mmd, sorted_features
-from pcbench.ops.replay import Replayed
 from pcbench.ops.rotation import rotate, wrap
 
 CODE, PAPER, OLD_CODE = "authors' code, May 2026", "paper", "authors' code, Feb 2026"
 
 
-class SADM(Method):
+class SADM(Method["SADM.Params"]):
     """Semantically aligned distribution matching (Yim, Kim, Sim 2025), Eq. 5-11."""
 
     name = "sadm"
@@ -77,30 +77,26 @@ class SADM(Method):
         start = task.initial_clouds(p.init)
         points = start.points.clone().requires_grad_(p.optimise_points)
         x, y, z = angles = [points.new_zeros(len(points)).requires_grad_(p.rotate) for _ in "xyz"]
-        groups = [{"params": [points], "lr": p.lr}, {"params": [x, z]}, {"params": [y]}]
+        groups: list[dict[str, Any]] = [{"params": [points], "lr": p.lr}, {"params": [x, z]}, {"params": [y]}]
         optimiser = torch.optim.SGD(groups, momentum=p.momentum)
         batches = RealBatches(task.train, task.streams)
 
-        def snapshot(iteration: int) -> Snapshot:
-            rotated = rotate(points, torch.stack(angles, 1)).detach()
-            return Snapshot(iteration, PointClouds(rotated, start.labels, start.class_names))
-
-        if 0 in task.snapshots:
-            yield snapshot(0)
-        step = Replayed(self.step, task.device)
-        for iteration, network in task.networks(optimiser):
-            network.requires_grad_(False)
-            bn_real = batches.draw("bn_batch", iteration, p.bn_batch).flatten(0, 1)
-            real = batches.draw("real_batch", iteration, p.real_batch)
-            self.backward(partial(step, network, bn_real, real), points, angles)
-            decay = p.angle_gamma ** ((iteration - 1) // p.angle_step)
+        def update(iteration: Iteration) -> None:
+            network = iteration.network.requires_grad_(False)
+            bn_real = batches.draw("bn_batch", iteration.number, p.bn_batch).flatten(0, 1)
+            real = batches.draw("real_batch", iteration.number, p.real_batch)
+            self.backward(partial(iteration.recorded, self.step, network, bn_real, real), points, angles)
+            decay = p.angle_gamma ** ((iteration.number - 1) // p.angle_step)
             for group, lr in zip(optimiser.param_groups[1:], (p.lr_xz, p.lr_y), strict=True):
                 group["lr"] = lr * decay
             optimiser.step()
             for angle in angles:
                 angle.data = wrap(angle.data)
-            if iteration in task.snapshots:
-                yield snapshot(iteration)
+
+        def rotated() -> PointClouds:
+            return replace(start, points=rotate(points, torch.stack(angles, 1)))
+
+        yield from task.learn(update, optimiser, rotated)
 
     def step(self, network: Backbone, bn_real: Tensor, real: Tensor, clouds: Tensor) -> tuple[Tensor, Tensor]:
         """`match`, after real clouds bn_real (B, N, 3) have set the network's batch norm."""

@@ -7,24 +7,27 @@ and a docstring whose first line says what it is. It imports from `pcbench.api` 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Generic, Literal, TypeAlias
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from typing_extensions import TypeVar
 
 from pcbench.clouds import PointClouds
 from pcbench.ops.coreset import Initialisation, initial_clouds
 from pcbench.ops.layers import initialise
-from pcbench.ops.redraw import Redraws
+from pcbench.ops.redraw import FreshNetworks
+from pcbench.ops.replay import Recorder
 from pcbench.seeds import Streams
 
 __all__ = [
     "Backbone",
     "Dataset",
+    "Iteration",
     "Method",
     "MethodParams",
     "PointClouds",
@@ -50,47 +53,86 @@ def param(default: Any, description: str, *, source: str, unit: str = "", **limi
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The synthetic set after `iteration` updates; iteration 0 is the initialisation."""
+    """The synthetic set at one point of its distillation."""
 
     iteration: int
+    """Updates done; 0 is the initialisation."""
     clouds: PointClouds
+    """`task.ppc` clouds of every class, ordered by class: (K · PPC, N, 3)."""
 
 
 MakeTensors: TypeAlias = Callable[[Streams, Callable[[int, int], None]], Mapping[str, Tensor]]
+"""make(streams, report): float32 tensors by name, drawn from the streams alone; it reports (done, total)."""
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One update of the synthetic set, as `Task.learn` hands it to a method."""
+
+    number: int
+    """1, 2, …, `task.iterations`."""
+    networks: FreshNetworks[Backbone] = field(repr=False)
+    """Where `network` comes from."""
+    recorder: Recorder = field(repr=False)
+    """What `recorded` goes through."""
+
+    @property
+    def network(self) -> Backbone:
+        """A network drawn anew for this iteration by its stream `network`, in training mode.
+
+        It is always the same object, drawn in place. None is drawn where none is asked for.
+        """
+        return self.networks.of(self.number)
+
+    def recorded(self, work: Callable[..., Sequence[Tensor]], *inputs: Any) -> Sequence[Tensor]:
+        """work(*inputs), which gives tensors: on a GPU it is recorded once, then launched as a whole.
+
+        `pcbench.ops.replay.Replayed` says what such work may do. Pass the same function in every iteration,
+        as `self.step` is. What it gives is void after its next call.
+        """
+        return self.recorder(work, *inputs)
 
 
 @dataclass(frozen=True)
 class Task:
-    """All that a method is given. It never sees the test split, a file, a clock or a global generator.
-
-    train: the training clouds, (B, N, 3), on `device`. ppc: clouds to make per class. iterations: updates to
-    do. snapshots: the iterations, ascending, at which to yield a snapshot; the last one is `iterations`.
-    streams: random streams by purpose. network: builds a freshly drawn backbone on `device` from a generator.
-    trained_network: the backbone trained on the whole training split by the protocol's recipe, frozen
-    (cached; the time it took counts as the method's). cached: float32 tensors that are dear to compute, as
-    experts are: cached(inputs, make) calls make(streams, report) once for this training split, network,
-    repetition, plugin source and `inputs` (plain JSON values), whatever the PPC, and later takes its tensors
-    from the cache; their time counts as well. make draws from the streams it is given and reports (done,
-    total). report: called with the iterations done. restore: puts what an interrupted run left back into an
-    optimiser and gives the number of iterations done. keep: called with the iteration done and the
-    optimiser, leaves them for the next run. `steps` calls these three. selected: the indices (K · PPC,) of
-    the training clouds that this run's draw picks; None: they are drawn from `streams`. `initial_clouds` uses
-    it.
-    """
+    """All that a method is given. It never sees the test split, a file, a clock or a global generator."""
 
     train: PointClouds
+    """The training clouds, (B, N, 3) float32 in the unit sphere, on `device`; not to be changed."""
     ppc: int
+    """Point clouds per class: how many to make."""
     iterations: int
+    """Updates to do."""
     snapshots: tuple[int, ...]
+    """The iterations, ascending, at which to yield a snapshot; the last one is `iterations`."""
     device: torch.device
+    """Where to compute."""
     streams: Streams
+    """Random streams by purpose: `task.streams.stream("noise")` is a generator on the CPU."""
     network: Callable[[torch.Generator], Backbone]
+    """Builds a network on `device`, drawn from a generator, in training mode."""
     trained_network: Callable[[], Backbone]
+    """The network trained on the whole training split by the protocol's recipe, frozen.
+
+    It is trained once and cached; the time that took counts as the method's.
+    """
     cached: Callable[[Mapping[str, Any], MakeTensors], dict[str, Tensor]]
+    """Tensors that are dear to compute, as experts are: cached(inputs, make) gives those of `make`.
+
+    They are made once for this training split, network, repetition, plugin source and `inputs` (plain JSON
+    values), whatever the PPC, and come from the cache later; the time they took counts as the method's.
+    """
     report: Callable[[int], None]
+    """Takes the iterations done; `learn` and `steps` call it."""
     selected: Callable[[], Tensor] | None = None
+    """Indices (K · PPC,) of the training clouds that the run's draw picks; None: they are drawn from `streams`.
+
+    `initial_clouds` calls it.
+    """
     restore: Callable[[Optimizer], int] = lambda _: 0
+    """Puts what an interrupted run left back into an optimiser: the iterations done. `learn` calls it."""
     keep: Callable[[int, Optimizer], None] = lambda *_: None
+    """Leaves the iteration done and the optimiser's state for the next run. `learn` calls it."""
 
     def initial_clouds(self, how: Initialisation = "random") -> PointClouds:
         """The clouds that a synthetic set starts from, PPC of every class, ordered by class: (K · PPC, N, 3).
@@ -100,12 +142,31 @@ class Task:
         """
         return initial_clouds(how, self.train, self.ppc, self.streams, self.trained_network, self.selected)
 
-    def steps(self, optimiser: Optimizer | None = None) -> Iterator[int]:
-        """The iterations 1, 2, …, `iterations`, each reported when it is done.
+    def learn(
+        self,
+        update: Callable[[Iteration], None],
+        optimiser: Optimizer,
+        clouds: Callable[[], PointClouds],
+    ) -> Iterator[Snapshot]:
+        """Call `update` once an iteration, and give the snapshots that are asked for: `yield from` them.
 
-        optimiser: where one is given, an interrupted run goes on instead of beginning again: its parameters
-        and their state are put back before the first iteration that is left. All that one iteration hands to
-        the next must stand there; a learning rate that changes is set from the iteration.
+        optimiser: holds all that one iteration hands to the next, parameters and their state, so that an
+        interrupted run goes on where it stood; a learning rate that changes is set from the iteration's
+        number. clouds: gives the synthetic set as it stands; it is copied.
+        """
+        recorder = Recorder(self.device)
+        if 0 in self.snapshots:
+            yield Snapshot(0, _copied(clouds()))
+        with self._fresh_networks() as networks:
+            for number in self.steps(optimiser):
+                update(Iteration(number, networks, recorder))
+                if number in self.snapshots:
+                    yield Snapshot(number, _copied(clouds()))
+
+    def steps(self, optimiser: Optimizer | None = None) -> Iterator[int]:
+        """The iterations 1, 2, …, `iterations`, each reported when it is done, for a loop of a method's own.
+
+        optimiser: as that of `learn`; without one an interrupted run begins again.
         """
         done = 0 if optimiser is None else self.restore(optimiser)
         for iteration in range(done + 1, self.iterations + 1):
@@ -115,58 +176,65 @@ class Task:
             self.report(iteration)
 
     def networks(self, optimiser: Optimizer | None = None) -> Iterator[tuple[int, Backbone]]:
-        """As `steps`, each iteration with a network drawn by its stream `network`.
+        """As `steps`, each iteration with its network, which is that of `Iteration.network`."""
+        with self._fresh_networks() as networks:
+            for iteration in self.steps(optimiser):
+                yield iteration, networks.of(iteration)
 
-        It is always the same object, drawn anew in place.
-        """
-        steps = self.steps(optimiser)
-        first = next(steps, None)
-        if first is None:
-            return
-        streams = (
-            self.streams.stream("network", iteration=iteration)
-            for iteration in range(first, self.iterations + 1)
-        )
-        network = self.network(next(streams))
-        with Redraws(network, streams) as redraws:
-            yield first, network
-            for iteration in steps:
-                redraws.apply()
-                yield iteration, network
+    def _fresh_networks(self) -> FreshNetworks[Backbone]:
+        def generator(iteration: int) -> torch.Generator:
+            return self.streams.stream("network", iteration=iteration)
+
+        return FreshNetworks(self.network, generator, self.iterations)
 
 
-class Method(ABC):
+def _copied(clouds: PointClouds) -> PointClouds:
+    return replace(clouds, points=clouds.points.detach().clone())
+
+
+P = TypeVar("P", bound=MethodParams, default=Any)
+
+
+class Method(ABC, Generic[P]):
     """A way to make a small synthetic training set. One instance serves one run.
 
-    whole: the method gives the whole training split in one snapshot, whatever the PPC; students then follow
-    the protocol's recipe for that.
+    `class Mine(Method["Mine.Params"])` tells a type checker of what type `self.params` is.
     """
 
     name: ClassVar[str]
+    """What it is called: `pcbench run --method NAME`."""
     whole: ClassVar[bool] = False
-    Params: ClassVar[type[MethodParams]] = MethodParams
+    """Whether it gives the whole training split in one snapshot, whatever the PPC.
 
-    def __init__(self, params: MethodParams) -> None:
-        self.params: Any = params
+    Students then follow the protocol's recipe for that.
+    """
+    Params: ClassVar[type[MethodParams]] = MethodParams
+    """The parameters, each with a default and its source."""
+
+    def __init__(self, params: P) -> None:
+        self.params = params
 
     @abstractmethod
     def distill(self, task: Task) -> Iterator[Snapshot]:
         """Yield a snapshot at each iteration of `task.snapshots`; one without iterations yields one, at 0.
 
-        Each snapshot holds exactly `task.ppc` finite clouds of every class, ordered by class.
+        Each snapshot holds exactly `task.ppc` finite clouds of every class, ordered by class. A method that
+        iterates ends in `yield from task.learn(...)`.
         """
 
 
 class Backbone(nn.Module, ABC):
     """A network from clouds to class logits, made of `pcbench.ops.layers`: S stacked copies run as one.
 
-    Every method below takes xyz (B, N, 3), or (S, B, N, 3) when stacked, and keeps the leading axes.
-    presets: constructor arguments by name; the first is the default. A network for 1024 points takes any
-    number: a level has at most as many centres, and a centre as many neighbours, as there are points.
+    Every method below takes xyz (B, N, 3), or (S, B, N, 3) when stacked, and keeps the leading axes. A
+    network for 1024 points takes any number: a level has at most as many centres, and a centre as many
+    neighbours, as there are points.
     """
 
     name: ClassVar[str]
+    """What it is called: `pcbench run --backbone NAME`, or NAME:PRESET."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"canonical": {}}
+    """Constructor arguments by name; the first is the default."""
 
     @abstractmethod
     def __init__(self, classes: int, **preset: Any) -> None:
@@ -217,34 +285,39 @@ class Backbone(nn.Module, ABC):
 
 @dataclass(frozen=True)
 class Splits:
-    """A data set as it is used: training and test clouds of N points in the unit sphere.
-
-    content_hash: of both splits together. sampling: how N points were taken from each stored cloud.
-    standard: whether counts and classes are those of the data set's card. official_order: whether the
-    training clouds stand in the order of the data set's official lists.
-    """
+    """A data set as it is used."""
 
     train: PointClouds
+    """The training clouds, of N points in the unit sphere."""
     test: PointClouds
+    """The test clouds, likewise."""
     content_hash: str
+    """Of both splits together: SHA-256 as 64 digits."""
     sampling: str
+    """How N points were taken from each stored cloud."""
     standard: bool = True
+    """Whether counts and classes are those of the data set's card."""
     official_order: bool = False
+    """Whether the training clouds stand in the order of the data set's official lists."""
 
 
 class Dataset(ABC):
-    """A named data set. `load` raises DataError, with how to get it, where this machine does not have it.
-
-    redistributable: whether its owner lets clouds that are made from it be passed on.
-    """
+    """A named data set. `load` raises DataError, with how to get it, where this machine does not have it."""
 
     name: ClassVar[str]
+    """What it is called: `pcbench run --dataset NAME`."""
     variant: ClassVar[str]
+    """Which copy or version of it this is, in a few words."""
     up_axis: ClassVar[Literal["x", "y", "z", "none"]]
+    """The axis that points up in every cloud, if there is one."""
     classes: ClassVar[int]
+    """K, by its card."""
     train_size: ClassVar[int]
+    """Training clouds, by its card."""
     test_size: ClassVar[int]
+    """Test clouds, by its card."""
     redistributable: ClassVar[bool] = False
+    """Whether its owner lets clouds that are made from it be passed on."""
 
     @abstractmethod
     def present(self) -> bool:

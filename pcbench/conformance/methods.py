@@ -245,7 +245,7 @@ class MethodContract:
             raise NotApplicable("it has no iterations")
         if trace.reported[-1:] != [trace.task.iterations] or any(a >= b for a, b in pairwise(trace.reported)):
             raise Failed(
-                f"it reported {trace.reported}: loop over task.steps(), which reports every iteration"
+                f"it reported {trace.reported}: iterate by task.learn, which reports every iteration"
             )
         with other_seeds(1):
             self.interrupted()
@@ -286,7 +286,7 @@ class MethodContract:
 
         self.follow(replace(self.bench.task(), keep=keep), seed=1)
         if not kept:
-            raise NotApplicable("it gives no optimiser to task.steps or task.networks, and begins again")
+            raise NotApplicable("it gives no optimiser to task.learn, and begins again")
         if not self.follow(replace(self.bench.task(), restore=restore), seed=1).same_clouds(first):
             raise Failed(
                 "it gives other clouds if it goes on after iteration 1: let the optimiser hold all that "

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import cache, wraps
@@ -170,7 +170,12 @@ def watched(method: Method, task: Task) -> Iterator[Snapshot]:
     """What the method yields, unchecked. All of its work happens within `next`, and under the guard."""
 
     def work() -> Generator[Snapshot, None, None]:
-        yield from method.distill(task)
+        snapshots = method.distill(task)
+        if not isinstance(snapshots, Iterable):
+            raise MethodFault(
+                "distill gives nothing: yield a Snapshot, or yield from task.learn(...)"
+            )
+        yield from snapshots
 
     with closing(work()) as source:
         end = object()

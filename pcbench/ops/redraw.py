@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from types import TracebackType
-from typing import Self
+from typing import Generic, Self
 
 import torch
 from torch import Tensor, nn
 
-from pcbench.ops.layers import Layer, initialise
+from pcbench.ops.layers import Layer, Network, initialise
 
 AHEAD = 3
 """Drawings under way at once, each by a thread of its own."""
@@ -63,6 +64,45 @@ class Redraws:
         packed = torch.cat([value.flatten() for value in values]).pin_memory()
         there = packed.to(device, non_blocking=True).split([value.numel() for value in values])
         return twin, [part.view_as(value) for part, value in zip(there, values, strict=True)]
+
+
+class FreshNetworks(Generic[Network]):
+    """A network for every iteration, drawn by a generator of its own; always the same object, drawn in place.
+
+    Nothing is built and no thread begins before the first one is asked for.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[torch.Generator], Network],
+        generator: Callable[[int], torch.Generator],
+        iterations: int,
+    ) -> None:
+        self.build, self.generator, self.iterations = build, generator, iterations
+        self._network: Network | None = None
+        self._drawn = 0
+        """The iteration whose drawing the network has."""
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def of(self, iteration: int) -> Network:
+        """The network of an iteration; asked for again in the same one, as it was left. None goes back."""
+        if self._network is None:
+            self._network = self.build(self.generator(iteration))
+            later = (self.generator(number) for number in range(iteration + 1, self.iterations + 1))
+            self._redraws = self._open.enter_context(Redraws(self._network, later))
+        else:
+            for _ in range(self._drawn, iteration):
+                self._redraws.apply()
+        self._drawn = iteration
+        return self._network
 
 
 def _state(network: nn.Module) -> list[Tensor]:

@@ -115,6 +115,20 @@ class Replayed:
             self._recordings[key] = _Recording(own, draws, outputs, launch)
 
 
+class Recorder:
+    """Any work, each recorded by a `Replayed` of its own, which lasts as long as this does."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._replayed: dict[Callable[..., Sequence[Tensor]], Replayed] = {}
+
+    def __call__(self, work: Callable[..., Sequence[Tensor]], *inputs: Any) -> Sequence[Tensor]:
+        """work(*inputs). A function that is made anew for every call, as a lambda is, is never recorded."""
+        if work not in self._replayed:
+            self._replayed[work] = Replayed(work, self.device)
+        return self._replayed[work](*inputs)
+
+
 class _Graphs:
     """A GPU's way to do work aside and to record it, all recordings in one pool of memory."""
 

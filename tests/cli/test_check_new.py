@@ -96,7 +96,7 @@ def test_what_new_writes_passes_its_check_its_test_and_a_run(pcbench, tmp_path, 
 
 def test_the_method_that_new_writes_shows_a_parameter_and_iterates(pcbench, tmp_path):
     pcbench("new", "method", "mine")
-    assert "task.networks(optimiser)" in (tmp_path / "mine.py").read_text(encoding="utf-8")
+    assert "yield from task.learn(update, optimiser, " in (tmp_path / "mine.py").read_text(encoding="utf-8")
     (entry,) = json.loads(pcbench("info", "mine", "--plugins", tmp_path, "--json").out)["method"][
         "parameters"
     ]
