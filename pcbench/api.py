@@ -125,9 +125,9 @@ class Task:
     report: Callable[[int], None]
     """Takes the iterations done; `learn` and `steps` call it."""
     selected: Callable[[], Tensor] | None = None
-    """Indices (K · PPC,) of the training clouds that the run's draw picks; None: they are drawn from `streams`.
+    """Indices (K · PPC,) of the training clouds that the run's draw picks, for `initial_clouds`.
 
-    `initial_clouds` calls it.
+    None: they are drawn from `streams`.
     """
     restore: Callable[[Optimizer], int] = lambda _: 0
     """Puts what an interrupted run left back into an optimiser: the iterations done. `learn` calls it."""

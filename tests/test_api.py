@@ -9,7 +9,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from pcbench.api import Backbone, Method, MethodParams, Snapshot, Task, param
+from pcbench.api import Backbone, Iteration, Method, MethodParams, Snapshot, Task, param
 from pcbench.clouds import PointClouds
 from pcbench.seeds import Streams
 
@@ -92,6 +92,109 @@ def test_a_step_that_fails_is_not_reported(few_clouds):
     next(steps)
     steps.close()
     assert done == [1]
+
+
+def learning(few_clouds, task, seen):
+    """What `learn` gives for points that grow by one in every iteration."""
+    points = torch.zeros(9, 32, 3, requires_grad=True)
+    optimiser = torch.optim.SGD([points], 1.0)
+
+    def update(iteration: Iteration) -> None:
+        seen.append(iteration.number)
+        points.grad = -torch.ones_like(points)
+        optimiser.step()
+
+    return task.learn(update, optimiser, lambda: replace(few_clouds, points=points))
+
+
+def test_learning_gives_copies_of_the_clouds_where_they_are_asked_for(few_clouds):
+    done: list[int] = []
+    task = replace(a_task(few_clouds, done), snapshots=(0, 2, 3))
+    snapshots = list(learning(few_clouds, task, []))
+    assert [(each.iteration, float(each.clouds.points.mean())) for each in snapshots] == [
+        (0, 0),
+        (2, 2),
+        (3, 3),
+    ]
+    assert not any(each.clouds.points.requires_grad for each in snapshots)
+    assert done == [1, 2, 3]
+
+
+def test_learning_does_nothing_before_it_is_asked_for_the_next_snapshot(few_clouds):
+    seen: list[int] = []
+    snapshots = learning(few_clouds, a_task(few_clouds, []), seen)
+    assert next(snapshots).iteration == 0
+    assert seen == []
+    assert next(snapshots).iteration == 3
+    assert seen == [1, 2, 3]
+
+
+def test_learning_goes_on_after_what_an_interrupted_run_left(few_clouds):
+    kept: dict[int, float] = {}
+
+    def restore(optimiser: torch.optim.Optimizer) -> int:
+        optimiser.param_groups[0]["params"][0].data.fill_(2.0)
+        return 2
+
+    def keep(iteration: int, optimiser: torch.optim.Optimizer) -> None:
+        kept[iteration] = float(optimiser.param_groups[0]["params"][0].detach().mean())
+
+    seen: list[int] = []
+    task = replace(a_task(few_clouds, []), restore=restore, keep=keep)
+    snapshots = list(learning(few_clouds, task, seen))
+    assert seen == [3]
+    assert kept == {3: 3.0}
+    assert float(snapshots[-1].clouds.points.mean()) == 3.0
+
+
+def test_an_update_that_fails_is_neither_kept_nor_reported(few_clouds):
+    done: list[int] = []
+
+    def stop(iteration: Iteration) -> None:
+        if iteration.number == 2:
+            raise KeyboardInterrupt
+
+    optimiser = torch.optim.SGD([torch.zeros(1)], 1.0)
+    with pytest.raises(KeyboardInterrupt):
+        list(a_task(few_clouds, done).learn(stop, optimiser, lambda: few_clouds))
+    assert done == [1]
+
+
+def test_a_network_is_drawn_only_in_iterations_that_ask_for_one(pointnet, few_clouds):
+    streams, built, given = Streams({"test": "networks"}), [], {}
+
+    def network(generator):
+        built.append(generator)
+        return pointnet.build(3, "paper", generator)
+
+    def update(iteration: Iteration) -> None:
+        if iteration.number != 2:
+            given[iteration.number] = iteration.network
+            assert iteration.network is given[iteration.number]
+            expected = pointnet.build(3, "paper", streams.stream("network", iteration=iteration.number))
+            assert torch.equal(iteration.network.classifier.weight, expected.classifier.weight)
+
+    task = replace(a_task(few_clouds, []), streams=streams, network=network)
+    optimiser = torch.optim.SGD([torch.zeros(1)], 1.0)
+    list(task.learn(update, optimiser, lambda: few_clouds))
+    assert given[1] is given[3]
+    assert len(built) == 1
+    list(task.learn(lambda _: None, optimiser, lambda: few_clouds))
+    assert len(built) == 1
+
+
+def test_recorded_work_gives_what_the_work_gives(few_clouds):
+    given = []
+
+    def double(points: torch.Tensor) -> tuple[torch.Tensor]:
+        return (2 * points,)
+
+    def update(iteration: Iteration) -> None:
+        (doubled,) = iteration.recorded(double, torch.full((2,), float(iteration.number)))
+        given.append(doubled.tolist())
+
+    list(a_task(few_clouds, []).learn(update, torch.optim.SGD([torch.zeros(1)], 1.0), lambda: few_clouds))
+    assert given == [[2, 2], [4, 4], [6, 6]]
 
 
 def test_contracts_cannot_be_made_without_their_parts():

@@ -1,4 +1,4 @@
-"""The README's example of a method is complete: written to a file, it runs."""
+"""The README's examples of methods are complete: written to files, they run."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ from pathlib import Path
 from pcbench.records.store import read_runs
 
 README = Path(__file__).parents[1] / "README.md"
+TINY = ("--set", "points=16", "--set", "iterations=2", "--set", "recipe.epochs=1", "--seeds", "1")
 
 
-def test_the_example_method_runs(pcbench, tmp_path):
-    (source,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+def test_the_example_methods_run(pcbench, tmp_path):
+    sources = re.findall(
+        r'```python\n"""my_methods/(\w+)\.py"""\n(.*?)```', README.read_text(encoding="utf-8"), re.DOTALL
+    )
     folder = tmp_path / "my_methods"
     folder.mkdir()
-    (folder / "jitter.py").write_text(source, encoding="utf-8")
-    tiny = ("--set", "points=16", "--set", "recipe.epochs=1", "--seeds", "1")
-    done = pcbench("run", "--plugins", "my_methods", "--method", "jitter", "--set", "sigma=0.1", *tiny)
-    assert done.code == 0, done.err
-    (run,), problems = read_runs(tmp_path / "results")
+    for name, source in sources:
+        (folder / f"{name}.py").write_text(source, encoding="utf-8")
+    for words in (("jitter", "--set", "sigma=0.1"), ("means",)):
+        done = pcbench("run", "--plugins", "my_methods", "--method", *words, *TINY)
+        assert done.code == 0, done.err
+    runs, problems = read_runs(tmp_path / "results")
     assert problems == []
-    assert run.distillation.inputs.variation == {"sigma": 0.1}
-    assert len(run.evaluations) == 1
+    inputs = {run.distillation.inputs.method: run.distillation.inputs for run in runs}
+    assert sorted(inputs) == ["jitter", "means"] == sorted(name for name, _ in sources)
+    assert inputs["jitter"].variation == {"sigma": 0.1}
+    assert [len(run.evaluations) for run in runs] == [1, 1]

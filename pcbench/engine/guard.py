@@ -172,9 +172,7 @@ def watched(method: Method, task: Task) -> Iterator[Snapshot]:
     def work() -> Generator[Snapshot, None, None]:
         snapshots = method.distill(task)
         if not isinstance(snapshots, Iterable):
-            raise MethodFault(
-                "distill gives nothing: yield a Snapshot, or yield from task.learn(...)"
-            )
+            raise MethodFault("distill gives nothing: yield a Snapshot, or yield from task.learn(...)")
         yield from snapshots
 
     with closing(work()) as source:

@@ -341,3 +341,17 @@ def test_wrong_clouds_are_a_fault(change: Callable[[PointClouds], PointClouds], 
 
 def test_a_trespass_is_a_fault_of_the_method() -> None:
     assert issubclass(Trespass, MethodFault)
+
+
+def test_a_method_that_forgets_to_yield_is_told_so(cell: Cell, tmp_path: Path) -> None:
+    class Forgetful(Method):
+        """Learns and gives nothing."""
+
+        name = "forgetful"
+
+        def distill(self, task: Task) -> Iterator[Snapshot]:
+            task.initial_clouds()
+
+    method = Forgetful(MethodParams())
+    outcome = execute(replace(cell, method=method), tmp_path, torch.device("cpu"), lambda *_: None)
+    assert "distill gives nothing: yield a Snapshot, or yield from task.learn(...)" in str(outcome.problem)
