@@ -51,15 +51,15 @@ def build(
 
     catalogue = opened(folders)
     clouds = Clouds(catalogue.datasets, with_clouds)
-    made = _built(results, out, catalogue, clouds, base_url)
-    for problem in made.problems:
+    built = _built(results, out, catalogue, clouds, base_url)
+    for problem in built.problems:
         typer.echo(f"warning: left out {problem}", err=True)
-    for remark in made.remarks:
+    for remark in built.remarks:
         typer.echo(f"warning: {remark}", err=True)
     if with_clouds:
         typer.echo(f"warning: {out} may hold clouds that must not be published (--with-clouds)", err=True)
-    removed = f", {len(made.removed)} old ones removed" if made.removed else ""
-    typer.echo(f"wrote {made.files} files{removed}: open {out / 'index.html'}")
+    removed = f", {len(built.removed)} old ones removed" if built.removed else ""
+    typer.echo(f"wrote {built.files} files{removed}: open {out / 'index.html'}")
 
 
 def _built(results: Path, out: Path, catalogue: Catalogue, clouds: Clouds, base_url: str) -> Built:

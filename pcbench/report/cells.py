@@ -352,24 +352,27 @@ class Board:
 
 def results(run: Run, current: Current = NOTHING_KNOWN) -> list[Result]:
     """What tables need of a run, one an evaluation that has a headline; none of a run without a score."""
-    return [result_of(run, scored, current) for scored in run.evaluations if _reported(run, scored)]
+    return [
+        result_of(run, evaluation, current) for evaluation in run.evaluations if _reported(run, evaluation)
+    ]
 
 
-def _reported(run: Run, scored: EvaluationRecord) -> bool:
+def _reported(run: Run, evaluation: EvaluationRecord) -> bool:
     """Whether an evaluation has the score that is reported: that of the distillation's last snapshot."""
-    made = run.distillation
-    return made.status == "ok" and scored.headline.iteration == made.snapshots[-1].iteration
+    distillation, reported = run.distillation, evaluation.headline.iteration
+    return distillation.status == "ok" and distillation.snapshots[-1].iteration == reported
 
 
 def unfinished(run: Run) -> Unfinished | None:
     """Why a run has no score, None where it has one."""
-    made = run.distillation
-    if any(_reported(run, scored) for scored in run.evaluations):
+    distillation = run.distillation
+    if any(_reported(run, evaluation) for evaluation in run.evaluations):
         return None
     not_yet = "its last snapshot is not evaluated" if run.evaluations else "distilled, not evaluated"
-    reason = plain(made.reason) or not_yet
-    method, data = plain(made.inputs.method), plain(made.inputs.data.name)
-    return Unfinished(page_name(made.key), method, data, made.inputs.ppc, made.status, reason)
+    reason = plain(distillation.reason) or not_yet
+    method, data = plain(distillation.inputs.method), plain(distillation.inputs.data.name)
+    ppc, status = distillation.inputs.ppc, distillation.status
+    return Unfinished(page_name(distillation.key), method, data, ppc, status, reason)
 
 
 def page_name(key: str) -> str:
@@ -429,8 +432,8 @@ def _section(found: Sequence[Result]) -> BoardSection:
     return BoardSection(found[0].setting, tuple(places), tuple(rows))
 
 
-def _entry(made: DistillationRecord) -> Entry:
-    inputs = made.inputs
+def _entry(distillation: DistillationRecord) -> Entry:
+    inputs = distillation.inputs
     of_row = {key: value for key, value in hashed(inputs).items() if key not in ("data", "ppc", "repetition")}
     return Entry(
         digest=digest(of_row),
@@ -443,12 +446,16 @@ def _entry(made: DistillationRecord) -> Entry:
     )
 
 
-def _setting(scored: EvaluationRecord, where: str) -> Setting:
+def _setting(evaluation: EvaluationRecord, where: str) -> Setting:
     """The axis that a test turns about is the data set's, and no part of the setting."""
-    protocol, student, variant = scored.inputs.protocol, scored.inputs.network, scored.inputs.variant
+    protocol, student, variant = (
+        evaluation.inputs.protocol,
+        evaluation.inputs.network,
+        evaluation.inputs.variant,
+    )
     settings = hashed(protocol)
     whole = settings.pop("whole")
-    family = digest([settings, where, scored.inputs.engine])
+    family = digest([settings, where, evaluation.inputs.engine])
     test = {key: value for key, value in hashed(variant).items() if key != "axis"}
     known = [*PROTOCOLS, "custom"]
     return Setting(
@@ -464,8 +471,8 @@ def _setting(scored: EvaluationRecord, where: str) -> Setting:
     )
 
 
-def _place(made: DistillationRecord, scored: EvaluationRecord, standard: bool) -> Place:
-    train, test, variant = made.inputs.data, scored.inputs.data, scored.inputs.variant
+def _place(distillation: DistillationRecord, evaluation: EvaluationRecord, standard: bool) -> Place:
+    train, test, variant = distillation.inputs.data, evaluation.inputs.data, evaluation.inputs.variant
     same = same_work(train, test) or (variant.points is not None and train.name == test.name)
     training = digest(hashed(train))
     axis = [variant.axis] if variant.axis else []
@@ -473,7 +480,7 @@ def _place(made: DistillationRecord, scored: EvaluationRecord, standard: bool) -
         name=plain(train.name if same else f"{train.name} → {test.name}"),
         data=digest([training, hashed(test), standard, *axis]),
         training=training,
-        ppc=made.inputs.ppc,
+        ppc=distillation.inputs.ppc,
         standard=standard,
         about=(
             *_about(train),
@@ -492,30 +499,34 @@ def _about(data: DataInputs, which: str = "") -> tuple[tuple[str, str], ...]:
     )
 
 
-def result_of(run: Run, scored: EvaluationRecord, current: Current = NOTHING_KNOWN) -> Result:
+def result_of(run: Run, evaluation: EvaluationRecord, current: Current = NOTHING_KNOWN) -> Result:
     """What tables need of one evaluation of a run."""
-    made = run.distillation
-    standard = made.inputs.data.standard and scored.inputs.data.standard
-    last, checked = scored.headline, run.verification(scored)
+    distillation = run.distillation
+    standard = distillation.inputs.data.standard and evaluation.inputs.data.standard
+    last, checked = evaluation.headline, run.verification(evaluation)
     return Result(
-        page=page_name(made.key),
-        setting=_setting(scored, division(run, scored)),
-        entry=_entry(made),
-        place=_place(made, scored, standard),
-        repetition=made.inputs.repetition,
-        students=tuple(scored.inputs.repetitions),
-        iterations=tuple(scores.iteration for scores in scored.snapshots),
-        curve=tuple(tuple(100 * oa for oa in scores.oa) for scores in scored.snapshots),
+        page=page_name(distillation.key),
+        setting=_setting(evaluation, division(run, evaluation)),
+        entry=_entry(distillation),
+        place=_place(distillation, evaluation, standard),
+        repetition=distillation.inputs.repetition,
+        students=tuple(evaluation.inputs.repetitions),
+        iterations=tuple(scores.iteration for scores in evaluation.snapshots),
+        curve=tuple(tuple(100 * oa for oa in scores.oa) for scores in evaluation.snapshots),
         macc=tuple(100 * macc for macc in last.macc),
-        class_names=tuple(plain(name) for name in scored.inputs.data.class_names),
+        class_names=tuple(plain(name) for name in evaluation.inputs.data.class_names),
         correct=tuple(map(sum, zip(*last.correct, strict=True))),
-        totals=tuple(scored.totals),
-        confusion=tuple(map(tuple, scored.confusion)) if scored.confusion else None,
-        seconds=made.seconds,
-        busy=made.clock.busy(made.provenance.hardware),
-        memory=(made.memory.host_bytes, made.memory.device_bytes),
-        hardware=plain(made.provenance.hardware.label),
-        stale=tuple(dict.fromkeys([*current.distillation(made.inputs), *current.evaluation(scored.inputs)])),
+        totals=tuple(evaluation.totals),
+        confusion=tuple(map(tuple, evaluation.confusion)) if evaluation.confusion else None,
+        seconds=distillation.seconds,
+        busy=distillation.clock.busy(distillation.provenance.hardware),
+        memory=(distillation.memory.host_bytes, distillation.memory.device_bytes),
+        hardware=plain(distillation.provenance.hardware.label),
+        stale=tuple(
+            dict.fromkeys(
+                [*current.distillation(distillation.inputs), *current.evaluation(evaluation.inputs)]
+            )
+        ),
         verdict=checked.verdict if checked else "",
     )
 

@@ -53,11 +53,11 @@ class Slim:
     @classmethod
     def of(cls, run: Run, current: Current) -> Slim:
         """What tables need of a run."""
-        made = run.distillation
-        snapshots = sum(len(scored.snapshots) for scored in run.evaluations)
-        rank = made.status != "ok", -len(run.evaluations), -snapshots, str(run.folder)
+        distillation = run.distillation
+        snapshots = sum(len(evaluation.snapshots) for evaluation in run.evaluations)
+        rank = distillation.status != "ok", -len(run.evaluations), -snapshots, str(run.folder)
         scores, line = tuple(results(run, current)), runs.listed(run, current)
-        return cls(run.folder, made.key, rank, scores, unfinished(run), line)
+        return cls(run.folder, distillation.key, rank, scores, unfinished(run), line)
 
 
 @dataclass

@@ -93,8 +93,8 @@ BUSY = "busy machine, not comparable"
 
 def page(run: Run, current: Current = NOTHING_KNOWN) -> RunPage:
     """The page of a run. current: what makes it stale."""
-    made = run.distillation
-    inputs, name = made.inputs, page_name(made.key)
+    distillation = run.distillation
+    inputs, name = distillation.inputs, page_name(distillation.key)
     data = inputs.data
     return RunPage(
         page=run_page(name),
@@ -102,8 +102,8 @@ def page(run: Run, current: Current = NOTHING_KNOWN) -> RunPage:
         title=plain(labels.title(inputs)),
         method=plain(inputs.method),
         method_page=method_page(plain(inputs.method)),
-        status=made.status,
-        reason=plain(made.reason),
+        status=distillation.status,
+        reason=plain(distillation.reason),
         stale=plain("; ".join(current.distillation(inputs))),
         inputs=(
             ("Data set", f"{plain(data.name)} ({plain(data.variant)})" + ("" if data.standard else " †")),
@@ -115,16 +115,22 @@ def page(run: Run, current: Current = NOTHING_KNOWN) -> RunPage:
             ("Repetition", str(inputs.repetition)),
             ("Method's source", inputs.source),
             ("Engine", str(inputs.engine)),
-            ("Time", clocked(made.seconds, made.clock.busy(made.provenance.hardware))),
-            ("Peak memory", memory(made.memory.host_bytes, made.memory.device_bytes)),
-            ("Key", made.key),
+            (
+                "Time",
+                clocked(distillation.seconds, distillation.clock.busy(distillation.provenance.hardware)),
+            ),
+            ("Peak memory", memory(distillation.memory.host_bytes, distillation.memory.device_bytes)),
+            ("Key", distillation.key),
         ),
         params=tuple((plain(key), shown(value)) for key, value in sorted(inputs.params.items())),
-        command=plain(shlex.join(made.provenance.command)),
-        provenance=provenance(made.provenance.model_dump(mode="json", exclude={"command"})),
-        snapshots=tuple(SnapshotLine(e.iteration, duration(e.seconds), e.clouds) for e in made.snapshots),
+        command=plain(shlex.join(distillation.provenance.command)),
+        provenance=provenance(distillation.provenance.model_dump(mode="json", exclude={"command"})),
+        snapshots=tuple(
+            SnapshotLine(e.iteration, duration(e.seconds), e.clouds) for e in distillation.snapshots
+        ),
         evaluations=tuple(
-            _evaluated(run, scored, current, f"e{number}") for number, scored in enumerate(run.evaluations, 1)
+            _evaluated(run, evaluation, current, f"e{number}")
+            for number, evaluation in enumerate(run.evaluations, 1)
         ),
         downloads=tuple((f"data/{name}/{file}", file) for file in record_files(run)),
     )
@@ -133,8 +139,8 @@ def page(run: Run, current: Current = NOTHING_KNOWN) -> RunPage:
 def record_files(run: Run) -> dict[str, Any]:
     """The records of a run by the names that they have beside its page, as JSON values."""
     files: dict[str, Any] = {layout.DISTILLATION: run.distillation.model_dump(mode="json")}
-    for scored in run.evaluations:
-        files[layout.evaluation(run.folder, scored.key).name] = scored.model_dump(mode="json")
+    for evaluation in run.evaluations:
+        files[layout.evaluation(run.folder, evaluation.key).name] = evaluation.model_dump(mode="json")
     for checked in run.verifications:
         files[layout.verification(run.folder, checked.evaluation).name] = checked.model_dump(mode="json")
     return files
@@ -161,17 +167,19 @@ def provenance(values: Mapping[str, Any]) -> Pairs:
     return tuple(found)
 
 
-def _evaluated(run: Run, scored: EvaluationRecord, current: Current, name: str) -> Evaluated:
-    inputs, cell = scored.inputs, MeasuredCell((result_of(run, scored, current),))
+def _evaluated(run: Run, evaluation: EvaluationRecord, current: Current, name: str) -> Evaluated:
+    inputs, cell = evaluation.inputs, MeasuredCell((result_of(run, evaluation, current),))
     stale = current.evaluation(inputs)
-    text = " ".join([*([f"Stale: {'; '.join(stale)}."] if stale else []), _checked(run.verification(scored))])
-    training_busy = any(share.train.busy(share.provenance.hardware) for share in scored.work)
-    testing_busy = any(share.test.busy(share.provenance.hardware) for share in scored.work)
+    text = " ".join(
+        [*([f"Stale: {'; '.join(stale)}."] if stale else []), _checked(run.verification(evaluation))]
+    )
+    training_busy = any(share.train.busy(share.provenance.hardware) for share in evaluation.work)
+    testing_busy = any(share.test.busy(share.provenance.hardware) for share in evaluation.work)
     title = f"Protocol {plain(inputs.protocol.label)}, student {plain(inputs.network.label)}"
     title += "" if not cell.results[0].setting.test else f", test {cell.results[0].setting.test}"
     plots, tables = learning_curves(f"{name}-curve", title, {"all students": cell})
     classes = by_class(f"{name}-class", title, {"accuracy": cell})
-    raw = _raw(scored, f"{name}-raw", title)
+    raw = _raw(evaluation, f"{name}-raw", title)
     block = Block(name, title, text=text.strip(), tables=(raw, *tables, *classes), plots=tuple(plots))
     protocol = inputs.protocol.model_dump(mode="json", exclude={"changes", "recipe", "whole"})
     recipe = inputs.protocol.recipe.model_dump(mode="json")
@@ -180,18 +188,18 @@ def _evaluated(run: Run, scored: EvaluationRecord, current: Current, name: str) 
         *((f"training: {key.replace('_', ' ')}", plain(value_text(value))) for key, value in recipe.items()),
         (
             "tested on",
-            f"{plain(inputs.data.name)}, {sum(scored.totals)} clouds of {inputs.data.points} points",
+            f"{plain(inputs.data.name)}, {sum(evaluation.totals)} clouds of {inputs.data.points} points",
         ),
-        ("time of training", clocked(scored.train.seconds, training_busy)),
-        ("time of testing", clocked(scored.test.seconds, testing_busy)),
-        ("peak memory", memory(scored.memory.host_bytes, scored.memory.device_bytes)),
-        ("engine", str(scored.inputs.engine)),
-        ("key", scored.key),
+        ("time of training", clocked(evaluation.train.seconds, training_busy)),
+        ("time of testing", clocked(evaluation.test.seconds, testing_busy)),
+        ("peak memory", memory(evaluation.memory.host_bytes, evaluation.memory.device_bytes)),
+        ("engine", str(evaluation.inputs.engine)),
+        ("key", evaluation.key),
     )
     return Evaluated(
         settings,
-        provenance(scored.provenance.model_dump(mode="json", exclude={"command"})),
-        "\n".join(plain(shlex.join(share.provenance.command)) for share in scored.work),
+        provenance(evaluation.provenance.model_dump(mode="json", exclude={"command"})),
+        "\n".join(plain(shlex.join(share.provenance.command)) for share in evaluation.work),
         block,
         confusion(f"{name}-m", title, cell),
     )
@@ -209,17 +217,17 @@ def _checked(checked: VerificationRecord | None) -> str:
     )
 
 
-def _raw(scored: EvaluationRecord, name: str, title: str) -> Table:
+def _raw(evaluation: EvaluationRecord, name: str, title: str) -> Table:
     """Every student's OA at every snapshot and its mAcc at the last, and their means."""
-    last = scored.headline
+    last = evaluation.headline
     columns: list[tuple[Heading, Sequence[float]]] = [
         (Heading(f"oa{scores.iteration}", f"OA at {scores.iteration}"), scores.oa)
-        for scores in scored.snapshots
+        for scores in evaluation.snapshots
     ]
     columns.append((Heading("macc", f"mAcc at {last.iteration}"), last.macc))
     lines = [
         Line(Head(f"student {repetition}", ""), tuple(_percent(values[place]) for _, values in columns))
-        for place, repetition in enumerate(scored.inputs.repetitions)
+        for place, repetition in enumerate(evaluation.inputs.repetitions)
     ]
     means = tuple(_percent(statistics.fmean(values)) for _, values in columns)
     lines.append(Line(Head("mean", ""), means, last=True))
@@ -235,14 +243,14 @@ def _percent(share: float) -> Value:
 
 def listed(run: Run, current: Current = NOTHING_KNOWN) -> Line:
     """A run's line in the list of all runs."""
-    made = run.distillation
-    inputs = made.inputs
-    protocols = sorted({plain(scored.inputs.protocol.label) for scored in run.evaluations})
+    distillation = run.distillation
+    inputs = distillation.inputs
+    protocols = sorted({plain(evaluation.inputs.protocol.label) for evaluation in run.evaluations})
     changed = ", ".join(f"{plain(key)}={shown(value)}" for key, value in sorted(inputs.variation.items()))
     texts = (plain(inputs.method), changed, plain(inputs.data.name))
-    status = f"{made.status}, stale" if current.distillation(inputs) else made.status
+    status = f"{distillation.status}, stale" if current.distillation(inputs) else distillation.status
     rest = (str(inputs.repetition), status, ", ".join(protocols), str(len(run.evaluations)))
-    name = page_name(made.key)
+    name = page_name(distillation.key)
     return Line(
         Head(name, run_page(name)),
         (

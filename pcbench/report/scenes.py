@@ -28,16 +28,17 @@ MOST_TILES = 180
 
 
 def scene(
-    file: Path, made: DistillationRecord, name: str, splits: Splits | None, up: pictures.Up
+    file: Path, distillation: DistillationRecord, name: str, splits: Splits | None, up: pictures.Up
 ) -> tuple[str, bytes]:
     """The script and the PNG of a run's clouds: as they began, distilled, the nearest training clouds.
 
     file: the clouds. name: of the run's page. splits: the data set, where it is here. DataError where the
     clouds are not those of the record.
     """
-    ends = [made.snapshots[0], made.snapshots[-1]] if len(made.snapshots) > 1 else made.snapshots
+    snapshots = distillation.snapshots
+    ends = [snapshots[0], snapshots[-1]] if len(snapshots) > 1 else snapshots
     *initial, distilled = (each.clouds for each in load_snapshots(file, ends))
-    return _drawn(made.inputs, name, initial, distilled, splits, up)
+    return _drawn(distillation.inputs, name, initial, distilled, splits, up)
 
 
 def _drawn(

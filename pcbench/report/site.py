@@ -13,8 +13,8 @@ from pcbench.common.packaged import builtin
 from pcbench.errors import DataError
 from pcbench.records.labels import amount
 from pcbench.records.layout import run_folders, short
-from pcbench.report import against_papers, comparisons, methods, overview, stale, timing
-from pcbench.report.cells import Board, BoardSection, CellScores, board
+from pcbench.report import against_papers, cells, comparisons, methods, overview, stale, timing
+from pcbench.report.cells import Board, BoardSection, CellScores
 from pcbench.report.current import Current
 from pcbench.report.gather import Gathered, Progress, write_runs
 from pcbench.report.output import SiteFolder
@@ -67,10 +67,10 @@ def build(
             Current.of(catalogue),
             lambda done, total: report("runs", done, total),
         )
-        made = board_of(gathered)
-        if not (made.sections or made.stale):
+        board = board_of(gathered)
+        if not (board.sections or board.stale):
             raise DataError(NOTHING.format(source=source))
-        for path, content in _tables(gathered, made, base_url, catalogue, report):
+        for path, content in _tables(gathered, board, base_url, catalogue, report):
             target.write(path, content)
         for file in sorted(builtin("leaderboard/static").iterdir()):
             target.write(f"static/{file.name}", file.read_bytes())
@@ -83,47 +83,52 @@ def board_of(gathered: Gathered) -> Board:
     """The board of all runs that were read."""
     slims = gathered.runs
     without = [slim.without for slim in slims if slim.without]
-    return board([result for slim in slims for result in slim.results], without)
+    return cells.board([result for slim in slims for result in slim.results], without)
 
 
 def markdown_of(gathered: Gathered, base_url: str = "") -> str:
     """leaderboard.md as `build` writes it."""
-    made = board_of(gathered)
+    board = board_of(gathered)
     return Renderer(base_url).markdown(
-        [*overview.blocks(made), *comparisons.robustness(made), *stale.blocks(made), *_without_score(made)]
+        [
+            *overview.blocks(board),
+            *comparisons.robustness(board),
+            *stale.blocks(board),
+            *_without_score(board),
+        ]
     )
 
 
 def _tables(
-    gathered: Gathered, made: Board, base_url: str, catalogue: Catalogue, report: Progress
+    gathered: Gathered, board: Board, base_url: str, catalogue: Catalogue, report: Progress
 ) -> Iterator[tuple[str, str]]:
-    sections = (*made.sections, *made.stale)
+    sections = (*board.sections, *board.stale)
     shown = {row.entry.method for section in sections for row in section.rows}
     names = sorted(shown | set(catalogue.methods.names()))
     known = [methods.about(name, catalogue.methods) for name in names]
     renderer = Renderer(base_url, {each.name: each.citation for each in known})
-    main, without = overview.blocks(made), [*stale.blocks(made), *_without_score(made)]
-    views = {name: view(made) for name, view in comparisons.VIEWS.items()}
+    main, without = overview.blocks(board), [*stale.blocks(board), *_without_score(board)]
+    views = {name: view(board) for name, view in comparisons.VIEWS.items()}
     yield from renderer.tables("index", [*main, *without])
     yield "leaderboard.md", renderer.markdown([*main, *views["robustness"], *without])
     for name, blocks in views.items():
         yield from renderer.tables(name, blocks)
-    yield from renderer.tables("timing", timing.blocks(made))
-    yield from renderer.tables("paper", against_papers.blocks(made))
+    yield from renderer.tables("timing", timing.blocks(board))
+    yield from renderer.tables("paper", against_papers.blocks(board))
     yield from renderer.tables("runs/index", [_all_runs([slim.line for slim in gathered.runs])])
     yield renderer.methods(known)
     for number, each in enumerate(known, 1):
-        yield from renderer.method(methods.page(each, made))
+        yield from renderer.method(methods.page(each, board))
         report("methods", number, len(known))
-    yield "data/leaderboard.json", as_json(exported_board(made))
+    yield "data/leaderboard.json", as_json(exported_board(board))
 
 
-def exported_board(made: Board) -> dict[str, Any]:
+def exported_board(board: Board) -> dict[str, Any]:
     """All cells with their raw scores, in percent, for programs."""
     return {
         "schema_version": 1,
-        "sections": _exported(made.sections),
-        "stale": _exported(made.stale),
+        "sections": _exported(board.sections),
+        "stale": _exported(board.stale),
     }
 
 
@@ -176,9 +181,9 @@ def _statistics(scores: CellScores) -> dict[str, Any]:
     }
 
 
-def _without_score(made: Board) -> list[Block]:
+def _without_score(board: Board) -> list[Block]:
     """The runs that were started and have no score, with their reasons."""
-    if not made.unfinished:
+    if not board.unfinished:
         return []
     headings = (
         Heading("data", "Data set", "text", brief=True),
@@ -196,7 +201,7 @@ def _without_score(made: Board) -> list[Block]:
                 Value(run.reason, run.reason),
             ),
         )
-        for run in made.unfinished
+        for run in board.unfinished
     )
     table = Table("unfinished-runs", "What was started and has no score, with its reason", headings, lines)
     return [Block("unfinished", "Runs without a score", tables=(table,))]

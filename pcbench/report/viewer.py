@@ -57,23 +57,27 @@ class Clouds:
         """The clouds of a run: as they began, distilled, the nearest training clouds; None if not shown."""
         if not has_torch():
             return None
-        made = run.distillation
-        if made.inputs.is_whole or not made.snapshots or not layout.clouds(run.folder).is_file():
+        distillation = run.distillation
+        if (
+            distillation.inputs.is_whole
+            or not distillation.snapshots
+            or not layout.clouds(run.folder).is_file()
+        ):
             return None
-        free = redistributable(made.inputs.data.name, self.datasets)
+        free = redistributable(distillation.inputs.data.name, self.datasets)
         if not (free or self.with_real):
             return None
-        splits = self._splits(made.inputs)
+        splits = self._splits(distillation.inputs)
         if splits is None and not self.with_real:
             return None
-        key = digest([made.key, *(entry.clouds for entry in made.snapshots)])
+        key = digest([distillation.key, *(entry.clouds for entry in distillation.snapshots)])
         if key in self._made:
             return self._made[key]
         from pcbench.report.scenes import scene
 
         try:
-            name, up = page_name(made.key), self._up(made.inputs)
-            shown = Shown(*scene(layout.clouds(run.folder), made, name, splits, up))
+            name, up = page_name(distillation.key), self._up(distillation.inputs)
+            shown = Shown(*scene(layout.clouds(run.folder), distillation, name, splits, up))
         except DataError as error:
             self.problems.append(f"the clouds of {run.folder}: {error}")
             return None
