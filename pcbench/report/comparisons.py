@@ -11,6 +11,7 @@ from pcbench.report.cells import Board, BoardRow, BoardSection, Entry, MeasuredC
 from pcbench.report.tables import Block, Head, Heading, Line, Table
 from pcbench.report.text import shown
 from pcbench.report.values import (
+    USUAL_DRAW,
     copies_notes,
     data_title,
     default_row,
@@ -76,11 +77,14 @@ def initialisation(board: Board) -> list[Block]:
         if len(starts) < 2:
             continue
         lines = []
-        alike = grouped(rows, lambda row: (row.entry.method, row.entry.network, row.entry.rest))
+        alike = grouped(
+            rows, lambda row: (row.entry.method, row.entry.network, row.entry.draw, row.entry.rest)
+        )
         methods = [method for method, *_ in alike]
-        for (method, network, rest), members in sorted(alike.items()):
+        for (method, network, draw, rest), members in sorted(alike.items()):
+            others = [f"draw {draw}"] if draw != USUAL_DRAW else []
             several = methods.count(method) > 1
-            others = [f"distilled with {network}", f"version {short(rest)}"] if several else []
+            others += [f"distilled with {network}", f"version {short(rest)}"] if several else []
             for place in places:
                 cells = {shown(r.entry.params[INIT]): r.cells[place] for r in members if place in r.cells}
                 if not cells or place.whole:

@@ -146,6 +146,7 @@ def _exported(sections: Iterable[BoardSection]) -> list[dict[str, Any]]:
                     "method": row.entry.method,
                     "variation": dict(row.entry.variation),
                     "distilled_with": row.entry.network,
+                    "draw": row.entry.draw,
                     "version": short(row.entry.digest),
                     "data": place.name,
                     "data_hash": place.data,

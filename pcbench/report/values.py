@@ -158,10 +158,13 @@ def copies_notes(board: Board, sections: Iterable[BoardSection], names: Collecti
 
 
 def versions(entry: Entry, section: BoardSection, board: Board) -> tuple[str, ...]:
-    """What tells an entry of a section from others that read the same: its version, its students' source."""
+    """What tells an entry from others that read the same: draw, version, its students' source."""
     version = board.versions.get(entry.digest, "")
     source = board.versions.get(section.setting.student_source, "")
-    return (*([f"version {version}"] if version else ()), *([f"student source {source}"] if source else ()))
+    words = [f"draw {entry.draw}"] if entry.draw != USUAL_DRAW else []
+    words += [f"version {version}"] if version else []
+    words += [f"student source {source}"] if source else []
+    return tuple(words)
 
 
 def setting_title(section: BoardSection, board: Board) -> str:
@@ -176,9 +179,16 @@ def setting_title(section: BoardSection, board: Board) -> str:
 
 
 def default_row(rows: Iterable[BoardRow], method: str, places: Sequence[Place]) -> BoardRow | None:
-    """The row of a method with its defaults, the one with most cells; None where it was not run so."""
-    found = [row for row in rows if row.entry.method == method and not row.entry.variation]
-    return max(found, key=lambda row: (sum(p in row.cells for p in places), row.entry.digest), default=None)
+    """The row of a method with its defaults; None where it was not run so.
+
+    Of several the one with most cells counts, then the one of the usual draw.
+    """
+
+    def order(row: BoardRow) -> tuple[int, bool, str]:
+        return sum(p in row.cells for p in places), row.entry.draw == USUAL_DRAW, row.entry.digest
+
+    by_default = [row for row in rows if row.entry.method == method and not row.entry.variation]
+    return max(by_default, key=order, default=None)
 
 
 def top(cells: Iterable[MeasuredCell | None], macc: bool = False) -> float | None:

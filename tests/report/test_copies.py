@@ -127,3 +127,31 @@ def test_initialisations_of_two_recipes_stand_apart(tmp_path: Path) -> None:
         ["20.0 ± 0.0"] * 2,
         ["40.0 ± 0.0"] * 2,
     ]
+
+
+def test_draws_stand_apart_where_papers_and_initialisations_are_compared(tmp_path: Path) -> None:
+    for draw, right in (("authors", 12.0), ("nested", 6.0)):
+        for variation in ({}, {"init": "herding"}):
+            a_run(tmp_path, draw=draw, params={"init": "random"}, variation=variation, right=percent(right))
+        paper = {"method": "random", "ppc": 3, "protocol": PAPER, "data": HDF5, "draw": draw}
+        a_run(tmp_path, right=percent(right), **paper)
+    board = made(tmp_path)
+    (block,) = comparisons.initialisation(board)
+    heads = {line.head.remarks[1:2]: line.values[0].text for line in block.tables[0].lines}
+    assert heads[("draw authors",)] == "40.0 ± 0.0"
+    assert len(heads) == 2
+    (block,) = [each for each in against_papers.blocks(board) if each.name == "p1-1"]
+    lines = [each for each in block.tables[0].lines if each.values[4].value is not None]
+    assert sorted((each.head.remarks, each.values[4].text) for each in lines) == [
+        ((), "20.0 ± 0.0"),
+        (("draw authors",), "40.0 ± 0.0"),
+    ]
+
+
+@pytest.mark.parametrize("draws", [("nested", "authors"), ("authors", "nested")])
+def test_the_anchor_is_of_the_usual_draw(tmp_path: Path, draws: tuple[str, str]) -> None:
+    for draw in draws:
+        a_run(tmp_path, method="random", draw=draw, right=percent(12.0 if draw == "authors" else 6.0))
+    a_run(tmp_path, method="sadm", right=percent(9.0))
+    (block,) = overview.blocks(made(tmp_path))
+    assert line(block, "sadm")[1]["random-ppc1"] == "+10.0"
