@@ -47,7 +47,7 @@ class DGCNN(Backbone):
         x, levels = xyz, []
         for edge in self.edges:
             index = geometry[0] if geometry and x is xyz else self.graph(x)
-            x = edge.of_neighbours(x, index)
+            x = edge.of_neighbours(x, index)  # type: ignore[operator]
             levels.append(x)
         return levels
 
@@ -63,7 +63,7 @@ class DGCNN(Backbone):
         return self.joint.max_and_mean(torch.cat(self.levels(xyz, *geometry), -1))
 
     def embed(self, xyz: Tensor, *geometry: Tensor) -> Tensor:
-        return self.head(self.global_feature(xyz, *geometry))
+        return self.head(self.global_feature(xyz, *geometry))  # type: ignore[no-any-return]
 
     def forward(self, xyz: Tensor, *geometry: Tensor) -> Tensor:
-        return self.classifier(self.embed(xyz, *geometry))
+        return self.classifier(self.embed(xyz, *geometry))  # type: ignore[no-any-return]

@@ -113,10 +113,10 @@ class PointConv(Backbone):
         return self.layer_features(xyz)[-1]
 
     def global_feature(self, xyz: Tensor, *geometry: Tensor) -> Tensor:
-        return self.top(*self.lower(xyz, *geometry)[1]).squeeze(-2)
+        return self.top(*self.lower(xyz, *geometry)[1]).squeeze(-2)  # type: ignore[no-any-return]
 
     def embed(self, xyz: Tensor, *geometry: Tensor) -> Tensor:
-        return self.head(self.global_feature(xyz, *geometry))
+        return self.head(self.global_feature(xyz, *geometry))  # type: ignore[no-any-return]
 
     def forward(self, xyz: Tensor, *geometry: Tensor) -> Tensor:
-        return self.classifier(self.embed(xyz, *geometry))
+        return self.classifier(self.embed(xyz, *geometry))  # type: ignore[no-any-return]

@@ -92,7 +92,8 @@ class Stage(nn.Module):
         a, c = self.group.linear(of_group, x, centres, index)
         c = c + affine(centres, of_centre, None, linear.stacked)
         if in_evaluation(self):
-            rows = [AffineResidual(Affine.of(unit.inner), Affine.of(unit.outer)) for unit in self.local]
+            residuals = (unit for unit in self.local if isinstance(unit, Residual))
+            rows = [AffineResidual(Affine.of(unit.inner), Affine.of(unit.outer)) for unit in residuals]
             y = largest_in_parts(*normalised(norm, a, c, index), index, rows, linear.stacked)
         else:
             y = dense_of_sums(norm, a, c, index)

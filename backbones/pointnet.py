@@ -25,10 +25,10 @@ class Transform(nn.Module):
         *units, last = self.local
         for unit in units:
             x = unit(x)
+        assert isinstance(last, Dense)
         entries = self.head(last.max_over_points(x))
-        return entries.unflatten(-1, (self.width, self.width)) + torch.eye(
-            self.width, device=x.device, dtype=x.dtype
-        )
+        added: Tensor = entries.unflatten(-1, (self.width, self.width))
+        return added + torch.eye(self.width, device=x.device, dtype=x.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         return x @ self.matrix(x)
@@ -54,6 +54,13 @@ class PointNet(Backbone):
         )
         self.classifier = Linear(256, classes)
 
+    @property
+    def last(self) -> LinearNorm:
+        """The layer before the maximum."""
+        layer = self.high[1]
+        assert isinstance(layer, LinearNorm)
+        return layer
+
     def lower(self, xyz: Tensor) -> tuple[Tensor, Tensor]:
         """The features after the first and the second layer, (B, N, 64) and (B, N, 128)."""
         low = self.feature_transform(self.low(self.input_transform(xyz)))
@@ -61,19 +68,19 @@ class PointNet(Backbone):
 
     def layer_features(self, xyz: Tensor) -> tuple[Tensor, ...]:
         low, middle = self.lower(xyz)
-        return low, middle, self.high[1](middle)
+        return low, middle, self.last(middle)
 
     def point_features(self, xyz: Tensor) -> Tensor:
         return self.layer_features(xyz)[-1]
 
     def observe(self, xyz: Tensor) -> None:
-        self.high[1].observe(self.lower(xyz)[1])
+        self.last.observe(self.lower(xyz)[1])
 
     def global_feature(self, xyz: Tensor) -> Tensor:
-        return self.high[1].max_over_points(self.lower(xyz)[1])
+        return self.last.max_over_points(self.lower(xyz)[1])
 
     def embed(self, xyz: Tensor) -> Tensor:
-        return self.head(self.global_feature(xyz))
+        return self.head(self.global_feature(xyz))  # type: ignore[no-any-return]
 
-    def forward(self, xyz: Tensor) -> Tensor:
-        return self.classifier(self.embed(xyz))
+    def forward(self, xyz: Tensor, *geometry: Tensor) -> Tensor:  # noqa: ARG002
+        return self.classifier(self.embed(xyz))  # type: ignore[no-any-return]

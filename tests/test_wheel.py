@@ -36,7 +36,9 @@ def test_wheel_in_an_empty_environment_lists_methods_and_runs(tmp_path):
     away.mkdir()
 
     listed = json.loads(call(pcbench, "list", "methods", "--json", cwd=away, env=env))
-    assert {plugin["name"] for plugin in listed} == {path.stem for path in (ROOT / "methods").glob("*.py")}
+    assert {plugin["name"] for plugin in listed} == {
+        path.stem for path in (ROOT / "methods").glob("*.py") if not path.name.startswith("_")
+    }
     assert all(str(tmp_path / "env") in plugin["origin"] for plugin in listed)
 
     suites = json.loads(call(pcbench, "list", "suites", "--json", cwd=away, env=env))
@@ -50,6 +52,8 @@ def test_wheel_in_an_empty_environment_lists_methods_and_runs(tmp_path):
     for kind in ("method", "backbone", "dataset"):
         call(pcbench, "new", kind, f"my_{kind}", cwd=away, env=env)
         call(pcbench, "check", f"my_{kind}.py", cwd=away, env=env)
+    typed = "from importlib.resources import files; print((files('pcbench') / 'py.typed').is_file())"
+    assert call(python, "-c", typed, cwd=away, env=env) == "True\n"
     lineage = "from pcbench.catalogue import lineage; print(lineage.path()); lineage.read(lineage.path())"
     assert str(tmp_path / "env") in call(python, "-c", lineage, cwd=away, env=env)
 

@@ -24,7 +24,9 @@ PART_BYTES = 1 << 20
 class RowUnit(Protocol):
     """A unit of a shared MLP but for its last ReLU, for rows of one student: (P, C) -> (P, D)."""
 
-    outputs: int
+    @property
+    def outputs(self) -> int:
+        """D."""
 
     def __call__(self, rows: Tensor, student: int) -> Tensor:
         """May overwrite rows."""
