@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from pcbench.api import Backbone, param
+from pcbench.api import Backbone, Setting, param
 from pcbench.ops.matching import attention_maps
 
 from ._matching import Matching, MatchingParams
@@ -43,6 +44,11 @@ class DataDAM(Matching["DataDAM.Params"]):
             source="proposed; candidates 0.1, 1, 10 (DataDAM's code for images: 1, on 100 times the loss)",
             gt=0,
         )
+
+    settings: ClassVar[dict[str, Setting]] = {
+        "tuned": Setting("candidates 0.1, 1, 10 on a validation part of ModelNet10"),
+        "paper": Setting("SADM's paper, version 3: a rate at which nothing diverges", {"lr": 1e-4}),
+    }
 
     def feature(self, network: Backbone) -> Callable[[Tensor], Tensor]:
         p = self.params

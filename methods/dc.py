@@ -5,19 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pcbench.api import Backbone, Iteration, Method, MethodParams, PointClouds, Snapshot, Task, param
+from pcbench.api import Backbone, Iteration, Method, MethodParams, PointClouds, Setting, Snapshot, Task, param
 from pcbench.ops.batches import RealBatches
 from pcbench.ops.coreset import Initialisation
 from pcbench.ops.gradients import Metric, match_gradients
 from pcbench.ops.layers import adapt_batch_norm, set_dropout
 
-LOOPS = {1: (1, 1), 3: (5, 1), 5: (5, 1), 10: (5, 1), 20: (20, 25), 50: (50, 10)}
-"""Outer and inner loops by PPC (authors' later code); a PPC in between has those of the next smaller one."""
+LOOPS = {
+    "paper": {1: (1, 1), 3: (5, 1), 10: (3, 10)},
+    "code": {1: (1, 1), 3: (5, 1), 5: (5, 1), 10: (5, 1), 20: (20, 25), 50: (50, 10)},
+}
+"""Outer and inner loops by PPC: of SADM's paper, version 3, and of its authors' later code.
+
+A PPC in between has those of the next smaller one.
+"""
 
 
 class DC(Method["DC.Params"]):
@@ -56,18 +63,21 @@ class DC(Method["DC.Params"]):
         bn_momentum: float = param(
             0.1, "share of the batch in the running statistics", source="authors' code", gt=0, le=1
         )
+        loops: Literal["paper", "code"] = param(
+            "paper", "whose outer and inner loops by PPC", source="SADM's paper, version 3, appendix"
+        )
         outer: int | None = param(
             None,
             "steps of the points per iteration; none: by PPC",
             unit="steps",
-            source="authors' later code",
+            source="SADM's paper, version 3",
             ge=1,
         )
         inner: int | None = param(
             None,
             "epochs of the network between two steps; none: by PPC",
             unit="epochs",
-            source="authors' later code",
+            source="SADM's paper, version 3",
             ge=1,
         )
         inner_lr: float = param(
@@ -76,6 +86,11 @@ class DC(Method["DC.Params"]):
         inner_batch: int = param(
             8, "synthetic clouds per update of the network", unit="clouds", source="authors' later code", ge=1
         )
+
+    settings: ClassVar[dict[str, Setting]] = {
+        "paper": Setting("SADM's paper, version 3, appendix"),
+        "code": Setting("SADM's authors' later code", {"loops": "code"}),
+    }
 
     def distill(self, task: Task) -> Iterator[Snapshot]:
         p = self.params
@@ -116,7 +131,8 @@ class DC(Method["DC.Params"]):
 
     def loops(self, ppc: int) -> tuple[int, int]:
         """Outer and inner loops: as asked for, else those of LOOPS."""
-        outer, inner = LOOPS[max(known for known in LOOPS if known <= ppc)]
+        table = LOOPS[self.params.loops]
+        outer, inner = table[max(known for known in table if known <= ppc)]
         return self.params.outer or outer, self.params.inner or inner
 
     def train(

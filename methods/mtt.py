@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import model_validator
 from torch import Tensor
 
-from pcbench.api import Iteration, Method, MethodParams, Snapshot, Streams, Task, param
+from pcbench.api import Iteration, Method, MethodParams, Setting, Snapshot, Streams, Task, param
 from pcbench.ops.batches import RealBatches
 from pcbench.ops.coreset import Initialisation
 from pcbench.ops.layers import adapt_batch_norm
@@ -115,6 +115,11 @@ class MTT(Method["MTT.Params"]):
                     f"{self.expert_epochs}: raise expert_epochs or lower one of the others"
                 )
             return self
+
+    settings: ClassVar[dict[str, Setting]] = {
+        "tuned": Setting("candidates on a validation part of ModelNet10"),
+        "paper": Setting("SADM's paper, version 3, appendix", {"lr": 1e-4}),
+    }
 
     def distill(self, task: Task) -> Iterator[Snapshot]:
         p = self.params

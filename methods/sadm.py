@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import model_validator
 from torch import Tensor
 
-from pcbench.api import Backbone, Iteration, Method, MethodParams, PointClouds, Snapshot, Task, param
+from pcbench.api import Backbone, Iteration, Method, MethodParams, PointClouds, Setting, Snapshot, Task, param
 from pcbench.ops.batches import RealBatches
 from pcbench.ops.coreset import Initialisation
 from pcbench.ops.layers import adapt_batch_norm
@@ -71,6 +71,11 @@ class SADM(Method["SADM.Params"]):
             if not (self.rotate or self.optimise_points):
                 raise ValueError("rotate and optimise_points are both off: that is the method 'random'")
             return self
+
+    settings: ClassVar[dict[str, Setting]] = {
+        "code": Setting(CODE),
+        "paper": Setting("paper, version 3, appendix", {"lr": 0.01, "lr_y": 5.0, "lr_xz": 0.5}),
+    }
 
     def distill(self, task: Task) -> Iterator[Snapshot]:
         p = self.params

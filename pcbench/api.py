@@ -31,6 +31,7 @@ __all__ = [
     "Method",
     "MethodParams",
     "PointClouds",
+    "Setting",
     "Snapshot",
     "Splits",
     "Streams",
@@ -49,6 +50,16 @@ def param(default: Any, description: str, *, source: str, unit: str = "", **limi
     """One documented parameter. source: where its default is from; limits: gt, ge, lt, le of pydantic."""
     extra: dict[str, Any] = {"source": source, "unit": unit}
     return Field(default, description=description, json_schema_extra=extra, **limits)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Values of a method's parameters under a name: `pcbench run --method NAME:SETTING`."""
+
+    source: str
+    """Where they are from."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Those that depart from the defaults."""
 
 
 @dataclass(frozen=True)
@@ -210,6 +221,8 @@ class Method(ABC, Generic[P]):
     """
     Params: ClassVar[type[MethodParams]] = MethodParams
     """The parameters, each with a default and its source."""
+    settings: ClassVar[Mapping[str, Setting]] = {}
+    """Named values of the parameters, where a paper and its code, say, have others."""
 
     def __init__(self, params: P) -> None:
         self.params = params

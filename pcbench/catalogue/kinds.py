@@ -22,7 +22,7 @@ NAMES: dict[Kind, re.Pattern[str]] = {
 """What a plugin may be called. A data set's variant may follow its name, as in `scanobjectnn:obj_bg`."""
 
 
-def split_backbone(spec: str) -> tuple[str, str | None]:
-    """A backbone and its preset from "pointnet:canonical"; the preset is None where the text names none."""
+def split_spec(spec: str) -> tuple[str, str | None]:
+    """A name and what follows it or None: the preset of "pointnet:canonical", the setting of "sadm:paper"."""
     name, colon, preset = spec.partition(":")
     return name, preset if colon else None

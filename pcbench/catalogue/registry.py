@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from pcbench.catalogue.kinds import CONTRACTS, LABELS, NAMES, Kind, split_backbone
+from pcbench.catalogue.kinds import CONTRACTS, LABELS, NAMES, Kind, split_spec
 from pcbench.catalogue.loading import Plugin, breach, failure
 from pcbench.catalogue.neighbours import UNREADABLE, Neighbourhood, Sources
 from pcbench.catalogue.source import classes, first_line, hopeless_import
@@ -23,7 +23,7 @@ from pcbench.common.packaged import builtin
 from pcbench.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from pcbench.api import Backbone, Dataset, Method
+    from pcbench.api import Backbone, Dataset, Method, Setting
 
 T = TypeVar("T")
 
@@ -109,7 +109,7 @@ class Catalogue:
 
         Raises UsageError for an unknown backbone or preset.
         """
-        name, preset = split_backbone(spec)
+        name, preset = split_spec(spec)
         backbone = self.backbones.load(name)
         if preset is None:
             preset = next(iter(backbone.presets))
@@ -117,6 +117,18 @@ class Catalogue:
             near = did_you_mean(preset, backbone.presets)
             raise UsageError(f"unknown preset {preset!r} of backbone {name!r}. {near}")
         return backbone, preset
+
+    def method(self, spec: str) -> tuple[type[Method], Setting | None]:
+        """The class and the setting that "sadm:paper" asks for; "sadm" asks for the defaults.
+
+        Raises UsageError for an unknown method or setting.
+        """
+        name, setting = split_spec(spec)
+        method = self.methods.load(name)
+        if setting is not None and setting not in method.settings:
+            near = did_you_mean(setting, method.settings)
+            raise UsageError(f"unknown setting {setting!r} of method {name!r}. {near}")
+        return method, None if setting is None else method.settings[setting]
 
 
 def open_catalogue(folders: Sequence[Path] = ()) -> Catalogue:

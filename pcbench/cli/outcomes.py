@@ -97,7 +97,7 @@ def print_plan(
         if row["seconds"] != 0 and row["state"] != "absent":
             time = "unknown" if row["seconds"] is None else duration(row["seconds"])
         table.add_row(
-            Text(method_title(row["method"], row["variation"])),
+            Text(method_title(row["method"], row["variation"], row["setting"])),
             Text(row["dataset"]),
             amount(row["ppc"]).removeprefix("PPC "),
             Text(row["protocol"]),
@@ -124,6 +124,7 @@ def _planned(cell: Cell, cost: Estimate) -> dict[str, Any]:
     return {
         "method": cell.inputs.method,
         "variation": cell.inputs.variation,
+        "setting": cell.inputs.setting,
         "dataset": cell.inputs.data.name,
         "ppc": cell.inputs.ppc,
         "protocol": cell.evaluation.protocol.label,
@@ -139,6 +140,7 @@ def _not_planned(absent: Absent) -> dict[str, Any]:
     return {
         "method": absent.method,
         "variation": dict(absent.settings),
+        "setting": "",
         "dataset": absent.dataset,
         "ppc": absent.ppc,
         "protocol": absent.protocol,
@@ -191,7 +193,7 @@ def print_accuracies(outcomes: Sequence[Outcome], out: Path) -> None:
             clock = {entry.iteration: entry.seconds for entry in outcome.run.distillation.snapshots}
             for scores in record.snapshots:
                 row = (
-                    method_title(inputs.method, inputs.variation),
+                    method_title(inputs.method, inputs.variation, inputs.setting),
                     inputs.data.name,
                     record.inputs.protocol.name,
                     *([record.inputs.network.label] if crossed else []),

@@ -13,9 +13,9 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from pcbench.api import Backbone, Dataset, Method, MethodParams, PointClouds, Splits
+from pcbench.api import Backbone, Dataset, Method, MethodParams, PointClouds, Setting, Splits
 from pcbench.catalogue import Catalogue, Registry
-from pcbench.catalogue.kinds import LABELS, split_backbone
+from pcbench.catalogue.kinds import LABELS, split_spec
 from pcbench.engine import crossing
 from pcbench.engine.testing import changed
 from pcbench.errors import DataError, UsageError, did_you_mean
@@ -272,12 +272,12 @@ def _cells(request: Request, found: _Found) -> list[Cell]:
         raise UsageError(f"--ppc {min(request.ppcs)}: at least one cloud per class is needed")
     if request.students is not None and request.students < 1:
         raise UsageError(f"--seeds {request.students}: at least one student is needed")
-    named = [found.methods.get(name) for name in request.methods]
-    classes = [plugin.load() for plugin in named]
+    chosen = [found.catalogue.method(spec) for spec in request.methods]
+    classes = [method for method, _ in chosen]
     backbone, network = found.network(request.backbone)
     students = [found.network(spec) for spec in request.evaluate or (request.backbone,)]
-    sources = [plugin.source_hash() for plugin in named]
-    settings, params = _settings(request, classes)
+    sources = [found.methods.get(method.name).source_hash() for method in classes]
+    settings, params = _settings(request, chosen)
     rules = found.rules(request.protocol, network.name, settings)
     evaluated = [(*each, found.rules(request.protocol, each[1].name, settings)) for each in students]
     parts = list(zip(classes, sources, params, strict=True))
@@ -293,6 +293,7 @@ def _cells(request: Request, found: _Found) -> list[Cell]:
                 method=method.name,
                 params=values.model_dump(mode="json"),
                 variation=_variation(values),
+                setting=_setting_of(method, values),
                 source=source,
                 data=data,
                 ppc=ppc,
@@ -387,14 +388,14 @@ def available(catalogue: Catalogue, *requests: Request) -> tuple[list[Request], 
     possible, absent = [], []
     for request in requests:
         asked = request.evaluate or (request.backbone,)
-        methods = {name: _unknown(found.methods, name) for name in request.methods}
+        methods = {spec: _no_method(found, spec) for spec in request.methods}
         networks = {name: _no_network(found, request.backbone, name) for name in asked}
         datasets = {name: _no_data(found.datasets, name) for name in request.datasets}
         for dataset, method, network in itertools.product(datasets, methods, networks):
             reason = methods[method] or networks[network] or datasets[dataset]
             if not reason:
                 continue
-            whole = not methods[method] and found.methods.load(method).whole
+            whole = not methods[method] and found.catalogue.method(method)[0].whole
             absent += [
                 Absent(method, request.settings, dataset, ppc, network, request.protocol, reason)
                 for ppc in ((0,) if whole else request.ppcs)
@@ -416,9 +417,17 @@ def _unknown(registry: Registry[Any], name: str) -> str:
     return f"there is no {label} {name!r}: see 'pcbench list {registry.kind}s', add one with --plugins"
 
 
+def _no_method(found: _Found, spec: str) -> str:
+    """Why a method cannot be used; empty where it can. A setting that it lacks raises UsageError."""
+    unknown = _unknown(found.methods, split_spec(spec)[0])
+    if not unknown:
+        found.catalogue.method(spec)
+    return unknown
+
+
 def _no_network(found: _Found, *specs: str) -> str:
     """Why one of some backbones cannot be used; empty where all can."""
-    unknown = (_unknown(found.backbones, split_backbone(spec)[0]) for spec in specs)
+    unknown = (_unknown(found.backbones, split_spec(spec)[0]) for spec in specs)
     return next(filter(None, unknown), "")
 
 
@@ -431,13 +440,21 @@ def _no_data(registry: Registry[Dataset], name: str) -> str:
     return "" if dataset.present() else f"{name} is not on this machine: {dataset.how_to_get()}"
 
 
-def _settings(request: Request, methods: Sequence[type[Method]]) -> tuple[dict[str, Any], list[MethodParams]]:
-    """The protocol's settings and each method's parameters; a key that neither knows raises UsageError."""
+def _settings(
+    request: Request, methods: Sequence[tuple[type[Method], Setting | None]]
+) -> tuple[dict[str, Any], list[MethodParams]]:
+    """The protocol's settings and each method's parameters; a key that neither knows raises UsageError.
+
+    What is asked for departs from a method's named setting, where it has one.
+    """
     for_protocol = {key: value for key, value in request.settings.items() if key in protocol.SETTINGS}
     for_methods = {key: value for key, value in request.settings.items() if key not in protocol.SETTINGS}
     if request.students is not None:
         for_protocol["students"] = str(request.students)
-    return for_protocol, [_params(method, for_methods, request.origin) for method in methods]
+    return for_protocol, [
+        _params(method, {**(setting.params if setting else {}), **for_methods}, request.origin)
+        for method, setting in methods
+    ]
 
 
 def _params(method: type[Method], settings: Mapping[str, Any], origin: str) -> MethodParams:
@@ -457,6 +474,14 @@ def _params(method: type[Method], settings: Mapping[str, Any], origin: str) -> M
         where = str(first["loc"][0]) if first["loc"] else "parameters"
         problem = f"method {method.name!r}: {where}={first['input']!r}: {first['msg']}"
         raise UsageError(place + problem) from error
+
+
+def _setting_of(method: type[Method], params: MethodParams) -> str:
+    """The name of the setting that parameters are, however they were asked for; empty for none."""
+    for name, setting in method.settings.items():
+        if setting.params and method.Params.model_validate(dict(setting.params)) == params:
+            return name
+    return ""
 
 
 def _variation(params: MethodParams) -> dict[str, object]:

@@ -22,8 +22,12 @@ def amount(ppc: int) -> str:
     return "whole" if is_whole(ppc) else f"PPC {ppc}"
 
 
-def method_title(name: str, variation: Mapping[str, Any]) -> str:
-    """A method with the parameters that differ from its defaults: `sadm lr=5 rotate=false`."""
+def method_title(name: str, variation: Mapping[str, Any], setting: str = "") -> str:
+    """A method with the parameters that differ from its defaults: `sadm lr=5 rotate=false`.
+
+    Where they have a name, that stands before them: `sadm:paper lr=0.01`.
+    """
+    name = f"{name}:{setting}" if setting else name
     return " ".join([name, *(f"{key}={_value(variation[key])}" for key in sorted(variation))])
 
 
@@ -33,7 +37,8 @@ def title(inputs: DistillationInputs, student: str = "", test: str = "") -> str:
     student: the students' network, named where it is another than the one that was distilled with. test: what
     was done to the test clouds, where anything was. The first repetition is not named, nor a seeded draw.
     """
-    text = f"{method_title(inputs.method, inputs.variation)} on {inputs.data.name}, {amount(inputs.ppc)}"
+    method = method_title(inputs.method, inputs.variation, inputs.setting)
+    text = f"{method} on {inputs.data.name}, {amount(inputs.ppc)}"
     text += f", repetition {inputs.repetition}" if inputs.repetition else ""
     text += f", draw {inputs.draw}" if inputs.draw == "authors" else ""
     text += f" → {student}" if student and student != inputs.network.label else ""

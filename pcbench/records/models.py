@@ -198,6 +198,8 @@ class DistillationInputs(Model):
     """All parameters in effect."""
     variation: Values
     """Those of them that differ from the method's defaults."""
+    setting: Annotated[Name, LABEL] = ""
+    """What the method calls these parameters, as `paper`; empty where it has no name for them."""
     source: Sha256
     """Hash of the method's code, as `pcbench.catalogue` computes it."""
     data: DataInputs

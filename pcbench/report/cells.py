@@ -65,6 +65,8 @@ class Entry:
     """The parameters that differ from the defaults, sorted by name."""
     network: str
     """`name:preset` of the network that it was distilled with."""
+    setting: str
+    """What the method calls its parameters, as `paper`; empty where it has no name for them."""
     draw: str
     """Which training clouds it started from, by the name of the draw."""
     params: Mapping[str, Any]
@@ -441,6 +443,7 @@ def _entry(distillation: DistillationRecord) -> Entry:
         method=plain(inputs.method),
         variation=tuple((plain(key), shown(inputs.variation[key])) for key in sorted(inputs.variation)),
         network=plain(inputs.network.label),
+        setting=plain(inputs.setting),
         draw=plain(inputs.draw),
         params=inputs.params,
     )

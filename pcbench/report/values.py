@@ -37,6 +37,7 @@ def head(
     another."""
     version = board.versions.get(entry.digest, "")
     said = [f"distilled with {entry.network}"] if entry.network != student else []
+    said += [f"setting {entry.setting}"] if entry.setting else []
     said += [f"draw {entry.draw}"] if entry.draw != USUAL_DRAW else []
     said += [f"version {version}"] if version else []
     return Head(entry.method, method_page(entry.method), entry.variation, (*said, *remarks), place)

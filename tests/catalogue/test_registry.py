@@ -13,7 +13,7 @@ import pytest
 from plugin_files import METHOD, method, write
 
 from pcbench.catalogue import loading, open_catalogue
-from pcbench.catalogue.kinds import split_backbone
+from pcbench.catalogue.kinds import split_spec
 from pcbench.catalogue.loading import Plugin
 from pcbench.catalogue.registry import Registry
 from pcbench.common import packaged
@@ -166,9 +166,9 @@ def test_unknown_name_suggests_near_ones(tmp_path: Path) -> None:
         open_catalogue().backbone("pointnett:paper")
 
 
-def test_split_backbone() -> None:
-    assert split_backbone("pointnet:canonical") == ("pointnet", "canonical")
-    assert split_backbone("pointnet") == ("pointnet", None)
+def test_split_spec() -> None:
+    assert split_spec("pointnet:canonical") == ("pointnet", "canonical")
+    assert split_spec("pointnet") == ("pointnet", None)
 
 
 @pytest.mark.parametrize(
