@@ -54,9 +54,10 @@ class SmallNet(Backbone):
 
 @dataclass(frozen=True)
 class _NotingStreams(Streams):
-    """Random streams that note in `drawn` what they were asked for."""
+    """Random streams that remember what they were asked for."""
 
     drawn: list[str] = field(default_factory=list)
+    """The purposes, in order; shared by all families that come of one."""
 
     def within(self, **axes: str | int) -> _NotingStreams:
         return _NotingStreams(super().within(**axes).axes, self.drawn)
@@ -72,9 +73,10 @@ def _silent(*_: int) -> None:
 
 @dataclass(frozen=True)
 class Bench:
-    """Makes small tasks for methods; what they ask to be trained once is kept in memory."""
+    """Makes small tasks for methods."""
 
     kept: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    """What they ask to be trained once, by the hash of what it depends on."""
 
     def task(
         self,
@@ -130,12 +132,16 @@ class Bench:
 
 @dataclass(frozen=True)
 class _Trace:
-    """One distillation: its task, what it gave and reported, and the global state that it changed."""
+    """One distillation, and what was seen of it."""
 
     task: Task
+    """What the method was given."""
     snapshots: list[Snapshot]
+    """What it gave, checked."""
     reported: list[int]
+    """The iterations that it reported, in order."""
     changed: set[str]
+    """The global state that it left otherwise than it was: random states, settings of torch."""
 
     def same_clouds(self, other: _Trace) -> bool:
         pairs = zip(self.snapshots, other.snapshots, strict=True)
@@ -249,7 +255,7 @@ class MethodContract:
             )
         with other_seeds(1):
             self.interrupted()
-            source: Any = self.made().distill(self.bench.task())
+            source: Any = self.instance().distill(self.bench.task())
             next(source)
             if hasattr(source, "close"):
                 source.close()
@@ -263,7 +269,7 @@ class MethodContract:
             raise _Stop
 
         try:
-            for _ in guard.watched(self.made(), self.bench.task(report=stop)):
+            for _ in guard.watched(self.instance(), self.bench.task(report=stop)):
                 pass
         except _Stop:
             if len(reported) == 1:
@@ -294,7 +300,7 @@ class MethodContract:
             )
         return "goes on after an iteration as if it had not been interrupted, bit for bit"
 
-    def made(self) -> Method:
+    def instance(self) -> Method:
         return self.method(self.method.Params())
 
     def done(self) -> _Trace:
@@ -308,7 +314,7 @@ class MethodContract:
     def follow(self, given: Task, seed: int) -> _Trace:
         trace = _Trace(given, [], [], set())
         task = replace(trace.task, report=trace.reported.append)
-        method = self.made()
+        method = self.instance()
         with other_seeds(seed) as changed:
             for snapshot in guard.watched(method, task):
                 trace.changed.update(changed())

@@ -43,8 +43,11 @@ class Reached:
 
     def __init__(self, device: torch.device) -> None:
         self.snapshots: list[Snapshot] = []
+        """Checked and on the CPU, ascending by iteration."""
         self.entries: list[SnapshotEntry] = []
+        """What the record says of each of them."""
         self.clock = NOTHING
+        """At its last reading."""
         self.cache_debt: Callable[[], Clock] = lambda: NOTHING
         """Work that the cache has spared the method since the last call, and that counts as its own."""
         self._watch = machine.Stopwatch(device)
@@ -85,22 +88,30 @@ class _Header(Model):
 
 @dataclass(frozen=True)
 class _Kept:
+    """All that the file of a checkpoint holds."""
+
     header: _Header
+    """What it says of itself."""
     snapshots: list[Snapshot]
+    """The clouds of the snapshots that the header lists."""
     state: State
+    """The optimiser after the header's iteration."""
 
 
 class Checkpoint:
-    """The file of one distillation, written every `EVERY` seconds between two iterations.
-
-    about: what the file must belong to, to be gone on from. An absent, damaged or foreign one counts for
-    nothing. reached: what is kept beside the optimiser's state.
-    """
+    """The file of one distillation, written every `EVERY` seconds between two iterations."""
 
     def __init__(self, path: Path, about: Mapping[str, str], reached: Reached) -> None:
-        self.path, self.about, self.reached = path, dict(about), reached
+        self.path = path
+        """The file."""
+        self.about = dict(about)
+        """What a file must belong to, to be gone on from: key, engine, torch, hardware."""
+        self.reached = reached
+        """What is kept beside the optimiser's state."""
         self.earlier = _load(path, self.about)
+        """What an interrupted run left; None where that is absent, damaged or foreign."""
         self.due = time.monotonic() + EVERY
+        """When the file is to be written next."""
 
     def restore(self, optimiser: Optimizer) -> int:
         """Put back what was kept, and give the number of iterations done; 0 where nothing was.
@@ -152,7 +163,7 @@ def state_of(optimiser: Optimizer) -> State:
 def put_back(optimiser: Optimizer, state: State) -> None:
     """The inverse of `state_of`, in place; ValueError where the state is of other parameters."""
     parameters = _parameters(optimiser)
-    shapes = [tuple(each["value"].shape) for each in state]
+    shapes = [tuple(kept["value"].shape) for kept in state]
     if shapes != [tuple(parameter.shape) for parameter in parameters]:
         raise ValueError(f"it holds parameters of the shapes {shapes}, which are not the method's")
     with torch.no_grad():
@@ -167,6 +178,7 @@ def _parameters(optimiser: Optimizer) -> Sequence[Tensor]:
 
 
 def _save(path: Path, kept: _Kept) -> None:
+    """Write the file: `header`, a group of clouds for every snapshot, and `state` with `0.value`, …"""
     header = canonical_json(kept.header.model_dump(mode="json")).encode()
     tensors = {
         f"{number}.{name}": tensor.numpy()

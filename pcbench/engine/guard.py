@@ -36,15 +36,16 @@ class Trespass(MethodFault):
 
 @dataclass
 class _Watch:
-    """The method at work, the folders closed to it, and what it was refused first.
-
-    active: off while the runner itself serves the method.
-    """
+    """What a method that is at work may not do."""
 
     method: str
+    """Its name."""
     closed: tuple[str, ...]
+    """The folders in which it may open no file but code, as real paths."""
     active: bool = True
+    """Off while the runner itself serves the method."""
     refused: Trespass | None = None
+    """What it was refused first: it counts although the method may have caught it."""
 
     def refuse(self, deed: str) -> None:
         if self.active:
@@ -149,7 +150,7 @@ def _asking(owner: Any, name: str, deed: Callable[..., str]) -> Iterator[None]:
 
 def _subclasses(owner: type) -> set[type]:
     below: set[type] = set(owner.__subclasses__())
-    return below.union(*(_subclasses(each) for each in below))
+    return below.union(*(_subclasses(subclass) for subclass in below))
 
 
 @cache

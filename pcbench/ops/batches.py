@@ -112,11 +112,11 @@ def in_chunks(work: Callable[[slice], T], groups: int, size: int) -> list[T]:
     Where a slice is more than the GPU's memory takes, it is tried again by halves. Raises OutOfMemoryError
     with what to do where one group alone does not fit.
     """
-    found: list[T] = []
+    results: list[T] = []
     start = 0
     while start < groups:
         try:
-            found.append(work(slice(start, min(start + size, groups))))
+            results.append(work(slice(start, min(start + size, groups))))
             start += size
             continue
         except torch.OutOfMemoryError as error:
@@ -128,4 +128,4 @@ def in_chunks(work: Callable[[slice], T], groups: int, size: int) -> list[T]:
         size = -(-size // 2)  # outside the handler, which would keep the failed slice's tensors alive
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-    return found
+    return results

@@ -77,11 +77,11 @@ class _SquaredDistances(torch.autograd.Function):
         pairs = (-2 * (gradient + gradient.mT)).masked_fill_(distances == 0, 0)
         pairs.diagonal(dim1=1, dim2=2).zero_()
         pairs.diagonal(dim1=1, dim2=2).sub_(pairs.sum(2))
-        found = [
+        by_real, by_synthetic = (
             torch.baddbmm(torch.bmm(rows[..., :n], real), rows[..., n:], synthetic) if needed else None
             for rows, needed in zip((pairs[:, :n], pairs[:, n:]), ctx.needs_input_grad, strict=True)
-        ]
-        return found[0], found[1]
+        )
+        return by_real, by_synthetic
 
 
 def kernel_values(distances: Tensor, kernel: Kernel, bandwidth: float | None) -> Tensor:

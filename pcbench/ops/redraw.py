@@ -80,9 +80,10 @@ class FreshNetworks(Generic[Network]):
     ) -> None:
         self.build, self.generator, self.iterations = build, generator, iterations
         self._network: Network | None = None
+        self._redraws: Redraws | None = None
         self._drawn = 0
         """The iteration whose drawing the network has."""
-        self._open = ExitStack()
+        self._threads = ExitStack()
 
     def __enter__(self) -> Self:
         return self
@@ -90,14 +91,19 @@ class FreshNetworks(Generic[Network]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._open.close()
+        self._threads.close()
 
     def of(self, iteration: int) -> Network:
-        """The network of an iteration; asked for again in the same one, as it was left. None goes back."""
-        if self._network is None:
+        """The network of an iteration; asked for again in the same one, it is as it was left.
+
+        ValueError for an iteration before the one that it was drawn for last.
+        """
+        if iteration < self._drawn:
+            raise ValueError(f"the network of iteration {iteration} has become that of {self._drawn}")
+        if self._network is None or self._redraws is None:
             self._network = self.build(self.generator(iteration))
             later = (self.generator(number) for number in range(iteration + 1, self.iterations + 1))
-            self._redraws = self._open.enter_context(Redraws(self._network, later))
+            self._redraws = self._threads.enter_context(Redraws(self._network, later))
         else:
             for _ in range(self._drawn, iteration):
                 self._redraws.apply()

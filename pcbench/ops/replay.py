@@ -28,9 +28,13 @@ class _Recording:
     """What work has become: the tensors that it reads and writes, and its launch."""
 
     inputs: Sequence[Any]
+    """What it reads: tensors of its own, into which a call's inputs are copied, and what is no tensor."""
     draws: Sequence[Draw]
+    """The tensors that `drawn` gave it, which are filled anew before every launch."""
     outputs: Sequence[Tensor]
+    """What it writes, the same tensors at every launch."""
     launch: Callable[[], None]
+    """Does the work on these tensors."""
 
     def replay(self, inputs: Sequence[Any]) -> Sequence[Tensor]:
         for own, given in zip(self.inputs, inputs, strict=True):
@@ -47,8 +51,11 @@ class _Draws:
     """The draws of the work at hand: kept as they are made, or handed out again to its recording."""
 
     recording: bool
+    """Whether the work is being recorded, so that no value may be made."""
     kept: list[Draw] = field(default_factory=list)
+    """Those of a plain call, in order."""
     coming: deque[Draw] = field(default_factory=deque)
+    """Those of the last plain call, of which the recording takes one after another."""
 
 
 _draws: _Draws | None = None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 
-from pcbench.ops.redraw import Redraws
+from pcbench.ops.redraw import FreshNetworks, Redraws
 from pcbench.seeds import Streams
 
 
@@ -35,3 +37,19 @@ def test_a_drawing_that_fails_is_heard_of(pointnet):
     network.extra = torch.nn.Linear(2, 2)
     with Redraws(network, iter([stream(1)])) as redraws, pytest.raises(TypeError, match="layer 'extra'"):
         redraws.apply()
+
+
+def test_fresh_networks_begin_anywhere_pass_over_iterations_and_never_go_back(pointnet):
+    threads = threading.active_count()
+    with FreshNetworks(lambda generator: pointnet.build(3, "paper", generator), stream, 9) as networks:
+        assert threading.active_count() == threads
+        first = networks.of(3)
+        for iteration in (3, 4, 4, 7, 9):
+            network = networks.of(iteration)
+            assert network is first
+            expected = pointnet.build(3, "paper", stream(iteration))
+            for name, value in expected.state_dict().items():
+                assert torch.equal(network.state_dict()[name], value)
+        with pytest.raises(ValueError, match="the network of iteration 8 has become that of 9"):
+            networks.of(8)
+    assert threading.active_count() == threads

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pcbench.ops import replay
-from pcbench.ops.replay import Replayed, drawn, recording
+from pcbench.ops.replay import Recorder, Replayed, drawn, recording
 
 CPU = torch.device("cpu")
 
@@ -123,3 +123,29 @@ def test_work_that_cannot_be_recorded_is_done_as_it_is_written_and_said_once(rep
     assert found == [[call + 1.0] * 2 for call in range(7)]
     assert step(torch.zeros(2))[0].tolist() == [1.0, 1.0]
     assert step._graphs.recorded == 1
+
+
+def test_a_recorder_records_each_work_once_whichever_way_it_is_named(replayed, monkeypatch):
+    """A bound method is another object every time that it is taken from its owner."""
+
+    class Owner:
+        def step(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+            return (2 * x,)
+
+        def other(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+            return (3 * x,)
+
+    made = []
+
+    def stand_in(work, device: torch.device) -> Replayed:
+        assert device == CPU
+        made.append(replayed(work))
+        return made[-1]
+
+    monkeypatch.setattr(replay, "Replayed", stand_in)
+    owner, recorder = Owner(), Recorder(CPU)
+    for number in range(6):
+        x = torch.full((2,), float(number))
+        assert recorder(owner.step, x)[0].tolist() == [2.0 * number] * 2
+        assert recorder(owner.other, x)[0].tolist() == [3.0 * number] * 2
+    assert [step._graphs.recorded for step in made] == [1, 1]
