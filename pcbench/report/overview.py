@@ -29,7 +29,7 @@ from pcbench.report.values import (
 from pcbench.stats import Comparison, Ranks, gain, rank_intervals, tiers
 
 DRAWS = 2000
-APART = "‡ Means, ranks and tiers over all data sets count every copy as a data set of its own."
+APART = "‡ No mean is taken over copies of one data set. Ranks and tiers count each copy for itself."
 
 
 def blocks(board: Board) -> list[Block]:
@@ -78,6 +78,7 @@ def _across(board: Board, section: BoardSection, name: str) -> Block:
         ),
         Heading("mean", "Mean ‡" if section.copies.keys() & {place.name for place in places} else "Mean"),
     ]
+    copies = section.copies.keys() & {place.name for place in places}
     best = {place: top(row.cells.get(place) for row in rows) for place in places}
     lines = [
         Line(
@@ -85,7 +86,7 @@ def _across(board: Board, section: BoardSection, name: str) -> Block:
             (
                 *_ranked(row, ranks, tier),
                 *(_mean_of(row, place, best[place]) for place in places),
-                _mean(row, places),
+                MISSING if copies else _mean(row, places),
             ),
             last=not row.complete(places),
         )
