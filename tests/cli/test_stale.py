@@ -145,3 +145,73 @@ def test_the_last_snapshot_and_then_the_others(pcbench):
     (record,) = run.evaluations
     assert [scores.iteration for scores in record.snapshots] == [0, 1, 2]
     assert [share.iterations for share in record.work] == [[2], [0, 1]]
+
+
+HALF = '''"""The private half of a network."""
+
+import torch
+
+
+def pooled(features):
+    """The largest of every channel."""
+    return torch.amax(features, -2) * 1.0
+'''
+
+NETWORK = '''"""A small network."""
+
+from pcbench.api import Backbone
+from pcbench.ops.layers import Linear, mlp
+
+from ._half import pooled
+
+
+class Halved(Backbone):
+    """A shared layer, a maximum from a private neighbour, a classifier."""
+
+    name = "halved"
+
+    def __init__(self, classes):
+        super().__init__(classes)
+        self.shared = mlp(3, 8)
+        self.classifier = Linear(8, classes)
+
+    def point_features(self, xyz):
+        return self.shared(xyz)
+
+    def global_feature(self, xyz):
+        return pooled(self.point_features(xyz))
+
+    def embed(self, xyz):
+        return self.global_feature(xyz)
+
+    def forward(self, xyz, *geometry):
+        return self.classifier(self.embed(xyz))
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("* 1.0", "* 1.5", ("stale", "the network's code has changed")),
+        ("The largest of every channel.", "The maximum of every channel, over the points.", ("done", "")),
+    ],
+)
+def test_the_private_half_of_a_network_is_part_of_it(pcbench, tmp_path, old, new, expected):
+    folder = tmp_path / "nets"
+    folder.mkdir()
+    (folder / "halved.py").write_text(NETWORK)
+    (folder / "_half.py").write_text(HALF)
+    words = ("--plugins", folder, "--method", "random", "--backbone", "halved")
+    assert pcbench("run", *words, *TINY).code == 0
+    assert old in HALF
+    (folder / "_half.py").write_text(HALF.replace(old, new))
+    assert state_of(pcbench, *words) == expected
+
+
+def test_a_stale_cell_is_named_beside_its_estimate(pcbench, monkeypatch):
+    assert pcbench("run", "--method", "random", *TINY).code == 0
+    monkeypatch.setattr(identity, "ENGINE", 2)
+    done = pcbench("run", "--method", "random,dm", *TINY, "--dry-run")
+    assert done.code == 0
+    assert "Stale, 1 cell: ENGINE 1, now 2. '--again stale' computes anew" in done.out
+    assert "2 cells: 1 stale, 1 to do." in done.out
