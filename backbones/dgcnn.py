@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from pcbench.api import Backbone
-from pcbench.ops.edges import EdgeDense, LeakyDense
 from pcbench.ops.layers import Dropout, Linear
 from pcbench.ops.neighbours import nearest
+
+from ._edges import EdgeDense, LeakyDense
 
 
 class DGCNN(Backbone):

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from pcbench.api import Backbone
 from pcbench.ops.layers import Dense, Dropout, Linear, LinearNorm, affine, max_over_points, mlp
 from pcbench.ops.neighbours import farthest_point_sample, gather_points, nearest
-from pcbench.ops.relations import largest_of_sums
+
+from ._relations import largest_of_sums
 
 CENTRES = (512, 256)
 NEIGHBOURS = 32

@@ -10,19 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcbench.api import Backbone
-from pcbench.ops.attention import GroupedVectorAttention, LargestDense, VectorAttention
-from pcbench.ops.groups import NeighbourDense
 from pcbench.ops.layers import (
-    BatchNorm,
     Dense,
-    Dropout,
     Linear,
-    LinearNorm,
     columns,
     max_over_points,
-    mlp,
 )
 from pcbench.ops.neighbours import farthest_point_sample, gather_points, nearest
+
+from ._attention import VectorAttention
+from ._groups import NeighbourDense
 
 WIDTHS = (32, 64, 128, 256, 512)
 CENTRES = (256, 64, 16, 4)
@@ -41,22 +38,6 @@ class Block(nn.Module):
     def forward(self, xyz: Tensor, features: Tensor, index: Tensor) -> Tensor:
         """(..., N, 3), (..., N, C), neighbours (..., N, k) -> (..., N, C), signed."""
         return features + self.out(self.attention(xyz, features, index))  # type: ignore[no-any-return]
-
-
-class LightBlock(nn.Module):
-    """f + F(f); F: Dense, grouped vector attention, norm and ReLU, linear with norm. A ReLU follows."""
-
-    def __init__(self, width: int, shares: int) -> None:
-        super().__init__()
-        self.enter = Dense(width, width, bias=False)
-        self.attention = GroupedVectorAttention(width, shares)
-        self.norm = BatchNorm(width)
-        self.out = LinearNorm(width, width, bias=False)
-
-    def forward(self, xyz: Tensor, features: Tensor, index: Tensor) -> Tensor:
-        """(..., N, 3), (..., N, C), neighbours (..., N, k) -> (..., N, C), signed."""
-        seen = self.attention(xyz, self.enter(features), index)
-        return features + self.out(torch.relu(self.norm(seen)))  # type: ignore[no-any-return]
 
 
 class Transition(nn.Module):
@@ -105,11 +86,6 @@ class PointTransformer(Backbone):
     "neighbours" of a centre are 16 times the centre itself. With "knn" they are its nearest 16. Attention is
     among the nearest 16 in both.
 
-    light: the classifier of the method's authors' code family, with batch norms everywhere and weights shared
-    by 8 channels (`GroupedVectorAttention`); linear layers have biases in attention and head alone. Of the
-    [1, 2, 2, 2, 2] blocks of the levels the first is the transition, one layer and a maximum; the first level
-    thus has a layer 3-32 and no attention. This follows from the number of parameters, 2,148,744 + 129 K.
-
     The centres of a level are the first of the level before in the order of farthest point sampling, which is
     farthest point sampling of that level, too.
     """
@@ -118,70 +94,54 @@ class PointTransformer(Backbone):
     presets: ClassVar = {
         "paper": {"transition": "self"},
         "canonical": {"transition": "knn"},
-        "light": {"light": True},
     }
 
-    def __init__(
-        self,
-        classes: int,
-        transition: Literal["self", "knn"] = "knn",
-        hidden: int = 512,
-        light: bool = False,
-    ) -> None:
-        """hidden: channels of attention; the light network has those of the level."""
+    def __init__(self, classes: int, transition: Literal["self", "knn"] = "knn", hidden: int = 512) -> None:
+        """hidden: channels of attention."""
         super().__init__(classes)
-        self.light = light
         self.alone = transition == "self"
-        self.activation = nn.ReLU() if light else nn.Identity()
-        steps = list(pairwise(WIDTHS))
-        if light:
-            self.enter = mlp(3, WIDTHS[0], bias=False)
-            self.transitions = nn.ModuleList(LargestDense(*step) for step in steps)
-            self.blocks = nn.ModuleList(LightBlock(width, 8) for width in WIDTHS[1:])
-            self.head = nn.Sequential(Dense(WIDTHS[-1], 256), Dropout(0.5), Dense(256, 128), Dropout(0.5))
-            self.classifier = Linear(128, classes)
-        else:
-            self.enter = nn.Sequential(Linear(3, WIDTHS[0]), nn.ReLU(), Linear(WIDTHS[0], WIDTHS[0]))
-            self.transitions = nn.ModuleList(
-                SelfTransition(*step) if self.alone else Transition(*step) for step in steps
-            )
-            self.blocks = nn.ModuleList(Block(width, hidden) for width in WIDTHS)
-            self.head = nn.Sequential(Linear(WIDTHS[-1], 256), nn.ReLU(), Linear(256, 64), nn.ReLU())
-            self.classifier = Linear(64, classes)
+        self.enter = nn.Sequential(Linear(3, WIDTHS[0]), nn.ReLU(), Linear(WIDTHS[0], WIDTHS[0]))
+        self.transitions = nn.ModuleList(
+            SelfTransition(*step) if self.alone else Transition(*step) for step in pairwise(WIDTHS)
+        )
+        self.blocks = nn.ModuleList(Block(width, hidden) for width in WIDTHS)
+        self.head = nn.Sequential(Linear(WIDTHS[-1], 256), nn.ReLU(), Linear(256, 64), nn.ReLU())
+        self.classifier = Linear(64, classes)
 
     def geometry(self, xyz: Tensor) -> tuple[Tensor, ...]:
         """Indices of the second level's centres, (B, M); then of neighbours, (B, M, k), in order of use.
 
-        These are, but in the light network, those of all points; then, for every further level, those of its
-        points in the level before (transition) and in their own (attention).
+        These are those of all points; then, for every further level, those of its points in the level before
+        (transition) and in their own (attention).
         """
         xyz = xyz.detach()
         chosen = farthest_point_sample(xyz, min(CENTRES[0], xyz.shape[-2]))
-        found = [chosen] if self.light else [chosen, self.neighbours(xyz, xyz)]
+        indices = [chosen, self.neighbours(xyz, xyz)]
         centres = gather_points(xyz, chosen)
         own = chosen.unsqueeze(-1)
         for count in CENTRES:
             centres, own = centres[..., :count, :], own[..., :count, :]
-            found += [own if self.alone else self.neighbours(centres, xyz), self.neighbours(centres, centres)]
+            indices += [
+                own if self.alone else self.neighbours(centres, xyz),
+                self.neighbours(centres, centres),
+            ]
             xyz = centres
             own = torch.arange(own.shape[-2], device=xyz.device).unsqueeze(-1).expand(own.shape)
-        return tuple(found)
+        return tuple(indices)
 
     def neighbours(self, centres: Tensor, xyz: Tensor) -> Tensor:
         return nearest(centres, xyz, min(NEIGHBOURS, xyz.shape[-2]))
 
     def lower(self, xyz: Tensor, *geometry: Tensor) -> tuple[Tensor, ...]:
-        """The features of every level's points, signed but for the light network's first."""
+        """The features of every level's points, signed."""
         chosen, *rest = geometry or self.geometry(xyz)
         indices, blocks = iter(rest), iter(self.blocks)
-        features = self.enter(xyz)
-        if not self.light:
-            features = next(blocks)(xyz, features, next(indices))
+        features = next(blocks)(xyz, self.enter(xyz), next(indices))
         levels = [features]
         centres = gather_points(xyz, chosen)
         for count, transition, block in zip(CENTRES, self.transitions, blocks, strict=True):
             centres = centres[..., :count, :]
-            features = transition(xyz, self.activation(features), centres, next(indices))
+            features = transition(xyz, features, centres, next(indices))
             features = block(centres, features, next(indices))
             levels.append(features)
             xyz = centres
@@ -194,7 +154,7 @@ class PointTransformer(Backbone):
         return self.lower(xyz)[-1]
 
     def global_feature(self, xyz: Tensor, *geometry: Tensor) -> Tensor:
-        return self.activation(self.lower(xyz, *geometry)[-1]).mean(-2)  # type: ignore[no-any-return]
+        return self.lower(xyz, *geometry)[-1].mean(-2)
 
     def embed(self, xyz: Tensor, *geometry: Tensor) -> Tensor:
         return self.head(self.global_feature(xyz, *geometry))  # type: ignore[no-any-return]

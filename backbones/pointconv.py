@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from pcbench.api import Backbone
-from pcbench.ops.convolution import dense_by_moments, gaussian_density, linear_of_rows, weighted_sums
-from pcbench.ops.groups import NeighbourDense
 from pcbench.ops.layers import BatchNorm, Dense, Dropout, Linear, LinearNorm, mlp
 from pcbench.ops.neighbours import farthest_point_sample, gather_points, nearest
+
+from ._convolution import dense_by_moments, gaussian_density, linear_of_rows, weighted_sums
+from ._groups import NeighbourDense
 
 End: TypeAlias = Literal["relu", "sigmoid"]
 """What the density network ends in."""

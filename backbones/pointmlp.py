@@ -12,14 +12,15 @@ from torch import Tensor, nn
 from pcbench.api import Backbone
 from pcbench.ops.layers import Dense, Dropout, Layer, Linear, LinearNorm, affine, max_over_points, mlp
 from pcbench.ops.neighbours import farthest_point_sample, gather_points, nearest
-from pcbench.ops.relations import (
+
+from ._relations import (
     dense_of_sums,
     difference_deviation,
     max_over_neighbours,
     normalised,
     plus_linear_norm,
 )
-from pcbench.ops.rows import Affine, AffineResidual, in_evaluation, largest_in_parts
+from ._rows import Affine, AffineResidual, in_evaluation, largest_in_parts
 
 CENTRES = (512, 256, 128, 64)
 NEIGHBOURS = 24

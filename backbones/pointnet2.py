@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from pcbench.api import Backbone
-from pcbench.ops.convolution import dense_by_moments
-from pcbench.ops.groups import NeighbourDense
 from pcbench.ops.layers import Dense, Dropout, Linear, LinearNorm, mlp
 from pcbench.ops.neighbours import ball_query, farthest_point_sample, gather_points
-from pcbench.ops.rows import Affine, in_evaluation, largest_in_parts
+
+from ._convolution import dense_by_moments
+from ._groups import NeighbourDense
+from ._rows import Affine, in_evaluation, largest_in_parts
 
 Scale: TypeAlias = tuple[float, int, tuple[int, ...]]
 """Radius of the balls (the cloud's is 1), the most neighbours in one, widths of the shared MLP."""

@@ -15,7 +15,7 @@ from pcbench.ops.layers import BatchNorm, Dropout, initialise, set_dropout, stac
 from pcbench.protocols.protocol import Recipe
 from pcbench.seeds import Streams
 
-PRESETS = ["paper", "canonical", "light"]
+PRESETS = ["paper", "canonical"]
 LEVELS = (256, 64, 16, 4)
 
 
@@ -35,9 +35,8 @@ def clouds(*shape: int, seed: int = 0) -> Tensor:
 def draw(
     point_transformer: type[Backbone], preset: str, seed: int = 0, classes: int = 4, dropout: float = 0.0
 ) -> Backbone:
-    """In float64, attention in 12 channels but in the light network; its norms are not the identity."""
-    narrow = {} if preset == "light" else {"hidden": 12}
-    network = point_transformer(classes, **point_transformer.presets[preset], **narrow)
+    """In float64, attention in 12 channels; its norms are not the identity."""
+    network = point_transformer(classes, **point_transformer.presets[preset], hidden=12)
     initialise(network, generator(seed))
     network.double()
     source = generator(100 + seed)
@@ -107,26 +106,15 @@ class Plain:
         def near(x: Tensor) -> Tensor:
             return torch.stack([one[i] for one, i in zip(x, index, strict=True)])
 
-        light = self.preset == "light"
-        x = f if light else self.linear(f"{name}.into", f)
+        x = self.linear(f"{name}.into", f)
         query, key, value = (self.linear(f"{name}.{part}", x) for part in ("query", "key", "value"))
-        if light:
-            delta = self.linear(f"{name}.far", self.unit(f"{name}.near", offsets))
-            met = self.norm(f"{name}.norm", query.unsqueeze(2) - near(key) + delta).relu()
-            scores = self.linear(f"{name}.weighing.1", self.unit(f"{name}.weighing.0", met))
-            weights = scores.softmax(2).repeat(1, 1, 1, 8)
-        else:
-            delta = self.linear(f"{name}.far", self.linear(f"{name}.near", offsets).relu())
-            met = self.linear(f"{name}.first", query.unsqueeze(2) - near(key) + delta).relu()
-            weights = (self.linear(f"{name}.last", met) / met.shape[-1] ** 0.5).softmax(2)
+        delta = self.linear(f"{name}.far", self.linear(f"{name}.near", offsets).relu())
+        met = self.linear(f"{name}.first", query.unsqueeze(2) - near(key) + delta).relu()
+        weights = (self.linear(f"{name}.last", met) / met.shape[-1] ** 0.5).softmax(2)
         return (weights * (near(value) + delta)).sum(2)
 
     def block(self, name: str, xyz: Tensor, f: Tensor) -> Tensor:
-        if self.preset != "light":
-            return f + self.linear(f"{name}.out", self.attention(f"{name}.attention", xyz, f))
-        y = self.attention(f"{name}.attention", xyz, self.unit(f"{name}.enter", f))
-        y = self.norm(f"{name}.norm", y).relu()
-        return (f + self.norm(f"{name}.out.1", self.linear(f"{name}.out.0", y))).relu()
+        return f + self.linear(f"{name}.out", self.attention(f"{name}.attention", xyz, f))
 
     def transition(self, name: str, xyz: Tensor, f: Tensor, chosen: list[list[int]]) -> Tensor:
         seen = []
@@ -138,29 +126,25 @@ class Plain:
                 else torch.tensor(centres)[:, None].expand(-1, 16)
             )
             seen.append(torch.cat([cloud[index] - at.unsqueeze(1), own[index]], -1))
-        units = {"paper": ("units.0", "units.1"), "canonical": ("first", "second"), "light": ("",)}
+        units = {"paper": ("units.0", "units.1"), "canonical": ("first", "second")}
         x = torch.stack(seen)
         for unit in units[self.preset]:
-            x = self.unit(f"{name}.{unit}".rstrip("."), x)
+            x = self.unit(f"{name}.{unit}", x)
         return x.amax(2)
 
     def logits(self, xyz: Tensor) -> Tensor:
-        light = self.preset == "light"
-        if light:
-            f = self.unit("enter.0", xyz)
-        else:
-            f = self.block("blocks.0", xyz, self.linear("enter.2", self.linear("enter.0", xyz).relu()))
+        f = self.block("blocks.0", xyz, self.linear("enter.2", self.linear("enter.0", xyz).relu()))
         away = (xyz - xyz.mean(1, keepdim=True)).square().sum(-1)
         starts = away.argmax(1).tolist()
         for level, count in enumerate(LEVELS):
             chosen = [farthest(cloud.detach(), count, s) for cloud, s in zip(xyz, starts, strict=True)]
             f = self.transition(f"transitions.{level}", xyz, f, chosen)
             xyz = torch.stack([cloud[some] for cloud, some in zip(xyz, chosen, strict=True)])
-            f = self.block(f"blocks.{level + (not light)}", xyz, f)
+            f = self.block(f"blocks.{level + 1}", xyz, f)
             starts = [0] * len(xyz)
         x = f.sum(1) / f.shape[1]
         for layer in (0, 2):
-            x = self.unit(f"head.{layer}", x) if light else self.linear(f"head.{layer}", x).relu()
+            x = self.linear(f"head.{layer}", x).relu()
         return self.linear("classifier", x)
 
 
@@ -178,10 +162,10 @@ def test_parameters_as_on_its_card(point_transformer, preset, classes):
     assert list(point_transformer.presets) == PRESETS
     with torch.device("meta"):
         network = point_transformer(classes, **point_transformer.presets[preset])
-    expected = 2_148_744 + 129 * classes if preset == "light" else 9_581_440 + 65 * classes
+    expected = 9_581_440 + 65 * classes
     assert sum(parameter.numel() for parameter in network.parameters()) == expected
     if classes == 40:
-        assert expected == (2_153_904 if preset == "light" else 9_584_040)
+        assert expected == 9_584_040
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -250,7 +234,7 @@ def test_an_embedding_and_its_pooled_feature_follow_from_the_points(point_transf
         assert bool((last < 0).any())
         assert torch.equal(network.point_features(xyz), last)
         pooled = network.global_feature(xyz)
-        close(pooled, (last.relu() if preset == "light" else last).mean(1))
+        close(pooled, last.mean(1))
         close(network.embed(xyz), network.head(pooled))
         close(network(xyz), network.classifier(network.embed(xyz)))
 
@@ -286,9 +270,8 @@ def test_the_geometry_is_centres_and_neighbours_and_is_used(point_transformer, p
     network, xyz = draw(point_transformer, preset).eval(), clouds(3, 300)
     geometry = network.geometry(xyz)
     counts = [index.shape[1:] for index in geometry]
-    every = [] if preset == "light" else [(300, 16)]
     pairs = [(count, k) for count in LEVELS for k in (1 if preset == "paper" else 16, min(16, count))]
-    assert counts == [(256,), *every, *pairs]
+    assert counts == [(256,), (300, 16), *pairs]
     with torch.inference_mode():
         logits = network(xyz)
         assert torch.equal(network(xyz, *geometry), logits)
@@ -339,10 +322,9 @@ def test_clouds_of_1024_points_give_every_parameter_a_finite_gradient(point_tran
 def test_two_students_learn_ten_clouds_by_heart(point_transformer, preset, monkeypatch):
     """Narrow networks: levels of 8 to 32 channels, attention in 16."""
     monkeypatch.setitem(point_transformer.__init__.__globals__, "WIDTHS", (8, 16, 16, 32, 32))
-    narrow = {} if preset == "light" else {"hidden": 16}
 
     def build(source: torch.Generator) -> Backbone:
-        network = point_transformer(5, **point_transformer.presets[preset], **narrow)
+        network = point_transformer(5, **point_transformer.presets[preset], hidden=16)
         initialise(network, source)
         return network
 

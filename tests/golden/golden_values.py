@@ -126,7 +126,7 @@ def _steps() -> Iterator[tuple[str, Any]]:
 def presets() -> list[tuple[str, str]]:
     """Every preset of every built-in backbone."""
     loaded = (CATALOGUE.backbones.load(name) for name in sorted(CATALOGUE.backbones.names()))
-    return [(each.name, preset) for each in loaded for preset in each.presets if preset != "light"]
+    return [(each.name, preset) for each in loaded for preset in each.presets]
 
 
 def in_short(*tensors: Tensor) -> list[float]:

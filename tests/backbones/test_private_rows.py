@@ -5,11 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 from built_in import CATALOGUE
+from private import private
 
-from pcbench.ops import rows
 from pcbench.ops.layers import BatchNorm, Dense, LinearNorm, initialise, stack
 from pcbench.ops.neighbours import gather_points, nearest
-from pcbench.ops.rows import Affine, AffineResidual, largest_in_parts
+
+rows = private("rows")
+Affine = rows.Affine
+AffineResidual = rows.AffineResidual
+largest_in_parts = rows.largest_in_parts
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from private import private
 
-from pcbench.ops.groups import NeighbourDense
 from pcbench.ops.layers import BatchNorm, initialise, stack
 from pcbench.ops.neighbours import gather_points, nearest
+
+NeighbourDense = private("groups").NeighbourDense
 
 FEATURES, WIDTH, NEIGHBOURS = 5, 7, 6
 

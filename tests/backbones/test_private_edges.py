@@ -7,12 +7,15 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from private import private
 from torch import Tensor, nn
 
-from pcbench.ops import edges
-from pcbench.ops.edges import EdgeDense, LeakyDense
 from pcbench.ops.layers import initialise, stack
 from pcbench.ops.neighbours import gather_points, nearest
+
+edges = private("edges")
+EdgeDense = edges.EdgeDense
+LeakyDense = edges.LeakyDense
 
 INPUTS, WIDTH, NEIGHBOURS = 4, 7, 5
 

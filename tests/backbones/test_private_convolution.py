@@ -6,12 +6,17 @@ import math
 
 import pytest
 import torch
+from private import private
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
-from pcbench.ops import convolution
-from pcbench.ops.convolution import dense_by_moments, gaussian_density, linear_of_rows, weighted_sums
 from pcbench.ops.layers import BatchNorm, Dense, Linear, LinearNorm, initialise, stack
+
+convolution = private("convolution")
+dense_by_moments = convolution.dense_by_moments
+gaussian_density = convolution.gaussian_density
+linear_of_rows = convolution.linear_of_rows
+weighted_sums = convolution.weighted_sums
 
 CHANNELS, WIDTH, WEIGHTS, GROUPS, NEIGHBOURS = 3, 5, 4, 3, 6
 

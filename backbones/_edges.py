@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pcbench.ops.layers import LinearNorm, columns, per_channel
-from pcbench.ops.relations import moments_of_sums
+
+from ._relations import moments_of_sums
 
 GATHERED_BYTES = 1 << 20
 """What is gathered at a time on the CPU to seek a maximum: 1 MiB, which stays in a core's cache; a GPU takes

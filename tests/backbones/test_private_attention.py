@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from private import private
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pcbench.ops import attention
-from pcbench.ops.attention import (
-    GroupedVectorAttention,
-    LargestDense,
-    VectorAttention,
-    attend,
-    attend_plainly,
-    largest_neighbour,
-)
 from pcbench.ops.layers import BatchNorm, initialise, stack
+
+attention = private("attention")
+VectorAttention = attention.VectorAttention
+attend = attention.attend
+attend_plainly = attention.attend_plainly
 
 STUDENTS, ROWS, NEIGHBOURS, CHANNELS, OFFSET = 2, 10, 3, 6, 4
 PAIR = 8 * NEIGHBOURS * CHANNELS
@@ -184,12 +181,8 @@ def test_vector_attention_is_the_papers_equation():
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize(
-    ("kind", "sizes"),
-    [(VectorAttention, {"features": 8, "hidden": 6}), (GroupedVectorAttention, {"width": 8, "shares": 4})],
-)
-def test_stacked_layers_share_one_index(kind, sizes, training):
-    layers = [layer_of(kind, seed, **sizes).train(training) for seed in range(3)]
+def test_stacked_layers_share_one_index(training):
+    layers = [layer_of(VectorAttention, seed, features=8, hidden=6).train(training) for seed in range(3)]
     xyz, features, index = cloud(3, 2)
     together = stack(layers).train(training)(xyz, features, index.unsqueeze(0))
     for number, layer in enumerate(layers):
@@ -206,29 +199,16 @@ def test_the_bias_that_softmax_cancels_has_gradient_zero():
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("kind", [GroupedVectorAttention, LargestDense])
-def test_small_chunks_change_nothing(monkeypatch, kind, training):
+def test_small_chunks_change_nothing(monkeypatch, training):
     xyz, features, index = cloud(2)
     xyz.requires_grad_()
     features.requires_grad_()
     results = []
     for size in (1 << 20, 2 * 4 * 8 * 8):
         monkeypatch.setattr(attention, "CHUNK_BYTES", size)
-        if kind is LargestDense:
-            layer = layer_of(kind, features=8, outputs=6).train(training)
-            found = layer(xyz, features, xyz[:, :5], index[:, :5])
-        else:
-            layer = layer_of(kind, width=8, shares=4).train(training)
-            found = layer(xyz, features, index)
+        layer = layer_of(VectorAttention, features=8, hidden=6).train(training)
+        found = layer(xyz, features, index)
         given = [xyz, features, *layer.parameters()]
         results.append((found, *torch.autograd.grad(found.square().sum(), given), *layer.buffers()))
     for whole, chunked in zip(*results, strict=True):
         torch.testing.assert_close(chunked, whole)
-
-
-def test_equal_neighbours_share_the_gradient_of_the_largest():
-    a = torch.tensor([[[1.0, 5.0], [3.0, 5.0], [2.0, 0.0], [9.0, 9.0]]], requires_grad=True)
-    found = largest_neighbour(a, torch.tensor([[[0, 1, 2], [2, 0, 0]]]))
-    assert found.tolist() == [[[3, 5], [2, 5]]]
-    (gradient,) = torch.autograd.grad(found.sum(), a)
-    assert gradient.tolist() == [[[0, 1.5], [1, 0.5], [1, 0], [0, 0]]]

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
+from private import private
 from torch import Tensor
 
 from pcbench.ops.layers import BatchNorm, Dense, LinearNorm, initialise, stack
 from pcbench.ops.neighbours import gather_points, nearest
-from pcbench.ops.relations import (
-    dense_of_sums,
-    difference_deviation,
-    largest_of_sums,
-    max_over_neighbours,
-    neighbour_counts,
-    neighbour_sums,
-    plus_linear_norm,
-)
+
+dense_of_sums = private("relations").dense_of_sums
+difference_deviation = private("relations").difference_deviation
+largest_of_sums = private("relations").largest_of_sums
+max_over_neighbours = private("relations").max_over_neighbours
+neighbour_counts = private("relations").neighbour_counts
+neighbour_sums = private("relations").neighbour_sums
+plus_linear_norm = private("relations").plus_linear_norm
 
 POINTS, CENTRES, NEIGHBOURS, WIDTH, OUTPUTS = 12, 5, 4, 6, 7
 
