@@ -90,6 +90,36 @@ def _bias(layer: Linear) -> Tensor:
     return layer.bias
 
 
+def attend_plainly(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    offsets: Tensor,
+    near: Tensor,
+    mixed: Tensor,
+    far: Tensor,
+    last: Tensor,
+) -> Tensor:
+    """The equations of `attend` for some rows of one student, all pairs at once: (m, D). Its specification.
+
+    For row i and neighbour j, with the numbers that the fused code below refers to:
+
+        (1)  u_ij = relu(near · offset_ij)                      what θ's first layer sees of the offset
+        (2)  h_ij = relu(query_i − key_j + mixed · u_ij)        γ's hidden units
+        (3)  s_ij = last · h_ij                                 the scores of the D channels
+        (4)  w_ij = exp(s_ij) / Σ_j exp(s_ij)                   the weights, channel by channel
+        (5)  v_ij = value_j + far · u_ij                        what they weigh
+        (6)  y_i  = Σ_j w_ij ⊙ v_ij
+
+    queries: (m, D). keys, values: those of the neighbours, (m · k, D). offsets: (m · k, E).
+    """
+    rows, channels = queries.shape
+    unit = torch.relu(offsets @ near.T)  # (1)
+    hidden = torch.relu(queries.unsqueeze(1) - (keys - unit @ mixed.T).view(rows, -1, channels))  # (2)
+    weights = torch.softmax(hidden @ last.T, 1)  # (3), (4)
+    return (weights * (values + unit @ far.T).view(rows, -1, channels)).sum(1)  # (5), (6)
+
+
 def attend(
     queries: Tensor,
     keys: Tensor,
@@ -102,11 +132,10 @@ def attend(
     *,
     index: Tensor,
 ) -> Tensor:
-    """Vector attention of S students whose linear maps have been merged: (S, R, D).
+    """Vector attention of S students whose linear maps have been merged: (S, R, D), as `attend_plainly` says.
 
-    With h_ij = relu(near · offset_ij): y_i = Σ_j softmax_j(last · relu(query_i − key_j + mixed · h_ij)) ⊙
-    (value_j + far · h_ij), where j goes through row i of index (S or 1, R, k). queries, keys, values:
-    (S, R, D). offsets: (S, R · k, E). near: (S, D, E). mixed, far, last: (S, D, D).
+    j goes through row i of index (S or 1, R, k). queries, keys, values: (S, R, D). offsets: (S, R · k, E).
+    near: (S, D, E). mixed, far, last: (S, D, D).
 
     Works on chunks of rows: temporary tensors take at most seven times CHUNK_BYTES (CHUNK_BYTES_GPU where not
     on the CPU), or what one row needs, and the forward keeps at most KEPT_BYTES beside its inputs and result.
@@ -117,36 +146,20 @@ def attend(
     return _Attention.apply(keep, index, *inputs)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def attend_plainly(
-    queries: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    offsets: Tensor,
-    near: Tensor,
-    mixed: Tensor,
-    far: Tensor,
-    last: Tensor,
-) -> Tensor:
-    """The formula of `attend` for some rows of one student, all at once: (m, D).
-
-    queries: (m, D). keys, values: those of the neighbours, (m · k, D). offsets: (m · k, E).
-    """
-    rows, channels = queries.shape
-    unit = torch.relu(offsets @ near.T)
-    met = queries.unsqueeze(1) - (keys - unit @ mixed.T).view(rows, -1, channels)
-    weights = torch.softmax(torch.relu(met) @ last.T, 1)
-    return (weights * (values + unit @ far.T).view(rows, -1, channels)).sum(1)
-
-
 @dataclass(frozen=True)
 class _Chunk:
-    """Some `rows` of one student, their `pairs` with neighbours, and the rows that these neighbours are."""
+    """Some rows of one student, and their pairs with neighbours."""
 
     student: int
+    """The student."""
     rows: slice
+    """The m rows."""
     pairs: slice
+    """Their m · k pairs, among all R · k of the student."""
     neighbours: Tensor
+    """The row that the neighbour of every pair is, (m · k,)."""
     shape: tuple[int, int, int]
+    """(m, k, D)."""
 
     def by_row(self, x: Tensor) -> Tensor:
         """(m · k, D) -> (m, k, D)."""
@@ -187,17 +200,21 @@ def _weigh(
     pairs: Sequence[Tensor],
     spare: Tensor,
 ) -> None:
-    """Work out `pairs`: γ's hidden units, the weights and what they weigh, each (m · k, D)."""
+    """Work out `pairs`: hidden units (2), weights (4) and what they weigh (5), each (m · k, D), in place.
+
+    spare: (m · k, D); it holds the units (1) until (2) and (5) have used them, and then the scores (3).
+    """
     hidden, weights, weighed = pairs
+    unit = score = spare
     queries, keys, values, offsets, near, mixed, far, last = (x[chunk.student] for x in inputs)
-    torch.mm(offsets[chunk.pairs], near.T, out=spare).relu_()
+    torch.mm(offsets[chunk.pairs], near.T, out=unit).relu_()  # (1)
     torch.index_select(values, 0, chunk.neighbours, out=weighed)
-    weighed.addmm_(spare, far.T)
+    weighed.addmm_(unit, far.T)  # (5)
     torch.index_select(keys, 0, chunk.neighbours, out=hidden)
     torch.sub(queries[chunk.rows].unsqueeze(1), chunk.by_row(hidden), out=chunk.by_row(hidden))
-    hidden.addmm_(spare, mixed.T).relu_()
-    torch.mm(hidden, last.T, out=spare)
-    torch.softmax(chunk.by_row(spare), 1, out=chunk.by_row(weights))
+    hidden.addmm_(unit, mixed.T).relu_()  # (2)
+    torch.mm(hidden, last.T, out=score)  # (3), over the units
+    torch.softmax(chunk.by_row(score), 1, out=chunk.by_row(weights))  # (4)
 
 
 class _Attention(torch.autograd.Function):
@@ -206,7 +223,7 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, keep: bool, index: Tensor, *inputs: Tensor) -> Tensor:
         queries = inputs[0]
-        found = torch.empty_like(queries)
+        result = torch.empty_like(queries)
         kept: list[Tensor] = []
         room = KEPT_BYTES if keep else 0
         space = _workspace(queries, index, 4)
@@ -219,69 +236,94 @@ class _Attention(torch.autograd.Function):
             _weigh(chunk, inputs, pairs, spare)
             _, weights, weighed = pairs
             torch.mul(weights, weighed, out=spare)
-            torch.sum(chunk.by_row(spare), 1, out=found[chunk.student, chunk.rows])
-        ctx.save_for_backward(index, found, *inputs, *kept)
-        return found
+            torch.sum(chunk.by_row(spare), 1, out=result[chunk.student, chunk.rows])  # (6)
+        ctx.save_for_backward(index, result, *inputs, *kept)
+        return result
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        index, found, *saved = ctx.saved_tensors
+        index, result, *saved = ctx.saved_tensors
         wanted = ctx.needs_input_grad[2:]
         inputs, kept = saved[: len(wanted)], saved[len(wanted) :]
-        by_inputs = _AttentionGradient.apply(wanted, kept, found.detach(), index, gradient, *inputs)  # type: ignore[no-untyped-call]
+        by_inputs = _AttentionGradient.apply(wanted, kept, result.detach(), index, gradient, *inputs)  # type: ignore[no-untyped-call]
         return None, None, *by_inputs
 
 
 class _AttentionGradient(torch.autograd.Function):
-    """The gradients of `attend` by its inputs, which are differentiable themselves."""
+    """The gradients of `attend` by its inputs, which are differentiable themselves.
+
+    With g_i the gradient by y_i, and (1) to (6) as `attend_plainly` numbers them:
+
+        (7)   by v_ij:  dv_ij = w_ij ⊙ g_i
+        (8)   by s_ij:  ds_ij = (v_ij − y_i) ⊙ dv_ij            for softmax's w (dw − Σ w dw) is w (v − y) g
+        (9)   by h_ij:  dh_ij = lastᵀ ds_ij, 0 where h_ij is 0
+        (10)  by u_ij:  du_ij = mixedᵀ dh_ij + farᵀ dv_ij, 0 where u_ij is 0
+        (11)  by query_i: Σ_j dh_ij; by key_j: −Σ_i dh_ij; by value_j: Σ_i dv_ij; by offset_ij: nearᵀ du_ij
+        (12)  by near: Σ du offsetᵀ; by mixed: Σ dh uᵀ; by far: Σ dv uᵀ; by last: Σ ds hᵀ
+    """
 
     @staticmethod
     def forward(
         ctx: Any,
         wanted: Sequence[bool],
         kept: Sequence[Tensor],
-        found: Tensor,
+        result: Tensor,
         index: Tensor,
         gradient: Tensor,
         *inputs: Tensor,
     ) -> tuple[Tensor | None, ...]:
+        """wanted: which inputs need a gradient. kept: what the forward kept of its first chunks, three each.
+
+        Of seven buffers (m · k, D), three hold what `_weigh` works out, and four have these lives:
+
+            d_weighed          (7) until the end
+            d_score_then_unit  ds (8) until (9) and by last; then u (1), worked out again, until the end
+            d_hidden           (9) until the end
+            spare_then_d_unit  the spare of `_weigh`; then du (10) until the end
+        """
         ctx.save_for_backward(index, gradient, *inputs)
         by_inputs = [x.new_zeros(x.shape) for x in inputs]
+        by_weight_of_layers = any(wanted[4:])
         space = _workspace(inputs[0], index, 7)
         for number, chunk in enumerate(_chunks(inputs[0], index)):
-            by_weighed, by_score, by_hidden, by_unit, *pairs = space[:, : len(chunk.neighbours)]
+            buffers = space[:, : len(chunk.neighbours)]
+            d_weighed, d_score_then_unit, d_hidden, spare_then_d_unit, *pairs = buffers
             if 3 * number < len(kept):
                 pairs = list(kept[3 * number : 3 * number + 3])
             else:
-                _weigh(chunk, inputs, pairs, by_unit)
+                _weigh(chunk, inputs, pairs, spare_then_d_unit)
             hidden, weights, weighed = pairs
             offsets, near, mixed, far, last = (x[chunk.student] for x in inputs[3:])
             offsets = offsets[chunk.pairs]
-            by_queries, by_keys, by_values, by_offsets, *by_weights = (x[chunk.student] for x in by_inputs)
+            by_queries, by_keys, by_values, by_offsets, by_near, by_mixed, by_far, by_last = (
+                x[chunk.student] for x in by_inputs
+            )
             by_row, rows = chunk.by_row, (chunk.student, chunk.rows)
-            torch.mul(by_row(weights), gradient[rows].unsqueeze(1), out=by_row(by_weighed))
-            torch.sub(by_row(weighed), found[rows].unsqueeze(1), out=by_row(by_score))
-            by_score.mul_(by_weighed)
-            torch.mm(by_score, last, out=by_hidden)
-            _through_relu(by_hidden, hidden)
-            if any(wanted[4:]):
-                by_weights[3].addmm_(by_score.T, hidden)
-            unit = torch.mm(offsets, near.T, out=by_score).relu_()
-            torch.mm(by_hidden, mixed, out=by_unit).addmm_(by_weighed, far)
-            _through_relu(by_unit, unit)
-            torch.sum(by_row(by_hidden), 1, out=by_queries[chunk.rows])
-            by_keys.index_add_(0, chunk.neighbours, by_hidden, alpha=-1)
-            by_values.index_add_(0, chunk.neighbours, by_weighed)
-            torch.mm(by_unit, near, out=by_offsets[chunk.pairs])
-            if any(wanted[4:]):
-                by_weights[0].addmm_(by_unit.T, offsets)
-                by_weights[1].addmm_(by_hidden.T, unit)
-                by_weights[2].addmm_(by_weighed.T, unit)
+            torch.mul(by_row(weights), gradient[rows].unsqueeze(1), out=by_row(d_weighed))  # (7)
+            d_score = d_score_then_unit
+            torch.sub(by_row(weighed), result[rows].unsqueeze(1), out=by_row(d_score))
+            d_score.mul_(d_weighed)  # (8)
+            torch.mm(d_score, last, out=d_hidden)
+            _through_relu(d_hidden, hidden)  # (9)
+            if by_weight_of_layers:
+                by_last.addmm_(d_score.T, hidden)
+            unit = torch.mm(offsets, near.T, out=d_score_then_unit).relu_()  # (1), over ds
+            d_unit = torch.mm(d_hidden, mixed, out=spare_then_d_unit).addmm_(d_weighed, far)
+            _through_relu(d_unit, unit)  # (10)
+            torch.sum(by_row(d_hidden), 1, out=by_queries[chunk.rows])  # (11)
+            by_keys.index_add_(0, chunk.neighbours, d_hidden, alpha=-1)
+            by_values.index_add_(0, chunk.neighbours, d_weighed)
+            torch.mm(d_unit, near, out=by_offsets[chunk.pairs])
+            if by_weight_of_layers:  # (12)
+                by_near.addmm_(d_unit.T, offsets)
+                by_mixed.addmm_(d_hidden.T, unit)
+                by_far.addmm_(d_weighed.T, unit)
         return tuple(x if needed else None for x, needed in zip(by_inputs, wanted, strict=True))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *directions: Tensor | None) -> tuple[Tensor | None, ...]:
+        """By autograd on `attend_plainly`, a chunk at a time: it is rarely asked for, and plain is plain."""
         index, gradient, *inputs = ctx.saved_tensors
         wanted = [direction is not None for direction in directions]
         by_gradient = torch.zeros_like(gradient)
@@ -291,8 +333,8 @@ class _AttentionGradient(torch.autograd.Function):
             with torch.enable_grad():
                 given = gradient[rows].detach().requires_grad_()
                 leaves = [x.detach().requires_grad_() for x in chunk.parts(inputs, chunk.places)]
-                found = attend_plainly(*leaves)
-                first = torch.autograd.grad(found, _some(leaves, wanted), given, create_graph=True)
+                result = attend_plainly(*leaves)
+                first = torch.autograd.grad(result, _some(leaves, wanted), given, create_graph=True)
             along = chunk.parts(_some(directions, wanted), _some(chunk.places, wanted))
             by_gradient[rows], *second = torch.autograd.grad(
                 first, [given, *leaves], along, materialize_grads=True

@@ -62,7 +62,7 @@ def _kernel(clouds: Tensor, bandwidth: float) -> Tensor:
 
 def dense_by_moments(unit: Dense, x: Tensor) -> Tensor:
     """The same as `unit(x)` up to rounding, for far fewer inputs than outputs: (..., C) -> (..., D)."""
-    stacked = unit._parts()[0].stacked
+    stacked = unit.parts()[0].stacked
     xs = columns(x, stacked)
     weight, bias = unit.folded_for(xs)
     return from_columns(torch.baddbmm(bias.unsqueeze(2), weight, xs).relu_(), x, stacked)
@@ -76,7 +76,7 @@ def weighted_sums(unit: LinearNorm, x: Tensor, weights: Tensor) -> Tensor:
     the moments of x, so that the CPU can go through groups in parts that stay in cache, and
     the gradient works the features out again. Equal to the plain way up to rounding; twice differentiable.
     """
-    stacked = unit._parts()[0].stacked
+    stacked = unit.parts()[0].stacked
     xs, vs = columns(x, stacked), columns(weights, stacked)
     weight, bias = unit.folded_for(xs)
     sums: Tensor = _WeightedSums.apply(xs, weight, bias, vs, x.shape[-2])  # type: ignore[no-untyped-call]

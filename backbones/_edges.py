@@ -44,13 +44,13 @@ class EdgeDense(LinearNorm):
         Leading axes of the index equal those of x or are 1. Channels come last in the result's memory. In
         training mode a batch with one edge is normalised by the running statistics, as in `BatchNorm`.
         """
-        linear, norm = self._parts()
+        linear, norm = self.parts()
         channels, points = x.shape[-1], x.shape[-2]
         rows = x.reshape(len(x) if linear.stacked else 1, -1, channels)
         index = index.expand(*x.shape[:-1], -1)
         count = rows.shape[1] * index.shape[-1]
         training = norm.training and count > 1
-        weight, bias = (linear.weight, None) if training else self._folded()
+        weight, bias = (linear.weight, None) if training else self.folded()
         weight = weight if linear.stacked else weight.unsqueeze(0)
         of_neighbour = weight[..., :channels]
         a = torch.bmm(rows, of_neighbour.mT)
@@ -81,10 +81,10 @@ class LeakyDense(LinearNorm):
         Equal to the plain way up to rounding. Only the linear map is formed as a whole; norm, LeakyReLU, both
         poolings and their gradients go through it a cloud at a time, in cache.
         """
-        linear, norm = self._parts()
+        linear, norm = self.parts()
         xs = columns(x, linear.stacked)
         training = norm.training and xs.shape[2] > 1
-        weight, bias = (linear.weight, norm.bias) if training else self._folded()
+        weight, bias = (linear.weight, norm.bias) if training else self.folded()
         if training and linear.bias is not None:
             bias = bias + (linear.bias - linear.bias)  # the norm takes it out: its gradient is 0, not missing
         bias = bias.view(len(xs), -1)

@@ -21,15 +21,15 @@ class NeighbourDense(Dense):
 
     def of_neighbours(self, xyz: Tensor, features: Tensor | None, centres: Tensor, index: Tensor) -> Tensor:
         """(..., N, 3), (..., N, C) or none, (..., M, 3), index (..., M, k) -> (..., M, k, D)."""
-        norm = self._parts()[1]
+        norm = self.parts()[1]
         at_points, at_centres = self.terms(xyz, features, centres)
         relative = gather_points(at_points, index) + at_centres.unsqueeze(-2)
         return torch.relu(norm(relative) if norm.training else relative)
 
     def terms(self, xyz: Tensor, features: Tensor | None, centres: Tensor) -> tuple[Tensor, Tensor]:
         """What neighbours and what centres add before the norm (after it, once frozen): (..., N or M, D)."""
-        linear, norm = self._parts()
-        weight, bias = (linear.weight, linear.bias) if norm.training else self._folded()
+        linear, norm = self.parts()
+        weight, bias = (linear.weight, linear.bias) if norm.training else self.folded()
         seen = xyz if features is None else torch.cat([xyz, features], -1)
         at_points = affine(seen, weight, bias, linear.stacked)
         return at_points, affine(centres, -weight[..., :3], None, linear.stacked)

@@ -137,10 +137,10 @@ def largest_of_sums(norm: BatchNorm, last: Dense, a: Tensor, c: Tensor, index: T
     norm's weight is negative).
     """
     a, c = normalised(norm, a, c, index)
-    linear, norm = last._parts()
+    linear, norm = last.parts()
     count = c.shape[:-1].numel() * index.shape[-1] // (len(c) if linear.stacked else 1)
     training = norm.training and count > 1
-    weight, bias = (linear.weight, linear.bias) if training else last._folded()
+    weight, bias = (linear.weight, linear.bias) if training else last.folded()
     sign = torch.ones_like(norm.weight)
     if training:
         sign[norm.weight < 0] = -1
@@ -302,7 +302,7 @@ def plus_linear_norm(x: Tensor, layer: LinearNorm, hidden: Tensor, relu: bool) -
 
     The batch statistics then follow from the moments of `hidden`.
     """
-    linear, norm = layer._parts()
+    linear, norm = layer.parts()
     if norm.training and linear.inputs >= linear.outputs:
         y: Tensor = x + layer(hidden)
         return torch.relu(y) if relu else y

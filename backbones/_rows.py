@@ -41,8 +41,8 @@ class Affine:
 
     @classmethod
     def of(cls, layer: LinearNorm) -> Affine:
-        weight, bias = layer._folded()
-        bias = bias if layer._parts()[0].stacked else bias.unsqueeze(0)
+        weight, bias = layer.folded()
+        bias = bias if layer.parts()[0].stacked else bias.unsqueeze(0)
         return cls(weight.view(len(bias), *weight.shape[-2:]).mT, bias)
 
     @property

@@ -30,7 +30,7 @@ class Group(nn.Module):
 
     def forward(self, x: Tensor, centres: Tensor, index: Tensor) -> Tensor:
         """(..., N, C) of the points, (..., M, C) of the centres, index (..., M, k) -> (..., M, D)."""
-        linear, norm = self.first._parts()
+        linear, norm = self.first.parts()
         of_difference, of_centre = linear.weight.chunk(2, -1)
         a = affine(x, of_difference, None, linear.stacked)
         c = affine(centres, of_centre - of_difference, None, linear.stacked)

@@ -56,7 +56,7 @@ class CopyDense(Dense):
     """A Dense unit for NEIGHBOURS copies of every value: one is computed, all count in the statistics."""
 
     def forward(self, x: Tensor) -> Tensor:
-        linear, norm = self._parts()
+        linear, norm = self.parts()
         count = columns(x, linear.stacked).shape[2]
         if not norm.training or count == 1:
             return super().forward(x)

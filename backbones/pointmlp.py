@@ -88,7 +88,7 @@ class Stage(nn.Module):
 
         relu: False leaves the last ReLU out.
         """
-        linear, norm = self.enter._parts()
+        linear, norm = self.enter.parts()
         of_group, of_centre = linear.weight.chunk(2, -1)
         a, c = self.group.linear(of_group, x, centres, index)
         c = c + affine(centres, of_centre, None, linear.stacked)

@@ -37,7 +37,7 @@ class BallNet(nn.Module):
         if in_evaluation(self):
             units = [Affine.of(unit) for unit in (*self.middle, self.last)]
             terms = self.first.terms(xyz, features, centres)
-            return largest_in_parts(*terms, index, units, self.first._parts()[0].stacked)
+            return largest_in_parts(*terms, index, units, self.first.parts()[0].stacked)
         if features is None:  # three numbers a neighbour are cheaper to gather than a layer's width
             seen = dense_by_moments(self.first, gather_points(xyz, index) - centres.unsqueeze(-2))
         else:

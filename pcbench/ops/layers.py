@@ -170,20 +170,20 @@ class LinearNorm(nn.Sequential):
         super().__init__(Linear(inputs, outputs, bias), BatchNorm(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        linear, norm = self._parts()
+        linear, norm = self.parts()
         if norm.training:
             return norm(linear(x))  # type: ignore[no-any-return]
-        return affine(x, *self._folded(), linear.stacked)
+        return affine(x, *self.folded(), linear.stacked)
 
-    def _parts(self) -> tuple[Linear, BatchNorm]:
+    def parts(self) -> tuple[Linear, BatchNorm]:
         linear, norm = self[0], self[1]
         assert isinstance(linear, Linear)
         assert isinstance(norm, BatchNorm)
         return linear, norm
 
-    def _folded(self, mean: Tensor | None = None, variance: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def folded(self, mean: Tensor | None = None, variance: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Weight and bias of the pair as one, by the running statistics or the given ones."""
-        linear, norm = self._parts()
+        linear, norm = self.parts()
         scale, shift = norm.scale_and_shift(mean, variance)
         bias = shift if linear.bias is None else torch.addcmul(shift, linear.bias, scale)
         return linear.weight * scale.unsqueeze(-1), bias
@@ -194,7 +194,7 @@ class LinearNorm(nn.Sequential):
         In training mode by the statistics of the batch, which follow from the moments of xs: mean W μ + b,
         variance diag(W Σ Wᵀ). They move the running ones.
         """
-        linear, norm = self._parts()
+        linear, norm = self.parts()
         students, _, count = xs.shape
         mean = variance = None
         if norm.training and count > 1:
@@ -205,12 +205,12 @@ class LinearNorm(nn.Sequential):
             mean = torch.bmm(weight, centre).view_as(norm.weight)
             mean = mean if linear.bias is None else mean + linear.bias
             norm.track(mean, variance, count)
-        weight, bias = self._folded(mean, variance)
+        weight, bias = self.folded(mean, variance)
         return weight.view(students, linear.outputs, -1), bias.view(students, -1)
 
     def observe(self, x: Tensor) -> None:
         """Move the running statistics as `forward` does in training mode, without forming its features."""
-        self.folded_for(columns(x, self._parts()[0].stacked))
+        self.folded_for(columns(x, self.parts()[0].stacked))
 
     def max_over_points(self, x: Tensor) -> Tensor:
         """The largest of `forward(x)` per channel, (..., N, C) -> (..., D), without forming its features.
@@ -218,7 +218,7 @@ class LinearNorm(nn.Sequential):
         Value and gradient need the winners only, and the batch statistics the moments of x: a step of
         training costs one product over all points instead of three. Equal to the plain way up to rounding.
         """
-        stacked = self._parts()[0].stacked
+        stacked = self.parts()[0].stacked
         xs = columns(x, stacked)
         weight, bias = self.folded_for(xs)
         largest = max_of_products(xs, weight, x.shape[-2]) + bias.unsqueeze(1)
