@@ -25,6 +25,7 @@ from pcbench.ops.replay import Recorder
 from pcbench.seeds import Streams
 
 __all__ = [
+    "Archive",
     "Backbone",
     "Dataset",
     "Iteration",
@@ -36,6 +37,7 @@ __all__ = [
     "Splits",
     "Streams",
     "Task",
+    "Terms",
     "param",
 ]
 
@@ -314,6 +316,34 @@ class Splits:
     """Whether the training clouds stand in the order of the data set's official lists."""
 
 
+@dataclass(frozen=True)
+class Archive:
+    """A zip archive of a data set that its owners publish freely: `pcbench data fetch`."""
+
+    name: str
+    """What the file is called."""
+    urls: tuple[str, ...]
+    """Where its owners publish it, tried in turn."""
+    checksum: str | None
+    """`md5:…` or `sha256:…`; None where none is public."""
+    folder: str = ""
+    """The folder in the archive that holds the data; where it lacks that, all of it is meant."""
+    max_bytes: int = 1 << 30
+    """No download is longer."""
+    max_unpacked: int = 4 << 30
+    """Bytes that all its files may have together, unpacked."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What comes before a data set that is never downloaded: its owners' terms."""
+
+    page: str
+    """Where they are accepted."""
+    then: str
+    """What to import afterwards."""
+
+
 class Dataset(ABC):
     """A named data set. `load` raises DataError, with how to get it, where this machine does not have it."""
 
@@ -331,6 +361,13 @@ class Dataset(ABC):
     """Test clouds, by its card."""
     redistributable: ClassVar[bool] = False
     """Whether its owner lets clouds that are made from it be passed on."""
+    archive: ClassVar[Archive | Terms | None] = None
+    """Where `pcbench data fetch` gets it, or whose terms come first; None where there is neither."""
+    shares: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """By the name of another data set: the classes that both have, called alike, in the order of a test.
+
+    It is enough that one of the two says so.
+    """
 
     @abstractmethod
     def present(self) -> bool:

@@ -28,8 +28,8 @@ def fetch(
     from pcbench.datasets.store import data_root, importable
     from pcbench.errors import UsageError
 
-    archive = fetching.archive_of(name)
     dataset = opened(folders).datasets.load(name)()
+    archive = fetching.archive_of(dataset)
     if archive is None:
         raise UsageError(f"{name} is not fetched: {dataset.how_to_get()}")
     urls = fetching.mirrors(archive, mirror or ())

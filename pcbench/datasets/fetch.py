@@ -8,7 +8,6 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urljoin, urlsplit
@@ -19,8 +18,9 @@ import requests
 import urllib3
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pcbench.api import Archive, Dataset, Terms
 from pcbench.common.files import file_digest, write_json
-from pcbench.datasets.archives import Limits, unpack
+from pcbench.datasets.archives import unpack
 from pcbench.datasets.store import Importable, Manifest, data_root
 from pcbench.errors import DataError, UsageError
 
@@ -38,57 +38,13 @@ _TIMEOUT = (15.0, 30.0)
 _REDIRECTS = 5
 
 
-@dataclass(frozen=True)
-class Archive:
-    """A zip archive that may be downloaded.
-
-    urls: where its owners publish it. checksum: as pooch writes it, "md5:…", or None where none is public.
-    folder: the one in the archive that holds the data; where it lacks that, all of it is meant.
-    max_bytes: no download is longer. limits: what it may unpack to.
-    """
-
-    name: str
-    urls: tuple[str, ...]
-    checksum: str | None
-    folder: str
-    max_bytes: int = 1 << 30
-    limits: Limits = field(default_factory=Limits)
-
-
-@dataclass(frozen=True)
-class Terms:
-    """A data set that is never downloaded: its owners ask that their terms be accepted at `page` first."""
-
-    page: str
-    then: str
-    """What to import afterwards."""
-
-
-_MODELNET = Archive(
-    name="modelnet40_ply_hdf5_2048.zip",
-    urls=("https://shapenet.cs.stanford.edu/media/modelnet40_ply_hdf5_2048.zip",),
-    checksum="md5:c9ab8e6dfb16f67afdab25e155c79e59",
-    folder="modelnet40_ply_hdf5_2048",
-)
-_SHAPENET = Terms("https://shapenet.org", "the folder shapenetcorev2_hdf5_2048, or ShapeNet-55")
-_SCANOBJECTNN = Terms("https://hkust-vgd.github.io/scanobjectnn", "the folder h5_files")
-
-SOURCES: dict[str, Archive | Terms] = {
-    "modelnet40": _MODELNET,
-    "modelnet10": _MODELNET,
-    "shapenet55": _SHAPENET,
-    "scanobjectnn": _SCANOBJECTNN,
-}
-"""By the data set's name without its variant."""
-
-
-def archive_of(name: str) -> Archive | None:
+def archive_of(dataset: Dataset) -> Archive | None:
     """The archive to download for a data set, None if there is none; DataError where terms come first."""
-    source = SOURCES.get(name.partition(":")[0])
+    source = dataset.archive
     if isinstance(source, Terms):
         raise DataError(
-            f"{name} is not downloaded: accept its owners' terms at {source.page}, download it from there, "
-            f"and run 'pcbench data import {name} PATH' with PATH {source.then}"
+            f"{dataset.name} is not downloaded: accept its owners' terms at {source.page}, download it from "
+            f"there, and run 'pcbench data import {dataset.name} PATH' with PATH {source.then}"
         )
     return source
 
@@ -123,8 +79,13 @@ def fetch(
             _remove_leftovers(folder, archive.name)
             _download(archive, urls, path, progress, tell)
             try:
-                unpack(path, copy, archive.limits, lambda done, total: progress("unpacking, MB", done, total))
-                inner = copy / archive.folder
+                unpack(
+                    path,
+                    copy,
+                    archive.max_unpacked,
+                    lambda done, total: progress("unpacking, MB", done, total),
+                )
+                inner = copy / archive.folder if archive.folder else copy
                 manifest = dataset.import_from(
                     inner if inner.is_dir() else copy,
                     lambda done, total: progress("reading clouds", done, total),

@@ -6,7 +6,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from pcbench.api import Dataset, Splits
+from pcbench.api import Archive, Dataset, Splits
 from pcbench.clouds import PointClouds, of_classes
 from pcbench.datasets.importing import (
     Copy,
@@ -56,6 +56,13 @@ _MESH = "OFF meshes, 10000 points drawn by area"
 
 class _ModelNet(Imported, Dataset):
     """What both have in common: the official lists go through the classes one after another."""
+
+    archive = Archive(
+        name="modelnet40_ply_hdf5_2048.zip",
+        urls=("https://shapenet.cs.stanford.edu/media/modelnet40_ply_hdf5_2048.zip",),
+        checksum="md5:c9ab8e6dfb16f67afdab25e155c79e59",
+        folder="modelnet40_ply_hdf5_2048",
+    )
 
     def in_order(self, train: PointClouds) -> bool:
         return len(train) == self.train_size and bool((train.labels.diff() >= 0).all())

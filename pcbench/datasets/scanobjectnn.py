@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from pcbench.api import Dataset
+from pcbench.api import Dataset, Terms
 from pcbench.datasets.importing import Copy, Imported, Releases, hdf5_copy, places
 from pcbench.errors import DataError
 
@@ -30,6 +30,8 @@ class _Variant(Imported):
     def layouts(self) -> str:  # type: ignore[override]
         """The words that name its files."""
         return f"the folder h5_files that holds {self.folder}/training_objectdataset{self.suffix}.h5"
+
+    archive = Terms("https://hkust-vgd.github.io/scanobjectnn", "the folder h5_files")
 
     def how_to_get(self) -> str:
         return f"accept the terms at https://hkust-vgd.github.io/scanobjectnn, then {super().how_to_get()}"

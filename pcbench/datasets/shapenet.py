@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from pcbench.api import Dataset
+from pcbench.api import Dataset, Terms
 from pcbench.clouds import open_hdf5, own_array
 from pcbench.datasets.formats import read_bytes
 from pcbench.datasets.importing import (
@@ -46,6 +46,17 @@ SYNSETS = {
 # fmt: on
 
 
+SHARED_WITH_MODELNET40 = (
+    "airplane", "bathtub", "bed", "bench", "bookshelf", "bottle", "bowl", "car", "chair", "guitar",
+    "keyboard", "lamp", "laptop", "piano", "sofa", "table",
+)  # fmt: skip
+"""The classes that ShapeNet's own taxonomy (Chang et al. 2015) calls as ModelNet does.
+
+Be it within a longer name ("computer keyboard"): the 16 that SADM's authors take (their code, Feb 2026).
+`monitor` is not among them: of ShapeNet it is pcbench's name for "display, video display", a wider class.
+"""
+
+
 class ShapeNet55(Imported, Dataset):
     """Fifty-five classes of CAD models, aligned, points on their surfaces (ShapeNetCore v2)."""
 
@@ -61,6 +72,9 @@ class ShapeNet55(Imported, Dataset):
         "the folder of its HDF5 files (shapenetcorev2_hdf5_2048) or the one that holds ShapeNet-55 and "
         "shapenet_pc"
     )
+
+    archive = Terms("https://shapenet.org", "the folder shapenetcorev2_hdf5_2048, or ShapeNet-55")
+    shares: ClassVar = {"modelnet40": SHARED_WITH_MODELNET40}
 
     def how_to_get(self) -> str:
         return f"register at https://shapenet.org and accept its terms, then {super().how_to_get()}"

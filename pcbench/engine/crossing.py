@@ -6,39 +6,27 @@ shared ones. They are thus the same students that take the plain test, whatever 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
-from pcbench.api import Splits
+from pcbench.api import Dataset, Splits
+from pcbench.catalogue.registry import Registry
 from pcbench.clouds import of_classes
 from pcbench.common.files import digest
 from pcbench.errors import DataError, UsageError
 
-# fmt: off
-SHARED: Mapping[frozenset[str], tuple[str, ...]] = {
-    frozenset({"modelnet40", "shapenet55"}): (
-        "airplane", "bathtub", "bed", "bench", "bookshelf", "bottle", "bowl", "car", "chair", "guitar",
-        "keyboard", "lamp", "laptop", "piano", "sofa", "table",
-    ),
-}
-# fmt: on
-"""The classes that two data sets share, called alike in both, in the order of their labels in a test.
 
-Of ModelNet40 and ShapeNet those that ShapeNet's own taxonomy (Chang et al. 2015) calls as ModelNet does, be
-it within a longer name ("computer keyboard"): the 16 that SADM's authors take (their code, Feb 2026).
-`monitor` is not among them: of ShapeNet it is pcbench's name for "display, video display", a wider class.
-"""
-
-
-def shared(one: str, other: str) -> tuple[str, ...]:
-    """The classes that two data sets share; UsageError for a pair that SHARED does not have."""
-    try:
-        return SHARED[frozenset({one, other})]
-    except KeyError as error:
-        pairs = "; ".join(" and ".join(sorted(pair)) for pair in SHARED)
-        raise UsageError(
-            f"--test on={other}: which classes it shares with {one} is not known. Known: {pairs}"
-        ) from error
+def shared(datasets: Registry[Dataset], one: str, other: str) -> tuple[str, ...]:
+    """The classes that two data sets share, as either says in `shares`; UsageError where neither does."""
+    first, second = datasets.load(one), datasets.load(other)
+    classes = first.shares.get(other) or second.shares.get(one)
+    if classes:
+        return classes
+    usable = [datasets.load(plugin.name) for plugin in datasets.plugins() if plugin.error is None]
+    pairs = sorted({" and ".join(sorted((each.name, name))) for each in usable for name in each.shares})
+    raise UsageError(
+        f"test on {other}: which classes it shares with {one} is not known: one of them has to say so. "
+        f"Known: {'; '.join(pairs) or 'none'}"
+    )
 
 
 def narrowed(splits: Splits, name: str, classes: tuple[str, ...]) -> Splits:

@@ -204,7 +204,7 @@ class _Found:
     def tested(self, trained: DataInputs, variant: Variant) -> tuple[Splits, DataInputs]:
         """What students of `trained` are tested on; DataError for more points than it has."""
         name, points = variant.on or trained.name, variant.points or trained.points
-        classes = crossing.shared(trained.name, name) if variant.on else ()
+        classes = crossing.shared(self.datasets, trained.name, name) if variant.on else ()
         try:
             splits, data = self.data(name, points)
         except DataError as error:

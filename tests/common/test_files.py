@@ -86,6 +86,13 @@ def test_a_file_has_the_permissions_that_the_umask_leaves(tmp_path):
     assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o640
 
 
+def test_writing_never_changes_the_umask_of_the_process(tmp_path, monkeypatch):
+    """It is one for all threads: another thread would create files that everybody may write."""
+    monkeypatch.setattr(os, "umask", lambda _: pytest.fail("the umask was changed"))
+    write_text(tmp_path / "a.txt", "x")
+    assert (tmp_path / "a.txt").read_text() == "x"
+
+
 def test_two_writers_do_not_share_a_temporary_file(tmp_path):
     path = tmp_path / "a.txt"
     with atomic_path(path) as one, atomic_path(path) as other:

@@ -7,8 +7,10 @@ from pathlib import Path
 import layouts
 import pytest
 import torch
+from built_in import CATALOGUE
 
 from pcbench.api import Splits
+from pcbench.catalogue import open_catalogue
 from pcbench.clouds import PointClouds, concatenate
 from pcbench.datasets import importing, modelnet, shapenet
 from pcbench.datasets.modelnet import ModelNet40
@@ -22,7 +24,7 @@ from pcbench.records.store import read_run, read_runs, write_record
 from pcbench.report import cells
 from pcbench.seeds import Streams
 
-CLASSES = crossing.shared("modelnet40", "shapenet55")
+CLASSES = crossing.shared(CATALOGUE.datasets, "modelnet40", "shapenet55")
 TINY = (
     "--ppc",
     "1",
@@ -38,6 +40,33 @@ TINY = (
 RUN = ("run", "--method", "random", *TINY, "--dataset")
 
 
+MINE = '''"""Mine."""
+
+from pcbench.api import Archive, Dataset
+
+
+class Mine(Dataset):
+    """Two classes of my own."""
+
+    name = "mine"
+    variant = "drawn"
+    up_axis = "y"
+    classes = 2
+    train_size = test_size = 4
+    archive = Archive("mine.zip", ("https://example.org/mine.zip",), None)
+    shares = {"shapes10": ("chair", "table")}
+
+    def present(self):
+        return False
+
+    def how_to_get(self):
+        return "run 'pcbench data fetch mine'"
+
+    def load(self, points):
+        raise NotImplementedError
+'''
+
+
 def quiet(done, total):
     pass
 
@@ -46,12 +75,18 @@ class TestClasses:
     def test_both_data_sets_have_the_sixteen(self):
         assert len(set(CLASSES)) == 16
         assert set(CLASSES) <= set(modelnet.CLASSES) & set(shapenet.SYNSETS.values())
-        assert crossing.shared("shapenet55", "modelnet40") == CLASSES
+        assert crossing.shared(CATALOGUE.datasets, "shapenet55", "modelnet40") == CLASSES
 
     @pytest.mark.parametrize("other", ["modelnet40", "scanobjectnn", "shapes10"])
     def test_of_other_pairs_are_not_known(self, other):
         with pytest.raises(UsageError, match="modelnet40 and shapenet55"):
-            crossing.shared("modelnet40", other)
+            crossing.shared(CATALOGUE.datasets, "modelnet40", other)
+
+    def test_a_data_set_of_ones_own_says_what_it_shares(self, tmp_path):
+        (tmp_path / "mine.py").write_text(MINE)
+        datasets = open_catalogue([tmp_path]).datasets
+        assert crossing.shared(datasets, "mine", "shapes10") == ("chair", "table")
+        assert crossing.shared(datasets, "shapes10", "mine") == ("chair", "table")
 
     def test_clouds_are_labelled_anew(self, few_clouds):
         part = crossing.narrowed(_splits(few_clouds), "few", ("round", "long"))
