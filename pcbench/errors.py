@@ -4,12 +4,47 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Literal, TypeAlias
+
+Thing: TypeAlias = Literal[
+    "method",
+    "data set",
+    "ppc",
+    "students",
+    "draw",
+    "repetition",
+    "setting",
+    "protocol",
+    "suite",
+    "test",
+    "device",
+    "plugins",
+    "output",
+    "results",
+    "replace",
+    "class",
+    "mirror",
+    "incomplete copy",
+    "margin",
+    "published",
+    "licence",
+    "address of clouds",
+    "port",
+]
+"""What a user can set, and an error may be about. Its message says what is wrong with it in plain words."""
 
 
 class PcbenchError(Exception):
-    """Base of all expected errors; the command line prints the message alone and exits with `exit_code`."""
+    """Base of all expected errors; the command line prints the message and exits with `exit_code`.
+
+    things: what the user can set to mend it; the command line adds the names of the options.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "", *things: Thing) -> None:
+        super().__init__(message)
+        self.things = things
 
 
 class UsageError(PcbenchError):

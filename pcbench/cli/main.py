@@ -26,6 +26,7 @@ from pcbench.cli import (
     verify,
 )
 from pcbench.cli import list as listing
+from pcbench.cli.options import with_options
 from pcbench.errors import PcbenchError
 
 app = typer.Typer(
@@ -77,7 +78,7 @@ def main() -> None:
     try:
         app()
     except PcbenchError as error:
-        _fail(str(error), error.exit_code)
+        _fail(with_options(str(error), error.things), error.exit_code)
     except OSError as error:
         _fail(_about_file(error), 3)
     except Exception as error:  # noqa: BLE001 - the last place where an error can become a message

@@ -137,8 +137,9 @@ def _download(archive: Archive, urls: Sequence[str], path: Path, progress: Progr
     by_hand = f" and compare its {archive.checksum}" if archive.checksum else ""
     raise DataError(
         f"{archive.name} could not be fetched from {len(urls)} mirror{'s' * (len(urls) != 1)} "
-        f"({'; '.join(failures)}). Run this again later, or with --mirror URL, or download it with a browser"
-        f"{by_hand}, unpack it and run 'pcbench data import'"
+        f"({'; '.join(failures)}). Run this again later, or name a mirror, or download it with a browser"
+        f"{by_hand}, unpack it and run 'pcbench data import'",
+        "mirror",
     )
 
 

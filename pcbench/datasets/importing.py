@@ -314,20 +314,22 @@ def import_copy(
 
 
 _WORD: dict[Split, str] = {"train": "training", "test": "test"}
-_ANYWAY = "fetch it again, or import it with --allow-incomplete, which every record will say"
+_ANYWAY = "fetch it again, or allow it to be incomplete, which every record will say"
 
 
 def _incomplete(copy: Copy, releases: Releases) -> DataError:
     if copy.missing:
         more = f" and {len(copy.missing) - 1} more" if len(copy.missing) > 1 else ""
         return DataError(
-            f"{copy.root / copy.missing[0]}{more} is missing: this copy is incomplete, {_ANYWAY}"
+            f"{copy.root / copy.missing[0]}{more} is missing: this copy is incomplete, {_ANYWAY}",
+            "incomplete copy",
         )
     counts = copy.counts()
     expected = " or ".join(f"{train}/{test}" for train, test in releases)
     return DataError(
         f"{copy.root} holds {counts['train']}/{counts['test']} training/test clouds instead of {expected}: "
-        f"this copy is incomplete or modified, {_ANYWAY}"
+        f"this copy is incomplete or modified, {_ANYWAY}",
+        "incomplete copy",
     )
 
 
@@ -357,7 +359,8 @@ class _Account:
             self.progress(done, total)
         if self.absent() is not None and not self.options.allow_incomplete:
             raise DataError(
-                f"{self.copy.root} holds {self.absent()}: this copy is incomplete or modified, {_ANYWAY}"
+                f"{self.copy.root} holds {self.absent()}: this copy is incomplete or modified, {_ANYWAY}",
+                "incomplete copy",
             )
 
     def absent(self) -> str | None:

@@ -25,7 +25,8 @@ def shared(datasets: Registry[Dataset], one: str, other: str) -> tuple[str, ...]
     pairs = sorted({" and ".join(sorted((each.name, name))) for each in usable for name in each.shares})
     raise UsageError(
         f"test on {other}: which classes it shares with {one} is not known: one of them has to say so. "
-        f"Known: {'; '.join(pairs) or 'none'}"
+        f"Known: {'; '.join(pairs) or 'none'}",
+        "test",
     )
 
 

@@ -33,7 +33,8 @@ def choose_device(wish: str) -> torch.device:
         raise UsageError(f"unknown device {wish!r}. Known: auto, cpu, cuda.")
     if wish == "cuda" and not torch.cuda.is_available():
         raise UsageError(
-            "no CUDA device is available to torch: use --device cpu, or install a CUDA build of torch"
+            "no CUDA device is available to torch: choose the device cpu, or install a CUDA build of torch",
+            "device",
         )
     return torch.device(wish)
 

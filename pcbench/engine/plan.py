@@ -208,7 +208,7 @@ class _Found:
         try:
             splits, data = self.data(name, points)
         except DataError as error:
-            raise DataError(f"--test {variant.label}: {name}: {error}") from error
+            raise DataError(f"test {variant.label}: {name}: {error}", "test") from error
         if not classes:
             return splits, data
         part = crossing.narrowed(splits, name, classes)
@@ -269,9 +269,9 @@ def cells(catalogue: Catalogue, *requests: Request) -> list[Cell]:
 
 def _cells(request: Request, found: _Found) -> list[Cell]:
     if any(ppc < 1 for ppc in request.ppcs):
-        raise UsageError(f"--ppc {min(request.ppcs)}: at least one cloud per class is needed")
+        raise UsageError(f"PPC {min(request.ppcs)}: at least one cloud per class is needed", "ppc")
     if request.students is not None and request.students < 1:
-        raise UsageError(f"--seeds {request.students}: at least one student is needed")
+        raise UsageError(f"{request.students} students: at least one is needed", "students")
     chosen = [found.catalogue.method(spec) for spec in request.methods]
     classes = [method for method, _ in chosen]
     backbone, network = found.network(request.backbone)
@@ -330,7 +330,7 @@ def evaluations(
     for key in settings:
         if key not in protocol.SETTINGS:
             near = did_you_mean(key, protocol.SETTINGS)
-            raise UsageError(f"--set {key}: the protocol has no such setting. {near}")
+            raise UsageError(f"setting {key}: the protocol has no such setting. {near}", "setting")
     found = _Found(catalogue)
     made = []
     for run in runs:
@@ -366,14 +366,14 @@ def _followed(run: Run) -> Protocol:
     used = {record.inputs.protocol.label: record.inputs.protocol for record in run.evaluations}
     if len(used) > 1:
         labels = "; ".join(used)
-        raise UsageError(
-            f"{run.folder} was evaluated by several protocols ({labels}): name one by --protocol"
-        )
+        raise UsageError(f"{run.folder} was evaluated by several protocols ({labels}): name one", "protocol")
     made = run.distillation.inputs
     fitting = [*used.values()] or [p for p in protocol.PROTOCOLS.values() if _follows(made, p)]
     if not fitting:
         raise UsageError(
-            f"{run.folder} follows no standard protocol: name one by --protocol, depart by --set"
+            f"{run.folder} follows no standard protocol: name one, and how it departs from it",
+            "protocol",
+            "setting",
         )
     return fitting[0]
 
@@ -414,7 +414,7 @@ def _unknown(registry: Registry[Any], name: str) -> str:
         broken = registry.get(name).tried().error
         return f"{LABELS[registry.kind]} {name!r} cannot be used: {broken}" if broken else ""
     label = LABELS[registry.kind]
-    return f"there is no {label} {name!r}: see 'pcbench list {registry.kind}s', add one with --plugins"
+    return f"there is no {label} {name!r}: see 'pcbench list {registry.kind}s', or name its folder"
 
 
 def _no_method(found: _Found, spec: str) -> str:
@@ -463,10 +463,10 @@ def _params(method: type[Method], settings: Mapping[str, Any], origin: str) -> M
     for key in settings:
         if key not in known:
             near = did_you_mean(key, {*known, *protocol.SETTINGS})
-            option = place or "--set "
-            raise UsageError(
-                f"{option}{key}: neither method {method.name!r} nor the protocol has such a parameter. {near}"
-            )
+            problem = f"neither method {method.name!r} nor the protocol has such a parameter. {near}"
+            if origin:
+                raise UsageError(f"{place}{key}: {problem}")
+            raise UsageError(f"setting {key}: {problem}", "setting")
     try:
         return method.Params.model_validate(dict(settings))
     except ValidationError as error:
@@ -506,7 +506,7 @@ def _check_draw(request: Request, dataset: str, splits: Splits) -> None:
     """UsageError or DataError where a data set does not have the draw that is asked for."""
     if request.draw == "authors":
         if request.repetition:
-            raise UsageError("the authors' draw is one: it has no repetition but 0")
+            raise UsageError("the authors' draw is one: it has no repetition but 0", "draw", "repetition")
         try:
             draws.authors(splits.train, 1, splits.official_order)
         except DataError as error:
@@ -519,8 +519,8 @@ def _check_ppc(ppc: int, dataset: str, splits: Splits, origin: str) -> None:
     if int(counts[smallest]) == 0:
         raise DataError(f"{dataset}: class {splits.train.class_names[smallest]!r} has no training cloud")
     if ppc > int(counts[smallest]):
-        asked = f"{origin}: PPC" if origin else "--ppc"
-        raise UsageError(
-            f"{asked} {ppc} is larger than the smallest class of {dataset}: "
+        problem = (
+            f"PPC {ppc} is larger than the smallest class of {dataset}: "
             f"{splits.train.class_names[smallest]!r} has {int(counts[smallest])} training clouds"
         )
+        raise UsageError(f"{origin}: {problem}") if origin else UsageError(problem, "ppc")

@@ -45,7 +45,8 @@ def export_clouds(clouds: PointClouds, folder: Path, form: Format, force: bool =
     there = [] if force else [file.path for file, _ in planned if file.path.exists()]
     if there:
         more = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
-        raise UsageError(f"{there[0]}{more} is there already: choose another --out, or replace it by --force")
+        problem = f"{there[0]}{more} is there already: choose another folder, or let it be replaced"
+        raise UsageError(problem, "output", "replace")
     for file, write in planned:
         try:
             write(file.path)

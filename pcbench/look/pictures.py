@@ -166,7 +166,7 @@ def run_sections(
 def require_room(clouds: int) -> None:
     """Raise UsageError for more clouds than a picture shows, MOST_TILES, or none."""
     if not 1 <= clouds <= MOST_TILES:
-        raise UsageError(f"a picture shows 1 to {MOST_TILES} clouds, not {clouds}: choose classes by --class")
+        raise UsageError(f"a picture shows 1 to {MOST_TILES} clouds, not {clouds}: choose classes", "class")
 
 
 def contact_sheet(

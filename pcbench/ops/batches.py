@@ -123,7 +123,7 @@ def in_chunks(work: Callable[[slice], T], groups: int, size: int) -> list[T]:
             if size == 1:
                 raise torch.OutOfMemoryError(
                     "the GPU has too little free memory for the clouds of one class: end what else runs "
-                    f"there, take fewer points or a smaller real batch, or use --device cpu ({error})"
+                    f"there, take fewer points or a smaller real batch, or the device cpu ({error})"
                 ) from error
         size = -(-size // 2)  # outside the handler, which would keep the failed slice's tensors alive
         if torch.cuda.is_available():

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from pcbench.common.packaged import builtin
 from pcbench.common.schema import Model
 from pcbench.common.toml import read_toml
-from pcbench.errors import UsageError, did_you_mean
+from pcbench.errors import Thing, UsageError, did_you_mean
 from pcbench.protocols import protocol
 
 Name: TypeAlias = Annotated[str, Field(min_length=1)]
@@ -123,27 +123,29 @@ class Suite(Model):
     def narrowed(
         self, methods: Sequence[str] = (), datasets: Sequence[str] = (), ppcs: Sequence[int] = ()
     ) -> Suite:
-        """The part that the options name, all of it where they name none; rows keep their places.
+        """The part that is named, all of it where nothing is; rows keep their places.
 
-        UsageError where the suite does not have what an option names.
+        UsageError where the suite does not have what is named.
         """
-        kept = self._chosen("--method", self.methods, methods)
+        kept = self._chosen("method", self.methods, methods)
         rows = [
             row.model_copy(update={"methods": tuple(m for m in row.methods if m in kept)})
             for row in self.rows
         ]
         return self.model_copy(
             update={
-                "datasets": self._chosen("--dataset", self.datasets, datasets),
-                "ppc": self._chosen("--ppc", self.ppc, ppcs),
+                "datasets": self._chosen("data set", self.datasets, datasets),
+                "ppc": self._chosen("ppc", self.ppc, ppcs),
                 "rows": tuple(rows),
             }
         )
 
-    def _chosen(self, option: str, has: Sequence[T], asked: Sequence[T]) -> tuple[T, ...]:
+    def _chosen(self, thing: Thing, has: Sequence[T], asked: Sequence[T]) -> tuple[T, ...]:
         for each in asked:
             if each not in has:
-                raise UsageError(f"{option} {each}: suite {self.name} has {', '.join(map(str, has))}")
+                known = ", ".join(map(str, has))
+                called = "PPC" if thing == "ppc" else thing
+                raise UsageError(f"{called} {each}: suite {self.name} has {known}", thing)
         return tuple(each for each in has if not asked or each in asked)
 
 
@@ -164,7 +166,7 @@ def find(spec: str) -> Path:
     names = [path.stem for path in folder().glob("*.toml")]
     if spec not in names:
         hint = did_you_mean(spec, names)
-        raise UsageError(f"unknown suite {spec!r}. {hint} A suite of your own is a file: --suite FILE.toml")
+        raise UsageError(f"unknown suite {spec!r}. {hint} A suite of your own is a file, NAME.toml", "suite")
     return folder() / f"{spec}.toml"
 
 

@@ -112,20 +112,20 @@ def named(label: str, dataset: str, up_axis: Literal["x", "y", "z", "none"]) -> 
 def _named(label: str, dataset: str, up_axis: Literal["x", "y", "z", "none"]) -> Variant:
     kind, sign, number = label.partition("=" if label.startswith("points") else ":")
     if kind not in KINDS:
-        raise UsageError(f"--test {label}: there is no such test. {did_you_mean(kind, KINDS)}")
+        raise UsageError(f"test {label}: there is no such test. {did_you_mean(kind, KINDS)}", "test")
     if kind in SEVERITIES:
         table = SEVERITIES[kind]
         if number not in map(str, range(1, len(table) + 1)):
-            raise UsageError(f"--test {label}: a severity is needed, {kind}:1 to {kind}:{len(table)}")
+            raise UsageError(f"test {label}: a severity is needed, {kind}:1 to {kind}:{len(table)}", "test")
         return Variant(kind=kind, severity=int(number), amount=table[int(number) - 1])
     if kind == "points":
         if not (number.isascii() and number.isdigit() and len(number) < 9 and int(number) > 0):
-            raise UsageError(f"--test {label}: a number of points is needed, as in points=512")
+            raise UsageError(f"test {label}: a number of points is needed, as in points=512", "test")
         return Variant(kind=kind, points=int(number))
     if sign:
-        raise UsageError(f"--test {label}: {kind} takes no number")
+        raise UsageError(f"test {label}: {kind} takes no number", "test")
     if kind == "up":
         if up_axis == "none":
-            raise UsageError(f"--test up: {dataset} has no up axis to turn about: choose so3")
+            raise UsageError(f"test up: {dataset} has no up axis to turn about: choose so3", "test")
         return Variant(kind=kind, axis=up_axis)
     return Variant(kind=kind)

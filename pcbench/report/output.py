@@ -82,7 +82,8 @@ class SiteFolder:
         if not path.is_file():
             if self.root.is_dir() and any(self.root.iterdir()):
                 raise UsageError(
-                    f"{self.root} holds files and no site of pcbench: choose another --out, or empty it"
+                    f"{self.root} holds files and no site of pcbench: choose another folder, or empty it",
+                    "output",
                 )
             return {}
         try:

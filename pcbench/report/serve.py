@@ -34,7 +34,7 @@ class Server(ThreadingHTTPServer):
             super().__init__((HOST, port), partial(_Handler, directory=str(root)))
         except OSError as error:
             raise UsageError(
-                f"port {port} of {HOST} cannot be used ({error.strerror}): choose another by --port"
+                f"port {port} of {HOST} cannot be used ({error.strerror}): choose another", "port"
             ) from error
 
     @property

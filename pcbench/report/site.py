@@ -24,7 +24,7 @@ from pcbench.report.text import as_json
 from pcbench.report.values import run_page
 from pcbench.report.viewer import WITHOUT_TORCH, Clouds
 
-NOTHING = "no finished run in {source}: do 'pcbench run' first, or name its folder with --results"
+NOTHING = "no finished run in {source}: do 'pcbench run' first, or name its folder"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def build(
     DataError where there is no finished run.
     """
     if not run_folders(source):
-        raise DataError(NOTHING.format(source=source))
+        raise DataError(NOTHING.format(source=source), "results")
     clouds.problems.clear()
     with SiteFolder(out) as target:
         gathered = write_runs(
@@ -69,7 +69,7 @@ def build(
         )
         board = board_of(gathered)
         if not (board.sections or board.stale):
-            raise DataError(NOTHING.format(source=source))
+            raise DataError(NOTHING.format(source=source), "results")
         for path, content in _tables(gathered, board, base_url, catalogue, report):
             target.write(path, content)
         for file in sorted(builtin("leaderboard/static").iterdir()):

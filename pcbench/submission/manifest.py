@@ -144,24 +144,24 @@ REMEDIES = {
     "altered-artifact": "Submit the clouds that pcbench wrote beside the record.",
     "altered-plugin": "Submit the source that the run was made with, or run it again.",
     "repeated-seeds": "Every student has a seed of its own: evaluate again.",
-    "changed-protocol": "Departures make a protocol custom: use --set, and the record says so.",
-    "changed-published": "A published number stays; a correction is named by --corrected KEY.",
-    "removed-published": "A published record stays; a removal is named by --corrected KEY.",
+    "changed-protocol": "Departures make a protocol custom: ask pcbench for them, and the record says so.",
+    "changed-published": "A published number stays; a correction is named by its key.",
+    "removed-published": "A published record stays; a removal is named by its key.",
     "duplicate": "Leave one out.",
     "missing-file": "Run 'pcbench submit' again.",
     "unreadable-plugin": "Submit the source that the run was made with: small files of Python.",
     "unexpected-file": "Remove it, or run 'pcbench submit' again.",
-    "missing-plugin": "Submit with --plugins DIR, from the pcbench that made the run.",
+    "missing-plugin": "Name the folder of the plugin, and submit from the pcbench that made the run.",
     "missing-repetition": "Submit all repetitions from 0 on, not a choice of them.",
     "misplaced-record": "Leave the records where pcbench wrote them.",
     "failed-run": "Submit finished runs.",
     "no-evaluation": "Run 'pcbench evaluate' first.",
     "odd-name": "Names hold letters, digits and _ . + -.",
-    "forbidden-artifact": "Submit without the clouds; --artifact-url says where they are.",
+    "forbidden-artifact": "Submit without the clouds; name the address where they are.",
     "invalid-record": "Submit what this version of pcbench writes.",
     "invalid-manifest": "Run 'pcbench submit' again.",
     "odd-file": "Put plain files there, or remove it.",
-    "too-large": "Split it, or name addresses by --artifact-url.",
+    "too-large": "Split it, or name the address where the clouds are.",
     "too-many": "Split it.",
 }
 """What to do about each kind of problem."""
@@ -218,10 +218,10 @@ def run_folders(folder: Path) -> list[Path]:
 
 
 def licence_option(text: str) -> str:
-    """The value of --license; UsageError where it is none."""
+    """A licence as it is asked for; UsageError where it is none."""
     try:
         return checked_licence(text)
     except ValueError as error:
         raise UsageError(
-            f"--license {one_line(text, 60)}: {error}; the list is at spdx.org/licenses"
+            f"licence {one_line(text, 60)}: {error}; the list is at spdx.org/licenses", "licence"
         ) from error

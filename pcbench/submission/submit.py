@@ -66,9 +66,9 @@ def submit(
         try:
             address = checked_address(address.rstrip("/"))
         except ValueError as error:
-            raise UsageError(f"--artifact-url: {error}") from error
+            raise UsageError(f"the address of the clouds: {error}", "address of clouds") from error
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"--out {out}: is there already; name a new folder")
+        raise UsageError(f"{out} is there already: name a new folder", "output")
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
@@ -110,7 +110,8 @@ def _add_run(run: Run, folder: Path, address: str | None, datasets: Registry[Dat
         if size > MAX_FILE_BYTES:
             raise UsageError(
                 f"{clouds}: {size} bytes, more than the {MAX_FILE_BYTES} of one file: put the clouds on a "
-                "server and name it by --artifact-url"
+                "server and name its address",
+                "address of clouds",
             )
         shutil.copyfile(clouds, layout.clouds(target))
     url = None if address is None else f"{address}/{target.name}/{layout.CLOUDS}"
@@ -142,7 +143,7 @@ def used(run: Run) -> list[tuple[PluginKind, str, str]]:
 
 def _plugin(registry: Registry[Any], name: str, source: str, origin: Path) -> Plugin[Any]:
     if name not in registry.names():
-        raise UsageError(f"{origin}: {registry.kind} {name!r} is not here: name its folder by --plugins")
+        raise UsageError(f"{origin}: {registry.kind} {name!r} is not here: name its folder", "plugins")
     plugin = registry.get(name)
     if plugin.source_hash() != source:
         raise UsageError(

@@ -334,7 +334,7 @@ def _published(folder: Path) -> dict[str, Run]:
             raise DataError(f"published record {read.problems[0]}")
         known.setdefault(read.run.distillation.key, read.run)
     if not known:
-        raise UsageError(f"--against {folder}: holds no run")
+        raise UsageError(f"{folder} holds no run that is published", "published")
     return known
 
 
@@ -409,14 +409,15 @@ def _checkout(text: str, folder: Path, target: Path) -> None:
         done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
         if done.returncode:
             raise UsageError(
-                f"--against {one_line(text, 200)}: is no folder, and git knows no such commit and folder: "
-                "name one as origin/main:submissions"
+                f"{one_line(text, 200)} is no folder, and git knows no such commit and folder: "
+                "name one as origin/main:submissions",
+                "published",
             )
         return done.stdout.strip()
 
     reference, colon, path = text.partition(":")
     if reference.startswith("-"):
-        raise UsageError(f"--against {one_line(text, 200)}: is no folder and no commit")
+        raise UsageError(f"{one_line(text, 200)} is no folder and no commit", "published")
     place = path if colon else git("rev-parse", "--show-prefix")
     top = git("rev-parse", "--show-toplevel")
     tree = git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{reference}:{place.rstrip('/')}")

@@ -131,7 +131,7 @@ def check_margin(margin: float) -> None:
     """UsageError for a margin that is no number of points."""
     if not 0 < margin <= 100:
         raise UsageError(
-            f"--margin {margin}: points of accuracy are needed, above 0, as in --margin {MARGIN}"
+            f"margin {margin}: points of accuracy are needed, above 0, as {MARGIN:g} are", "margin"
         )
 
 
@@ -212,8 +212,9 @@ def _made_again(catalogue: Catalogue, claim: Claim, device: torch.device, report
     if not same_work(made, cell.inputs):
         raise DataError(
             f"{claim.run.folder}: its distillation is not what this pcbench would do "
-            f"({'; '.join(differences(made, cell.inputs))}): name the submitted source by --plugins, and use "
-            "the version of pcbench that made it"
+            f"({'; '.join(differences(made, cell.inputs))}): name the folder of the submitted source, and "
+            "use the version of pcbench that made it",
+            "plugins",
         )
     with tempfile.TemporaryDirectory() as temporary:
         record = distil(cell, Path(temporary), device, report)

@@ -125,7 +125,7 @@ def test_more_points_than_a_data_set_has_are_refused(pcbench, run, monkeypatch):
     monkeypatch.setattr(plan._Found, "data", limited)
     done = pcbench("evaluate", run.folder, "--test", "points=512")
     assert done.code == 3
-    assert "--test points=512: shapes10: cannot take 512 of the 16 points" in done.err
+    assert "test points=512: shapes10: cannot take 512 of the 16 points" in done.err
     assert len(done.err.splitlines()) == 1
 
 

@@ -269,7 +269,7 @@ def test_an_interruption_is_recorded_and_leaves_130(pcbench, faulty):
         (("--ppc", "101"), 2, "100 training clouds"),
         (("--ppc", "one"), 2, "whole numbers"),
         (("--ppc", "0"), 2, "at least one cloud"),
-        (("--seeds", "0"), 2, "at least one student"),
+        (("--seeds", "0"), 2, "0 students: at least one is needed (--seeds)"),
         (("--device", "tpu"), 2, "auto, cpu, cuda"),
         (("--plugins", "nowhere"), 2, "nowhere"),
     ],

@@ -376,7 +376,15 @@ class TestDishonestServers:
     def test_alone_they_are_refused(self, fetch, server):
         server.sites["/bad.zip"] = Site(body=GOOD[:-1] + b"x")
         done = fetch("/bad.zip", "/none.zip")
-        refused(done, "2 mirrors", "does not have the checksum", "HTTP 404", "--mirror URL", "browser")
+        refused(
+            done,
+            "2 mirrors",
+            "does not have the checksum",
+            "HTTP 404",
+            "name a mirror",
+            "(--mirror)",
+            "browser",
+        )
         assert downloads() == []
 
     def test_a_redirection_is_followed(self, fetch, server):

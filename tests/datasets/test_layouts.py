@@ -95,7 +95,7 @@ class TestNormalResampled:
 
     def test_a_missing_file(self, copy):
         (copy / "bed" / "bed_0001.txt").unlink()
-        refused(ModelNet40(), copy, "bed/bed_0001.txt", "missing", "--allow-incomplete")
+        refused(ModelNet40(), copy, "bed/bed_0001.txt", "missing", "allow it to be incomplete")
         refused(ModelNet40(), copy.parent / "nothing", "no folder")
 
     def test_an_incomplete_copy_is_taken_if_asked_for_and_marked(self, copy):
@@ -248,7 +248,9 @@ class TestShapeNetHdf5:
 
     def test_a_missing_file(self, copy):
         (copy / "train1.h5").unlink()
-        refused(ShapeNet55(), copy, "28/55 training/test clouds instead of 55/55", "--allow-incomplete")
+        refused(
+            ShapeNet55(), copy, "28/55 training/test clouds instead of 55/55", "allow it to be incomplete"
+        )
 
     @pytest.mark.parametrize("label", [-1, 55])
     def test_a_label_out_of_range(self, copy, label):

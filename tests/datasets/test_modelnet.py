@@ -262,7 +262,7 @@ class TestRefusal:
     def test_a_class_without_clouds(self, copy):
         with h5py.File(copy / "ply_data_test0.h5", "r+") as file:
             file["label"][0] = 0
-        refused(copy, "no test cloud of xbox", "--allow-incomplete")
+        refused(copy, "no test cloud of xbox", "allow it to be incomplete")
 
     def test_other_classes(self, copy):
         names = list(CLASSES)

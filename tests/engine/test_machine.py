@@ -34,7 +34,7 @@ def test_auto_is_a_gpu_where_there_is_one(monkeypatch, there, chosen):
 
 def test_a_gpu_that_is_not_there_is_refused_with_the_remedy(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UsageError, match=r"no CUDA device is available.*use --device cpu"):
+    with pytest.raises(UsageError, match=r"no CUDA device is available.*choose the device cpu"):
         choose_device("cuda")
 
 

@@ -322,15 +322,15 @@ def test_the_variation_lists_what_differs_from_the_defaults(cells, settings, var
         ({"backbone": "pointnett"}, r"unknown backbone 'pointnett'\. Did you mean pointnet"),
         ({"backbone": "pointnet:papr"}, r"unknown preset 'papr' of backbone 'pointnet'\. Did you mean paper"),
         ({"protocol": "papers"}, r"unknown protocol 'papers'\. Did you mean paper"),
-        ({"ppcs": (1, 0)}, "--ppc 0: at least one cloud per class is needed"),
-        ({"ppcs": (-2,)}, "--ppc -2: at least one cloud per class is needed"),
-        ({"ppcs": (1, 3)}, "--ppc 3 is larger than the smallest class of three: 'a' has 2 training clouds"),
-        ({"students": 0}, "--seeds 0: at least one student is needed"),
+        ({"ppcs": (1, 0)}, "PPC 0: at least one cloud per class is needed"),
+        ({"ppcs": (-2,)}, "PPC -2: at least one cloud per class is needed"),
+        ({"ppcs": (1, 3)}, "PPC 3 is larger than the smallest class of three: 'a' has 2 training clouds"),
+        ({"students": 0}, "0 students: at least one is needed"),
         (
             {"settings": {"round": "4"}},
-            r"--set round: neither method 'first' nor the protocol .*Did you mean rounds",
+            r"setting round: neither method 'first' nor the protocol .*Did you mean rounds",
         ),
-        ({"settings": {"recipe.epoch": "4"}}, r"--set recipe\.epoch: .*Did you mean recipe\.epochs"),
+        ({"settings": {"recipe.epoch": "4"}}, r"setting recipe\.epoch: .*Did you mean recipe\.epochs"),
         (
             {"settings": {"rounds": "0"}},
             "method 'first': rounds='0': Input should be greater than or equal to 1",
@@ -339,7 +339,7 @@ def test_the_variation_lists_what_differs_from_the_defaults(cells, settings, var
         ({"settings": {"lr": "nan"}}, "method 'first': lr='nan': "),
         ({"settings": {"points": "0"}}, "protocol setting points='0': "),
         ({"settings": {"students": "0"}}, "protocol setting students='0': "),
-        ({"methods": ("first", "bare"), "settings": {"lr": "1"}}, "--set lr: neither method 'bare' nor"),
+        ({"methods": ("first", "bare"), "settings": {"lr": "1"}}, "setting lr: neither method 'bare' nor"),
     ],
 )
 def test_a_request_that_cannot_be_met_says_why(cells, change, words):

@@ -107,7 +107,7 @@ def test_nothing_is_replaced_unless_asked_and_then_nothing_was_written(tmp_path,
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / last).write_text("mine")
-    with pytest.raises(UsageError, match=r"is there already: .*--force"):
+    with pytest.raises(UsageError, match=r"is there already: choose another folder, or let it be replaced"):
         export_clouds(mixed, folder, form)
     assert [(path.name, path.read_text()) for path in folder.iterdir()] == [(last, "mine")]
     export_clouds(mixed, folder, form, force=True)

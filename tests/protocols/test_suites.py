@@ -122,9 +122,9 @@ def test_options_choose_a_part_in_the_suites_order(suite):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"methods": ["dm"]}, "--method dm: suite mine has random, sadm"),
-        ({"datasets": ["shapes10", "modelnet10"]}, "--dataset modelnet10: suite mine has shapes10"),
-        ({"ppcs": [10]}, "--ppc 10: suite mine has 1, 3"),
+        ({"methods": ["dm"]}, "method dm: suite mine has random, sadm"),
+        ({"datasets": ["shapes10", "modelnet10"]}, "data set modelnet10: suite mine has shapes10"),
+        ({"ppcs": [10]}, "PPC 10: suite mine has 1, 3"),
     ],
 )
 def test_what_a_suite_does_not_have_cannot_be_chosen(suite, options, words):

@@ -585,7 +585,10 @@ def test_against_a_commit(tmp_path):
     with published_at("HEAD:results", top / "submissions" / "mine") as published:
         assert validate(CATALOGUE, top / "submissions" / "mine", published) == []
     for name in ("HEAD", "nothing:results", "-x", "HEAD:nothing"):
-        with pytest.raises(UsageError, match="--against"), published_at(name, top / "submissions" / "mine"):
+        with (
+            pytest.raises(UsageError, match="is no folder"),
+            published_at(name, top / "submissions" / "mine"),
+        ):
             pass
     with published_at("HEAD", top / "results") as published:
         assert validate(CATALOGUE, top / "results", published) == []
