@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from pcbench.api import Backbone, Dataset, Method, MethodParams, PointClouds, Setting, Splits
+from pcbench.api import Backbone, Dataset, Method, MethodParams, PointClouds, Splits
 from pcbench.catalogue import Catalogue, Registry
 from pcbench.catalogue.kinds import LABELS, split_spec
 from pcbench.engine import crossing
@@ -27,6 +27,7 @@ from pcbench.protocols.suites import Suite
 from pcbench.protocols.variants import PLAIN, Variant
 from pcbench.records import identity
 from pcbench.records.identity import same_work
+from pcbench.records.labels import WHOLE
 from pcbench.records.layout import short
 from pcbench.records.models import (
     DataInputs,
@@ -40,36 +41,50 @@ from pcbench.seeds import Streams
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks for, by name. settings: `--set` pairs or a suite's, for the methods or the protocol.
-
-    evaluate: the students' networks; where none is named, `backbone`. origin: the suite's file and row. draw:
-    which training clouds the distillations start from, by the names in `pcbench.ops.draws`.
-    """
+    """What a user asks for, by name."""
 
     methods: tuple[str, ...]
+    """The methods, each with a named setting where one is meant: `sadm`, `sadm:paper`."""
     datasets: tuple[str, ...]
+    """The data sets."""
     ppcs: tuple[int, ...]
+    """Clouds per class."""
     backbone: str = "pointnet"
+    """The network that is distilled with: NAME[:PRESET]."""
     protocol: str = "paper"
+    """The protocol's name."""
     students: int | None = None
+    """Students per snapshot, where they are not the protocol's."""
     repetition: int = 0
+    """Which of the repeated distillations."""
     draw: Draw = "nested"
+    """Which training clouds the distillations start from."""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    """What departs from the defaults of the methods or from the protocol, by name."""
     evaluate: tuple[str, ...] = ()
+    """The students' networks; where none is named, `backbone`."""
     origin: str = ""
+    """The suite's file and row, for messages; empty where there is none."""
 
 
 @dataclass(frozen=True)
 class Absent:
-    """A cell that cannot be run here, by name. network: the students'. reason: why, and what to do next."""
+    """A cell that cannot be run here, by name."""
 
     method: str
+    """The method."""
     settings: Mapping[str, Any]
+    """What departs from its defaults."""
     dataset: str
+    """The data set."""
     ppc: int
+    """Clouds per class; 0 stands for the whole training split."""
     network: str
+    """The students' network."""
     protocol: str
+    """The protocol."""
     reason: str
+    """Why it cannot be run, and what to do next."""
 
 
 @dataclass(frozen=True)
@@ -179,8 +194,8 @@ def _streams(data: DataInputs, level: str, **axes: str | int) -> Streams:
     return Streams({"level": level, "dataset": data.name, **axes})
 
 
-class _Found:
-    """The plugins that there are, and the data sets that a plan has loaded."""
+class _Plan:
+    """What a plan is made from: the plugins that there are, and the data sets that it has loaded."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.catalogue = catalogue
@@ -259,42 +274,52 @@ def cells(catalogue: Catalogue, *requests: Request) -> list[Cell]:
     """
     if not requests:
         return []
-    found = _Found(catalogue)
-    made: dict[tuple[str, str], Cell] = {}
+    plan = _Plan(catalogue)
+    by_keys: dict[tuple[str, str], Cell] = {}
     for request in requests:
-        for cell in _cells(request, found):
-            made.setdefault((cell.inputs.key, cell.evaluation.inputs(cell.inputs.key).key), cell)
-    return list(made.values())
+        for cell in _cells(request, plan):
+            by_keys.setdefault((cell.inputs.key, cell.evaluation.inputs(cell.inputs.key).key), cell)
+    return list(by_keys.values())
 
 
-def _cells(request: Request, found: _Found) -> list[Cell]:
+@dataclass(frozen=True)
+class _ChosenMethod:
+    """A method with its parameters, as a request chooses it."""
+
+    method: type[Method]
+    """Its class."""
+    source: str
+    """The hash of its code."""
+    params: MethodParams
+    """All parameters in effect."""
+
+
+def _cells(request: Request, plan: _Plan) -> list[Cell]:
+    """The cells of one request: data set by data set, the methods that give the whole split first."""
     if any(ppc < 1 for ppc in request.ppcs):
         raise UsageError(f"PPC {min(request.ppcs)}: at least one cloud per class is needed", "ppc")
     if request.students is not None and request.students < 1:
         raise UsageError(f"{request.students} students: at least one is needed", "students")
-    chosen = [found.catalogue.method(spec) for spec in request.methods]
-    classes = [method for method, _ in chosen]
-    backbone, network = found.network(request.backbone)
-    students = [found.network(spec) for spec in request.evaluate or (request.backbone,)]
-    sources = [found.methods.get(method.name).source_hash() for method in classes]
-    settings, params = _settings(request, chosen)
-    rules = found.rules(request.protocol, network.name, settings)
-    evaluated = [(*each, found.rules(request.protocol, each[1].name, settings)) for each in students]
-    parts = list(zip(classes, sources, params, strict=True))
-    grid = [(0, *part) for part in parts if part[0].whole]
-    grid += [(ppc, *part) for ppc in request.ppcs for part in parts if not part[0].whole]
-    loaded = [found.data(name, rules.points) for name in request.datasets]
-    made = []
-    for splits, data in loaded:
-        for ppc, method, source, values in grid:
+    of_protocol, methods = _chosen_methods(request, plan)
+    backbone, network = plan.network(request.backbone)
+    rules = plan.rules(request.protocol, network.name, of_protocol)
+    students = [
+        (student, its_network, plan.rules(request.protocol, its_network.name, of_protocol))
+        for student, its_network in map(plan.network, request.evaluate or (request.backbone,))
+    ]
+    whole = [(WHOLE, chosen) for chosen in methods if chosen.method.whole]
+    small = [(ppc, chosen) for ppc in request.ppcs for chosen in methods if not chosen.method.whole]
+    cells = []
+    for splits, data in [plan.data(name, rules.points) for name in request.datasets]:
+        for ppc, chosen in (*whole, *small):
             _check_ppc(ppc, data.name, splits, request.origin)
             _check_draw(request, data.name, splits)
             inputs = DistillationInputs(
-                method=method.name,
-                params=values.model_dump(mode="json"),
-                variation=_variation(values),
-                setting=_setting_of(method, values),
-                source=source,
+                method=chosen.method.name,
+                params=chosen.params.model_dump(mode="json"),
+                variation=_variation(chosen.params),
+                setting=_setting_of(chosen.method, chosen.params),
+                source=chosen.source,
                 data=data,
                 ppc=ppc,
                 iterations=rules.iterations,
@@ -305,11 +330,11 @@ def _cells(request: Request, found: _Found) -> list[Cell]:
                 engine=identity.ENGINE,
                 draw=request.draw,
             )
-            made += [
-                Cell(method(values), backbone, inputs, Evaluation(splits, data, *student))
-                for student in evaluated
+            cells += [
+                Cell(chosen.method(chosen.params), backbone, inputs, Evaluation(splits, data, *student))
+                for student in students
             ]
-    return made
+    return cells
 
 
 def evaluations(
@@ -331,28 +356,28 @@ def evaluations(
         if key not in protocol.SETTINGS:
             near = did_you_mean(key, protocol.SETTINGS)
             raise UsageError(f"setting {key}: the protocol has no such setting. {near}", "setting")
-    found = _Found(catalogue)
+    plan = _Plan(catalogue)
     made = []
     for run in runs:
         inputs = run.distillation.inputs
         chosen = rules or _followed(run)
         departures = {**chosen.changes, **settings}
-        students = [found.network(spec) for spec in networks or (inputs.network.label,)]
-        evaluated = [(*each, found.rules(chosen.base, each[1].name, departures)) for each in students]
+        students = [plan.network(spec) for spec in networks or (inputs.network.label,)]
+        evaluated = [(*each, plan.rules(chosen.base, each[1].name, departures)) for each in students]
         own = evaluated[0][2]
         if not _follows(inputs, own):
             raise UsageError(
                 f"{run.folder} does not follow protocol {own.label}: it has {inputs.data.points} points and "
                 f"snapshots {', '.join(map(str, inputs.snapshots))}"
             )
-        splits, data = found.data(inputs.data.name, inputs.data.points)
+        splits, data = plan.data(inputs.data.name, inputs.data.points)
         if not same_work(inputs.data, data):
             raise DataError(
                 f"{run.folder}: was distilled from another {data.name} than the one on this machine "
                 f"(hash {short(inputs.data.hash)}, here {short(data.hash)})"
             )
-        asked = tuple(dict.fromkeys(found.variant(label, data.name) for label in tests or (PLAIN.label,)))
-        others = {(v.on, v.points): found.tested(data, v) for v in asked if v.on or v.points}
+        asked = tuple(dict.fromkeys(plan.variant(label, data.name) for label in tests or (PLAIN.label,)))
+        others = {(v.on, v.points): plan.tested(data, v) for v in asked if v.on or v.points}
         made += [(run, Evaluation(splits, data, *student, asked, others)) for student in evaluated]
     return made
 
@@ -384,23 +409,23 @@ def available(catalogue: Catalogue, *requests: Request) -> tuple[list[Request], 
     Absent is what no plugin is called, a plugin that cannot be used, and what this machine lacks. Anything
     else that is wrong raises UsageError later.
     """
-    found = _Found(catalogue)
+    plan = _Plan(catalogue)
     possible, absent = [], []
     for request in requests:
         asked = request.evaluate or (request.backbone,)
-        methods = {spec: _no_method(found, spec) for spec in request.methods}
-        networks = {name: _no_network(found, request.backbone, name) for name in asked}
-        datasets = {name: _no_data(found.datasets, name) for name in request.datasets}
+        methods = {spec: _no_method(plan, spec) for spec in request.methods}
+        networks = {name: _no_network(plan, request.backbone, name) for name in asked}
+        datasets = {name: _no_data(plan.datasets, name) for name in request.datasets}
         for dataset, method, network in itertools.product(datasets, methods, networks):
             reason = methods[method] or networks[network] or datasets[dataset]
             if not reason:
                 continue
-            whole = not methods[method] and found.catalogue.method(method)[0].whole
+            whole = not methods[method] and plan.catalogue.method(method)[0].whole
             absent += [
                 Absent(method, request.settings, dataset, ppc, network, request.protocol, reason)
                 for ppc in ((0,) if whole else request.ppcs)
             ]
-        if not _no_network(found, request.backbone):
+        if not _no_network(plan, request.backbone):
             students = tuple(name for name, reason in networks.items() if not reason)
             known = tuple(name for name, reason in methods.items() if not reason)
             present = tuple(name for name, reason in datasets.items() if not reason) if students else ()
@@ -417,17 +442,17 @@ def _unknown(registry: Registry[Any], name: str) -> str:
     return f"there is no {label} {name!r}: see 'pcbench list {registry.kind}s', or name its folder"
 
 
-def _no_method(found: _Found, spec: str) -> str:
+def _no_method(plan: _Plan, spec: str) -> str:
     """Why a method cannot be used; empty where it can. A setting that it lacks raises UsageError."""
-    unknown = _unknown(found.methods, split_spec(spec)[0])
+    unknown = _unknown(plan.methods, split_spec(spec)[0])
     if not unknown:
-        found.catalogue.method(spec)
+        plan.catalogue.method(spec)
     return unknown
 
 
-def _no_network(found: _Found, *specs: str) -> str:
+def _no_network(plan: _Plan, *specs: str) -> str:
     """Why one of some backbones cannot be used; empty where all can."""
-    unknown = (_unknown(found.backbones, split_spec(spec)[0]) for spec in specs)
+    unknown = (_unknown(plan.backbones, split_spec(spec)[0]) for spec in specs)
     return next(filter(None, unknown), "")
 
 
@@ -440,21 +465,22 @@ def _no_data(registry: Registry[Dataset], name: str) -> str:
     return "" if dataset.present() else f"{name} is not on this machine: {dataset.how_to_get()}"
 
 
-def _settings(
-    request: Request, methods: Sequence[tuple[type[Method], Setting | None]]
-) -> tuple[dict[str, Any], list[MethodParams]]:
-    """The protocol's settings and each method's parameters; a key that neither knows raises UsageError.
+def _chosen_methods(request: Request, plan: _Plan) -> tuple[dict[str, Any], list[_ChosenMethod]]:
+    """The settings that are the protocol's, and the methods with theirs; one that neither has: UsageError.
 
     What is asked for departs from a method's named setting, where it has one.
     """
-    for_protocol = {key: value for key, value in request.settings.items() if key in protocol.SETTINGS}
-    for_methods = {key: value for key, value in request.settings.items() if key not in protocol.SETTINGS}
+    of_protocol = {key: value for key, value in request.settings.items() if key in protocol.SETTINGS}
+    of_methods = {key: value for key, value in request.settings.items() if key not in protocol.SETTINGS}
     if request.students is not None:
-        for_protocol["students"] = str(request.students)
-    return for_protocol, [
-        _params(method, {**(setting.params if setting else {}), **for_methods}, request.origin)
-        for method, setting in methods
-    ]
+        of_protocol["students"] = str(request.students)
+    chosen = []
+    for spec in request.methods:
+        method, setting = plan.catalogue.method(spec)
+        values = {**(setting.params if setting else {}), **of_methods}
+        params = _params(method, values, request.origin)
+        chosen.append(_ChosenMethod(method, plan.methods.get(method.name).source_hash(), params))
+    return of_protocol, chosen
 
 
 def _params(method: type[Method], settings: Mapping[str, Any], origin: str) -> MethodParams:

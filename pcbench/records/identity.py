@@ -21,6 +21,7 @@ from pydantic import BaseModel
 
 from pcbench.common.files import canonical_json, digest
 from pcbench.common.schema import Label
+from pcbench.records.layout import short
 
 ENGINE = 1
 """The number of pcbench's own arithmetic: losses, layers, draws, trainers, tests.
@@ -84,7 +85,7 @@ def _reason(place: str, old: Any, new: Any) -> str:
     if place.endswith("network.source"):
         return "the network's code has changed"
     if place.endswith("data.hash"):
-        return f"data {str(old)[:10]}, now {str(new)[:10]}"
+        return f"data {short(str(old))}, now {short(str(new))}"
     name = place.removeprefix("params.").removeprefix("protocol.")
     return f"{name} {_shown(old)}, asked {_shown(new)}"
 
