@@ -115,6 +115,7 @@ def test_a_result_of_the_same_request_that_is_other_work_is_stale(change, reason
         {"variation": {"lr": 1.0}, "params": {"lr": 1.0, "loss": "mmd"}},
         {"ppc": 3},
         {"repetition": 1},
+        {"draw": "authors"},
         {"method": "dm"},
         {"iterations": 61, "snapshots": [0, 61]},
     ],
