@@ -15,12 +15,16 @@ from pcbench.common.files import file_digest
 UNREADABLE = (OSError, SyntaxError, ValueError, RecursionError, MemoryError)
 """What reading and parsing a file may raise."""
 
+Import = ast.Import | ast.ImportFrom
+"""A statement that imports."""
+
 
 class Sources:
     """The Python files that a catalogue has looked at; a change of a file after that is not seen."""
 
     def __init__(self) -> None:
         self._trees: dict[Path, ast.Module | BaseException] = {}
+        self._imports: dict[Path, list[Import]] = {}
         self._digests: dict[Path, str] = {}
         self._installed: dict[str, bool] = {}
 
@@ -35,6 +39,13 @@ class Sources:
         if isinstance(tree, BaseException):
             raise tree.with_traceback(None)
         return tree
+
+    def imports(self, path: Path) -> list[Import]:
+        """Every statement of a file that imports, wherever it stands; raises what `tree` raises."""
+        if path not in self._imports:
+            nodes = ast.walk(self.tree(path))
+            self._imports[path] = [node for node in nodes if isinstance(node, Import)]
+        return self._imports[path]
 
     def digest(self, path: Path) -> str:
         """The hash of what a file computes; that of its bytes where it cannot be parsed."""
@@ -73,25 +84,23 @@ class Neighbourhood:
         while waiting:
             file = waiting.pop()
             try:
-                tree = self.sources.tree(file)
+                statements = self.sources.imports(file)
             except UNREADABLE:
                 continue
-            targets = {target for node in ast.walk(tree) for target in self.targets(node, file)}
+            targets = {target for statement in statements for target in self.targets(statement, file)}
             waiting.extend(targets - seen)
             seen |= targets
         return sorted(seen - {path})
 
-    def targets(self, node: ast.AST, file: Path) -> list[Path]:
-        """The local files that an import statement of `file` runs; none for any other node."""
-        if isinstance(node, ast.Import):
-            return [target for alias in node.names for target in self._absolute(alias.name)]
-        if not isinstance(node, ast.ImportFrom):
-            return []
-        modules = [node.module] if node.module else []
-        modules += [".".join([*modules[:1], alias.name]) for alias in node.names]
-        if node.level == 0:
+    def targets(self, statement: Import, file: Path) -> list[Path]:
+        """The local files that an import statement of `file` runs."""
+        if isinstance(statement, ast.Import):
+            return [target for alias in statement.names for target in self._absolute(alias.name)]
+        modules = [statement.module] if statement.module else []
+        modules += [".".join([*modules[:1], alias.name]) for alias in statement.names]
+        if statement.level == 0:
             return [target for module in modules for target in self._absolute(module)]
-        folder = file.parents[node.level - 1]
+        folder = file.parents[statement.level - 1]
         if not folder.is_relative_to(self.root):
             return []
         return [target for module in modules for target in module_files(folder, module.split("."))]
@@ -111,16 +120,16 @@ class Neighbourhood:
             return None
         for file in (path, *self.reached(path)):
             try:
-                nodes = list(ast.walk(self.sources.tree(file)))
+                statements = self.sources.imports(file)
             except UNREADABLE:
                 continue
-            for node in nodes:
-                for module, names in _absolute_imports(node):
+            for statement in statements:
+                for module, names in absolute_imports(statement):
                     dots = self._dots_to(module.partition(".")[0], file, path)
                     if dots:
-                        place = f"{file}:{getattr(node, 'lineno', 1)}"
+                        place = f"{file}:{statement.lineno}"
                         above, _, last = module.rpartition(".")
-                        home, taken = (module, names) if names else (above, last)
+                        home, taken = (module, ", ".join(names)) if names else (above, last)
                         right = f"from {dots}{home} import {taken}"
                         return f"ImportError: {module!r} is a file beside it: write '{right}' ({place})"
         return None
@@ -138,13 +147,13 @@ class Neighbourhood:
         return ""
 
 
-def _absolute_imports(node: ast.AST) -> Iterator[tuple[str, str]]:
+def absolute_imports(statement: Import) -> Iterator[tuple[str, list[str]]]:
     """The modules that a statement imports absolutely, each with the names that it takes from it."""
-    if isinstance(node, ast.Import):
-        for alias in node.names:
-            yield alias.name, ""
-    elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-        yield node.module, ", ".join(alias.name for alias in node.names)
+    if isinstance(statement, ast.Import):
+        for alias in statement.names:
+            yield alias.name, []
+    elif statement.level == 0 and statement.module:
+        yield statement.module, [alias.name for alias in statement.names]
 
 
 def module_files(folder: Path, parts: Sequence[str]) -> list[Path]:

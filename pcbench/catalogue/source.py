@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pcbench.catalogue.kinds import CONTRACTS
-from pcbench.catalogue.neighbours import UNREADABLE, Neighbourhood, Sources, module_files
+from pcbench.catalogue.neighbours import (
+    UNREADABLE,
+    Import,
+    Neighbourhood,
+    Sources,
+    absolute_imports,
+    module_files,
+)
 
 PCBENCH = Path(__file__).resolve().parents[1]
 
@@ -155,14 +162,9 @@ def hopeless_import(path: Path, own: Neighbourhood) -> tuple[BaseException, Path
             body = own.sources.tree(file).body
         except UNREADABLE as error:
             return error, file
-        for node in body:
-            modules = []
-            if isinstance(node, ast.Import):
-                modules = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-                modules = [node.module]
-            for module in modules:
+        for statement in (node for node in body if isinstance(node, Import)):
+            for module, _ in absolute_imports(statement):
                 top = module.partition(".")[0]
                 if not own.sources.installed(top):
-                    return f"ModuleNotFoundError: No module named {top!r} ({file}:{node.lineno})"
+                    return f"ModuleNotFoundError: No module named {top!r} ({file}:{statement.lineno})"
     return None

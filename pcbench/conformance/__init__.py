@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pcbench.catalogue import Catalogue, open_catalogue
 from pcbench.catalogue.kinds import CONTRACTS
 from pcbench.catalogue.loading import Plugin
-from pcbench.catalogue.neighbours import Sources
+from pcbench.catalogue.neighbours import Import, Sources, absolute_imports
 from pcbench.catalogue.registry import read_file
 from pcbench.conformance.backbones import BackboneContract
 from pcbench.conformance.clauses import Failed, Item, NotApplicable, Report, tried
@@ -102,21 +101,21 @@ def _imports(plugin: Plugin[Any]) -> str:
     if plugin.kind == "dataset":
         raise NotApplicable("a data set may use how pcbench reads and stores clouds")
     for path in plugin.source_files():
-        for node in ast.walk(ast.parse(path.read_bytes())):
-            for module in _imported(node):
+        for statement in plugin.sources.imports(path):
+            for module in _imported(statement):
                 public = module == "pcbench.api" or (module + ".").startswith("pcbench.ops.")
                 if module.partition(".")[0] == "pcbench" and not public:
-                    where = f"{path}:{getattr(node, 'lineno', 1)}"
+                    where = f"{path}:{statement.lineno}"
                     raise Failed(
                         f"{where} imports {module}: a {plugin.kind} imports pcbench.api and pcbench.ops alone"
                     )
     return "pcbench.api and pcbench.ops alone"
 
 
-def _imported(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-        inside = node.module == "pcbench"
-        return [f"pcbench.{alias.name}" for alias in node.names] if inside else [node.module]
-    return []
+def _imported(statement: Import) -> Iterator[str]:
+    """The modules that a statement imports absolutely; of `from pcbench import api` that is `pcbench.api`."""
+    for module, names in absolute_imports(statement):
+        if module == "pcbench" and names:
+            yield from (f"pcbench.{name}" for name in names)
+        else:
+            yield module
