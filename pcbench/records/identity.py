@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from pcbench.common.files import canonical_json, digest
 from pcbench.common.schema import Label
@@ -39,13 +40,17 @@ def key(inputs: BaseModel) -> str:
 def hashed(model: BaseModel) -> dict[str, Any]:
     """The part of a model that identifies it, as JSON: no labels, and no field that holds its default."""
     values = {}
-    for name, field in type(model).model_fields.items():
-        if any(isinstance(mark, Label) for mark in field.metadata):
-            continue
-        value = getattr(model, name)
+    for name, field, value in _identifying(model):
         if field.is_required() or value != field.get_default(call_default_factory=True, validated_data={}):
             values[name] = _plain(value)
     return values
+
+
+def _identifying(model: BaseModel) -> Iterator[tuple[str, FieldInfo, Any]]:
+    """The fields of a model that are no labels, with their values."""
+    for name, field in type(model).model_fields.items():
+        if not any(isinstance(mark, Label) for mark in field.metadata):
+            yield name, field, getattr(model, name)
 
 
 def _plain(value: Any) -> Any:
@@ -68,6 +73,8 @@ def differences(recorded: BaseModel, asked: BaseModel) -> list[str]:
 
     `ENGINE 1, now 2`, `lr 10, asked 1`, `code of sadm has changed`: one text a difference, the engine first.
     """
+    if recorded == asked:
+        return []
     one, other = (dict(_leaves(_complete(model))) for model in (recorded, asked))
     reasons = []
     for place in sorted(one.keys() | other.keys(), key=lambda place: (place != "engine", place)):
@@ -98,12 +105,10 @@ def _shown(value: Any) -> str:
 
 def _complete(model: BaseModel) -> dict[str, Any]:
     """As `hashed`, with the fields that hold their defaults."""
-    values = {}
-    for name, field in type(model).model_fields.items():
-        if not any(isinstance(mark, Label) for mark in field.metadata):
-            value = getattr(model, name)
-            values[name] = _complete(value) if isinstance(value, BaseModel) else _plain(value)
-    return values
+    return {
+        name: _complete(value) if isinstance(value, BaseModel) else _plain(value)
+        for name, _, value in _identifying(model)
+    }
 
 
 def _leaves(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pcbench.errors import DataError
 from pcbench.records import layout
-from pcbench.records.store import checked_run, write_distillation, write_evaluation, write_record
+from pcbench.records.store import checked_run, write_distillation, write_evaluation, write_verification
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def rewrite(out: Path, report: Callable[[Path], None] = lambda _: None) -> list[
         for evaluation in run.evaluations:
             write_evaluation(folder, evaluation)
         for verification in run.verifications:
-            write_record(layout.verification(folder, verification.evaluation), verification)
+            write_verification(folder, verification)
         write_distillation(folder, run.distillation)
         new = {
             layout.distillation(folder),

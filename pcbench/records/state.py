@@ -59,10 +59,11 @@ def state(
     A run of the same work counts. Where there is none, one that was asked for in the same words (see
     `same_request`) and is not the same work is stale; of several the nearest, by the number of reasons.
     """
+    key = asked.key
     stale: list[tuple[list[str], Run]] = []
     for run in runs:
         inputs = run.distillation.inputs
-        if inputs.key == asked.key and run.distillation.status == "ok":
+        if run.distillation.key == key and run.distillation.status == "ok":
             return state_of_evaluations(run, evaluations, snapshots)
         if run.distillation.status == "ok" and same_request(inputs, asked):
             stale.append((differences(inputs, asked), run))

@@ -52,6 +52,11 @@ def write_evaluation(folder: Path, record: EvaluationRecord) -> None:
     write_record(layout.evaluation(folder, record.key), record)
 
 
+def write_verification(folder: Path, record: VerificationRecord) -> None:
+    """Write a verification into its run's folder, beside the evaluation."""
+    write_record(layout.verification(folder, record.evaluation), record)
+
+
 def read_distillation(path: Path) -> DistillationRecord:
     """Read and check a distillation record; RecordError says what is wrong with it."""
     return read_record(path, DistillationRecord)

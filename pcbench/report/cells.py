@@ -361,8 +361,7 @@ def results(run: Run, current: Current = NOTHING_KNOWN) -> list[Result]:
 
 def _reported(run: Run, evaluation: EvaluationRecord) -> bool:
     """Whether an evaluation has the score that is reported: that of the distillation's last snapshot."""
-    distillation, reported = run.distillation, evaluation.headline.iteration
-    return distillation.status == "ok" and distillation.snapshots[-1].iteration == reported
+    return run.distillation.status == "ok" and run.complete(evaluation)
 
 
 def unfinished(run: Run) -> Unfinished | None:

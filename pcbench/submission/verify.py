@@ -36,7 +36,7 @@ from pcbench.records import identity, layout
 from pcbench.records.identity import differences, same_work
 from pcbench.records.labels import title
 from pcbench.records.models import EvaluationRecord, Run, VerificationRecord, accuracies, verdict
-from pcbench.records.store import read_record, read_run, write_record
+from pcbench.records.store import read_record, read_run, write_verification
 from pcbench.seeds import Streams
 from pcbench.submission.manifest import MANIFEST, Manifest, run_folders
 from pcbench.submission.validate import check_clouds, validate
@@ -123,7 +123,7 @@ def verify(
     clouds = _made_again(catalogue, claim, device, report) if redistil else _kept(claim, evaluation)
     correct = _counts(claim, evaluation, clouds, device, report)
     record = judged(claim, correct, clouds.content_hash(), margin, redistil, device)
-    write_record(layout.verification(claim.run.folder, claim.scored.key), record)
+    write_verification(claim.run.folder, record)
     return record
 
 
