@@ -49,12 +49,9 @@ class WhichDraw(enum.StrEnum):
     @property
     def choice(self) -> Draw:
         """The same as the engine knows it."""
-        names: dict[WhichDraw, Draw] = {
-            WhichDraw.nested: "nested",
-            WhichDraw.authors: "authors",
-            WhichDraw.per_ppc: "per-ppc",
-        }
-        return names[self]
+        from pcbench.ops import draws
+
+        return draws.named(self.value)
 
 
 class Again(enum.StrEnum):

@@ -259,7 +259,7 @@ def of_suite(suite: Suite, origin: Path, common: Request) -> list[Request]:
             evaluate=row.evaluate or suite.evaluate,
             settings=row.params,
             origin=f"{origin}: row {number}",
-            draw=draw,
+            draw=draws.named(draw),
             repetition=repetition,
         )
         for number, row in enumerate(suite.rows, 1)

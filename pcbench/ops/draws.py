@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pcbench.clouds import PointClouds
-from pcbench.errors import DataError
+from pcbench.errors import DataError, UsageError, did_you_mean
 from pcbench.ops.batches import ClassIndex
 from pcbench.seeds import Streams
 
@@ -19,8 +19,19 @@ Draw = Literal["nested", "authors", "per-ppc"]
 `authors`: the one draw of SADM's public code, nested too. `per-ppc`: seeded, another one for every PPC.
 """
 
+DRAWS: tuple[Draw, ...] = get_args(Draw)
+"""All of them."""
+
 AUTHORS_SEED = 1999
 """What SADM's public code seeds numpy with, once, before it goes through the classes."""
+
+
+def named(name: str) -> Draw:
+    """The draw of that name; UsageError with the nearest names if there is none."""
+    for draw in DRAWS:
+        if draw == name:
+            return draw
+    raise UsageError(f"unknown draw {name!r}. {did_you_mean(name, DRAWS)}")
 
 
 def nested(clouds: PointClouds, ppc: int, streams: Streams) -> Tensor:

@@ -20,9 +20,9 @@ Some = Field(min_length=1)
 T = TypeVar("T", str, int)
 
 
-DrawName: TypeAlias = Literal["nested", "authors", "per-ppc"]
 Draws: TypeAlias = tuple[Annotated[str, Field(pattern=r"^(authors|(nested|per-ppc)(:\d{1,3})?)$")], ...]
-"""Draws of the clouds to start from: `authors`, `nested` or, for further repetitions of it, `nested:1` …"""
+"""Draws of the clouds to start from, by the names in `pcbench.ops.draws`: `authors`, `nested` or, for further
+repetitions of it, `nested:1` …"""
 
 
 def _known_protocol(name: str) -> str:
@@ -109,11 +109,10 @@ class Suite(Model):
         """The PPCs of a row: its own, as far as the suite has them, or all."""
         return tuple(ppc for ppc in row.ppc if ppc in self.ppc) if row.ppc else self.ppc
 
-    def draws_of(self, row: Row) -> list[tuple[DrawName, int]]:
-        """The draws of a row with their repetitions; none where the command's is meant."""
+    def draws_of(self, row: Row) -> list[tuple[str, int]]:
+        """The draws of a row, by name, with their repetitions; none where the command's is meant."""
         parts = [draw.partition(":") for draw in row.draws or self.draws]
-        names: dict[str, DrawName] = {"nested": "nested", "authors": "authors", "per-ppc": "per-ppc"}
-        return [(names[name], int(number or 0)) for name, _, number in parts]
+        return [(name, int(number or 0)) for name, _, number in parts]
 
     def without_draws(self) -> Suite:
         """The same rows, whose draws are left to the command."""

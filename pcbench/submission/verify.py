@@ -31,6 +31,7 @@ from pcbench.engine.evaluate import (
 )
 from pcbench.engine.plan import Evaluation, Request
 from pcbench.errors import DataError, UsageError
+from pcbench.ops import draws
 from pcbench.protocols import protocol
 from pcbench.records import identity, layout
 from pcbench.records.identity import differences, same_work
@@ -205,6 +206,7 @@ def _made_again(catalogue: Catalogue, claim: Claim, device: torch.device, report
         backbone=made.network.label,
         protocol=rules.base,
         repetition=made.repetition,
+        draw=draws.named(made.draw),
         settings={**rules.changes, **made.variation},
         evaluate=(claim.scored.inputs.network.label,),
     )

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from pcbench.cli.output import WhichDraw
 from pcbench.clouds import PointClouds
 from pcbench.errors import DataError, UsageError
-from pcbench.ops.draws import authors, nested
+from pcbench.ops.draws import DRAWS, authors, named, nested
+from pcbench.protocols.suites import Row
 from pcbench.seeds import Streams
 
 COUNTS = {
@@ -84,3 +86,14 @@ def test_more_clouds_than_a_class_has_are_refused(ppc):
         nested(clouds, ppc, Streams({}))
     with pytest.raises(UsageError, match="'b' has 3 training clouds"):
         authors(clouds, ppc, official_order=True)
+
+
+def test_the_command_line_and_suites_know_the_same_draws():
+    assert {each.choice for each in WhichDraw} == {*DRAWS}
+    assert Row(methods=("random",), draws=DRAWS).draws == DRAWS
+
+
+def test_another_draw_is_refused_with_the_nearest_name():
+    assert named("per-ppc") == "per-ppc"
+    with pytest.raises(UsageError, match=r"unknown draw 'author'\. Did you mean authors"):
+        named("author")

@@ -107,6 +107,17 @@ def test_true_scores_are_verified_and_raised_ones_refuted(pcbench, submitted, tm
     assert (verification.verdict, round(verification.difference, 6)) == ("refuted", -5)
 
 
+def test_clouds_of_another_draw_are_distilled_anew_by_that_draw(pcbench, tmp_path):
+    words = ("-m", "random", "-d", "shapes10", "-p", "quick", "--ppc", "1", "--draw", "per-ppc")
+    assert pcbench("run", *words, "-o", "results", *TINY).code == 0
+    done = pcbench("verify", "results", "--redistill")
+    assert done.code == 0, done.err
+    ((run,), problems) = read_runs(tmp_path / "results")
+    assert problems == []
+    assert run.distillation.inputs.draw == "per-ppc"
+    assert run.verifications[0].clouds == run.evaluations[0].headline.clouds
+
+
 def test_another_network_or_another_test_split_is_no_verification(pcbench, submitted):
     submitted.edit(
         submitted.evaluation,
