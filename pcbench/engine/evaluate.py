@@ -22,6 +22,7 @@ from pcbench.ops.batches import POINT_BYTES, groups_at_once, in_chunks
 from pcbench.protocols.protocol import Recipe
 from pcbench.protocols.variants import Variant
 from pcbench.records import layout
+from pcbench.records.identity import same_work
 from pcbench.records.models import (
     NOTHING,
     Clock,
@@ -210,9 +211,9 @@ class _Test:
         for run in runs:
             for record in () if run.distillation.inputs.is_whole else run.evaluations:
                 there = record.provenance
-                same_test = record.inputs.model_copy(update={"distillation": self.inputs.distillation})
                 same_machine = (there.packages, there.hardware) == (provenance.packages, provenance.hardware)
-                if same_test == self.inputs and same_machine:
+                here = record.inputs.model_copy(update={"distillation": self.inputs.distillation})
+                if same_machine and same_work(here, self.inputs):
                     for clouds, scored in _scores_in(record).items():
                         if clouds not in self.known or self.known[clouds].confusion is None:
                             self.known[clouds] = scored

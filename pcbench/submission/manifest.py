@@ -28,7 +28,7 @@ from pcbench.common.schema import Model, Sha256
 from pcbench.common.text import one_line
 from pcbench.errors import UsageError
 from pcbench.records import layout
-from pcbench.records.models import Count, Name
+from pcbench.records.models import Count, Name, Network, Run
 
 MANIFEST = "manifest.json"
 RUNS = "runs"
@@ -210,6 +210,15 @@ def _below(folder: Path, above: str = "") -> Iterator[tuple[str, os.DirEntry[str
         yield path, entry
         if entry.is_dir(follow_symlinks=False) and path.count("/") < MAX_DEPTH:
             yield from _below(Path(entry.path), f"{path}/")
+
+
+def used(run: Run) -> list[tuple[PluginKind, str, str]]:
+    """The method and the backbones that a run's records name: kind, name and hash of the source."""
+    made = run.distillation.inputs
+    networks: list[Network] = [made.network, *(record.inputs.network for record in run.evaluations)]
+    found: list[tuple[PluginKind, str, str]] = [("method", made.method, made.source)]
+    found += [("backbone", network.name, network.source) for network in networks]
+    return list(dict.fromkeys(found))
 
 
 def run_folders(folder: Path) -> list[Path]:

@@ -20,7 +20,7 @@ from pcbench.catalogue.registry import redistributable
 from pcbench.common.files import file_digest, write_json
 from pcbench.errors import DataError, UsageError
 from pcbench.records import layout
-from pcbench.records.models import Network, Run
+from pcbench.records.models import Run
 from pcbench.records.store import write_distillation, write_evaluation
 from pcbench.submission.manifest import (
     MANIFEST,
@@ -35,6 +35,7 @@ from pcbench.submission.manifest import (
     checked_address,
     inventory,
     licence_option,
+    used,
 )
 from pcbench.submission.validate import validate
 
@@ -130,15 +131,6 @@ def _add_sources(catalogue: Catalogue, runs: Sequence[Run], folder: Path) -> lis
         if not plugin.built_in:
             sources.append(_copied(plugin, kind, source, folder))
     return sources
-
-
-def used(run: Run) -> list[tuple[PluginKind, str, str]]:
-    """The method and the backbones that a run's records name: kind, name and hash of the source."""
-    made = run.distillation.inputs
-    networks: list[Network] = [made.network, *(record.inputs.network for record in run.evaluations)]
-    found: list[tuple[PluginKind, str, str]] = [("method", made.method, made.source)]
-    found += [("backbone", network.name, network.source) for network in networks]
-    return list(dict.fromkeys(found))
 
 
 def _plugin(registry: Registry[Any], name: str, source: str, origin: Path) -> Plugin[Any]:

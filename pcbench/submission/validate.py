@@ -18,7 +18,7 @@ from pcbench.catalogue import Catalogue
 from pcbench.catalogue.kinds import NAMES, Kind
 from pcbench.catalogue.registry import redistributable
 from pcbench.catalogue.tree_hash import UnreadableSource, source_digest
-from pcbench.common.files import digest, file_digest
+from pcbench.common.files import file_digest
 from pcbench.common.installed import has_torch
 from pcbench.common.text import one_line
 from pcbench.errors import DataError, UsageError
@@ -34,6 +34,7 @@ from pcbench.submission.manifest import (
     inventory,
     problem,
     run_folders,
+    used,
 )
 
 MAX_RUNS = 1000
@@ -259,17 +260,12 @@ class _Sources:
         return digests
 
     def check(self, run: Run) -> None:
-        made = run.distillation.inputs
-        self._one(run, "method", made.method, made.source)
-        networks = [made.network, *(scored.inputs.network for scored in run.evaluations)]
-        for network in dict.fromkeys(networks):
-            self._one(run, "backbone", network.name, network.source)
-
-    def _one(self, run: Run, kind: Kind, name: str, source: str) -> None:
-        if (kind, name, source) in self.known or self._built_in(kind, name) == source:
-            return
-        told = f"the source of {kind} {name!r} ({short(source)}) is neither in the submission nor built in"
-        self.checked.found("missing-plugin", layout.distillation(run.folder), told)
+        """Every source that the records of a run name is here or built in."""
+        for kind, name, source in used(run):
+            if (kind, name, source) not in self.known and self._built_in(kind, name) != source:
+                of = f"the source of {kind} {name!r} ({short(source)})"
+                told = f"{of} is neither in the submission nor built in"
+                self.checked.found("missing-plugin", layout.distillation(run.folder), told)
 
     def _built_in(self, kind: Kind, name: str) -> str | None:
         """The hash of a built-in plugin's source; None where there is none of that name."""
@@ -319,7 +315,8 @@ def _repetitions(folder: Path, runs: Sequence[Run], known: dict[str, Run]) -> li
 
 
 def _but_repetition(made: DistillationRecord) -> str:
-    return digest(made.inputs.model_dump(mode="json", exclude={"repetition"}))
+    """The key of the first repetition of the same work."""
+    return made.inputs.model_copy(update={"repetition": 0}).key
 
 
 # Against what is published

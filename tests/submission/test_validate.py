@@ -190,6 +190,11 @@ def test_a_chosen_repetition(tmp_path):
     assert [each.code for each in validate(CATALOGUE, tmp_path / "results")] == ["missing-repetition"]
     a_run(tmp_path / "results", repetition=1)
     assert validate(CATALOGUE, tmp_path / "results") == []
+    path = layout.distillation(given.folder)
+    record = json.loads(path.read_text())
+    record["inputs"]["setting"] = record["inputs"]["data"]["variant"] = "another word for the same"
+    path.write_text(json.dumps(record))
+    assert validate(CATALOGUE, tmp_path / "results") == []
     alone = tmp_path / "alone" / given.folder.name
     shutil.copytree(given.folder, alone)
     assert validate(CATALOGUE, tmp_path / "alone", None)
