@@ -84,7 +84,7 @@ def print_plan(
     from rich.table import Table
     from rich.text import Text
 
-    from pcbench.records.labels import amount, method_title
+    from pcbench.records.labels import bare_amount, method_title
     from pcbench.report.text import duration
 
     table = Table(box=None, pad_edge=False)
@@ -99,7 +99,7 @@ def print_plan(
         table.add_row(
             Text(method_title(row["method"], row["variation"], row["setting"])),
             Text(row["dataset"]),
-            amount(row["ppc"]).removeprefix("PPC "),
+            bare_amount(row["ppc"]),
             Text(row["protocol"]),
             Text(row["network"]),
             Text(row["state"]),
@@ -170,7 +170,7 @@ def print_accuracies(outcomes: Sequence[Outcome], out: Path) -> None:
     from rich.text import Text
 
     from pcbench.protocols.variants import PLAIN
-    from pcbench.records.labels import amount, method_title
+    from pcbench.records.labels import bare_amount, method_title
     from pcbench.report.text import duration
 
     table = Table(
@@ -198,7 +198,7 @@ def print_accuracies(outcomes: Sequence[Outcome], out: Path) -> None:
                     record.inputs.protocol.name,
                     *([record.inputs.network.label] if crossed else []),
                     *([record.inputs.variant.label] if changed else []),
-                    amount(inputs.ppc).removeprefix("PPC "),
+                    bare_amount(inputs.ppc),
                     scores.iteration,
                     _accuracy(scores.oa),
                     _accuracy(scores.macc),

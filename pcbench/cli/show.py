@@ -85,7 +85,7 @@ def show_run(
                 distilled, train, lambda done, total: bar.update(task, completed=done, total=total)
             )
     title = _title(record, entry)
-    legend = "grey: the nearest training cloud of the class, with its Chamfer distance" if neighbours else ""
+    legend = pictures.OF_NEAREST if neighbours else ""
     sheet = pictures.contact_sheet(
         title,
         pictures.run_sections(distilled, began, train, neighbours),

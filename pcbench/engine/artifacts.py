@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import h5py
+
 from pcbench.api import Snapshot
 from pcbench.clouds import (
     check_plain,
@@ -23,8 +25,17 @@ def save_snapshots(path: Path, snapshots: Sequence[Snapshot]) -> None:
     """Write all snapshots of one distillation, atomically."""
     sizes = stored_sizes(*(snapshot.clouds for snapshot in snapshots))
     with write_hdf5(path, sizes) as file:
-        for snapshot in snapshots:
-            write_clouds(file.create_group(f"{snapshot.iteration:06d}"), snapshot.clouds)
+        write_snapshots(file, snapshots)
+
+
+def write_snapshots(file: h5py.File, snapshots: Sequence[Snapshot]) -> None:
+    """Put snapshots into an open HDF5 file, a group each."""
+    for snapshot in snapshots:
+        write_clouds(file.create_group(_group(snapshot.iteration)), snapshot.clouds)
+
+
+def _group(iteration: int) -> str:
+    return f"{iteration:06d}"
 
 
 def load_snapshots(path: Path, entries: Sequence[SnapshotEntry]) -> list[Snapshot]:
@@ -35,7 +46,7 @@ def load_snapshots(path: Path, entries: Sequence[SnapshotEntry]) -> list[Snapsho
     snapshots = []
     with open_hdf5(path) as file:
         for entry in entries:
-            group = own_group(file, f"{entry.iteration:06d}")
+            group = own_group(file, _group(entry.iteration))
             if group is None:
                 raise DataError(f"{path} lacks the snapshot of iteration {entry.iteration}")
             check_plain(group)

@@ -21,13 +21,12 @@ from pcbench.clouds import (
     own_group,
     stored_sizes,
     write_array,
-    write_clouds,
     write_hdf5,
 )
 from pcbench.common.files import canonical_json
 from pcbench.common.schema import Model
 from pcbench.engine import guard, machine
-from pcbench.engine.artifacts import load_snapshots
+from pcbench.engine.artifacts import load_snapshots, write_snapshots
 from pcbench.errors import DataError
 from pcbench.records.models import NOTHING, Clock, Count, SnapshotEntry
 
@@ -188,8 +187,7 @@ def _save(path: Path, kept: _Kept) -> None:
     clouds = stored_sizes(*(snapshot.clouds for snapshot in kept.snapshots))
     with write_hdf5(path, [len(header), *clouds, *(array.nbytes for array in tensors.values())]) as file:
         file.create_dataset("header", data=np.bytes_(header))
-        for snapshot in kept.snapshots:
-            write_clouds(file.create_group(f"{snapshot.iteration:06d}"), snapshot.clouds)
+        write_snapshots(file, kept.snapshots)
         group = file.create_group("state")
         for name, array in tensors.items():
             write_array(group, name, array)

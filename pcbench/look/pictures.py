@@ -36,6 +36,9 @@ MOST_TILES = 2000
 FARTHEST = 1.5
 """Half of what a tile shows at most, in radii of the unit sphere; points beyond are left out and counted."""
 
+OF_NEAREST = "grey: the nearest training cloud of the class, with its Chamfer distance"
+"""The legend of a sheet that shows such clouds."""
+
 _FINE = 3  # a pixel is the mean of 3 x 3
 _POINTS_AT_ONCE = 1 << 14
 _MARGIN, _GAP, _LABEL, _CAPTION, _LINE = 16, 14, 22, 18, 28

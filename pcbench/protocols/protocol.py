@@ -228,16 +228,7 @@ QUICK = Protocol(
     whole=Recipe(epochs=3, drop_after=2, batch=32),
 )
 
-STANDARD = Protocol(
-    name="standard",
-    base="standard",
-    points=PAPER.points,
-    iterations=PAPER.iterations,
-    snapshot_every=PAPER.snapshot_every,
-    students=3,
-    recipe=PAPER.recipe,
-    whole=PAPER.whole,
-)
+STANDARD = PAPER.model_copy(update={"name": "standard", "base": "standard", "students": 3})
 """One protocol for every backbone: `recipes.followed` puts the backbone's own recipe for `whole`."""
 
 PROTOCOLS: Mapping[str, Protocol] = {protocol.name: protocol for protocol in (PAPER, LITE, QUICK, STANDARD)}

@@ -22,6 +22,11 @@ def amount(ppc: int) -> str:
     return "whole" if is_whole(ppc) else f"PPC {ppc}"
 
 
+def bare_amount(ppc: int) -> str:
+    """The same below a heading that says PPC: `3`, or `whole`."""
+    return amount(ppc).removeprefix("PPC ")
+
+
 def method_title(name: str, variation: Mapping[str, Any], setting: str = "") -> str:
     """A method with the parameters that differ from its defaults: `sadm lr=5 rotate=false`.
 

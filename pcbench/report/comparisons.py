@@ -11,12 +11,12 @@ from pcbench.report.cells import Board, BoardRow, BoardSection, Entry, MeasuredC
 from pcbench.report.tables import Block, Head, Heading, Line, Table
 from pcbench.report.text import shown
 from pcbench.report.values import (
-    USUAL_DRAW,
     copies_notes,
     data_title,
     default_row,
     difference,
     differences,
+    draw_remark,
     head,
     is_top,
     method_page,
@@ -82,7 +82,7 @@ def initialisation(board: Board) -> list[Block]:
         )
         methods = [method for method, *_ in alike]
         for (method, network, draw, rest), members in sorted(alike.items()):
-            others = [f"draw {draw}"] if draw != USUAL_DRAW else []
+            others = draw_remark(draw)
             several = methods.count(method) > 1
             others += [f"distilled with {network}", f"version {short(rest)}"] if several else []
             for place in places:

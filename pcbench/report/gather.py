@@ -24,7 +24,7 @@ from pcbench.report.output import SiteFolder
 from pcbench.report.pages import Renderer
 from pcbench.report.tables import Line
 from pcbench.report.text import as_json
-from pcbench.report.viewer import Clouds, Shown
+from pcbench.report.viewer import Clouds
 
 SEVERAL = 400
 """From so many runs on, processes share the work; fewer take less time than the processes need to begin."""
@@ -100,7 +100,7 @@ class Gathered:
 
 def gather(source: Path, current: Current = NOTHING_KNOWN) -> Gathered:
     """All runs below a folder, without making a page. current: what makes them stale."""
-    return _gather(source, (_slim(folder, current) for folder in run_folders(source)), lambda *_: None)
+    return _gather(source, (_read(folder, current) for folder in run_folders(source)), lambda *_: None)
 
 
 def write_runs(
@@ -115,10 +115,12 @@ def write_runs(
     folders = run_folders(source)
     with_clouds = [folder for folder in folders if layout.clouds(folder).is_file()]
     without = sorted(set(folders) - set(with_clouds))
+    rendered = partial(_files, renderer=Renderer(base_url), current=current)
 
     def read() -> Iterator[_Read]:
-        shown = (_read(folder, base_url, current, clouds) for folder in with_clouds)
-        for number, found in enumerate(itertools.chain(_shared(without, base_url, current), shown), 1):
+        plain = _shared(without, partial(_read, current=current, files=partial(rendered, clouds=None)))
+        shown = (_read(folder, current, partial(rendered, clouds=clouds)) for folder in with_clouds)
+        for number, found in enumerate(itertools.chain(plain, shown), 1):
             yield found
             report(number, len(folders))
 
@@ -154,9 +156,8 @@ def _gather(source: Path, read: Iterator[_Read], put: Callable[[str, Sequence[Wr
     return gathered
 
 
-def _shared(folders: Sequence[Path], base_url: str, current: Current) -> Iterator[_Read]:
+def _shared(folders: Sequence[Path], work: Callable[[Path], _Read]) -> Iterator[_Read]:
     """Runs without clouds, read and rendered by all cores where that is worth it; in the order given."""
-    work = partial(_read, base_url=base_url, current=current, clouds=None)
     if len(folders) < SEVERAL:
         yield from map(work, folders)
         return
@@ -166,25 +167,18 @@ def _shared(folders: Sequence[Path], base_url: str, current: Current) -> Iterato
         yield from pool.map(work, folders, chunksize=16)
 
 
-def _slim(folder: Path, current: Current) -> _Read:
+def _read(folder: Path, current: Current, files: Callable[[Run], Iterator[Written]] | None = None) -> _Read:
+    """A run as far as tables need it. files: makes its pages and records, where they are asked for."""
     try:
         run, problems = read_run(folder)
     except DataError as error:
         return _Read(folder, None, (str(error),))
-    return _Read(folder, Slim.of(run, current), tuple(problems))
+    return _Read(folder, Slim.of(run, current), tuple(problems), tuple(files(run)) if files else ())
 
 
-def _read(folder: Path, base_url: str, current: Current, clouds: Clouds | None) -> _Read:
-    try:
-        run, problems = read_run(folder)
-    except DataError as error:
-        return _Read(folder, None, (str(error),))
-    files = tuple(run_files(Renderer(base_url), run, current, clouds.of(run) if clouds else None))
-    return _Read(folder, Slim.of(run, current), tuple(problems), files)
-
-
-def run_files(renderer: Renderer, run: Run, current: Current, shown: Shown | None) -> Iterator[Written]:
+def _files(run: Run, renderer: Renderer, current: Current, clouds: Clouds | None) -> Iterator[Written]:
     """A run's page, its records, and its clouds where they are shown."""
+    shown = clouds.of(run) if clouds else None
     page, name = runs.page(run, current), page_name(run.distillation.key)
     yield renderer.run(page, viewer=shown is not None)
     if shown is not None:

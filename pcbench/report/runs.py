@@ -10,7 +10,7 @@ from typing import Any
 
 from pcbench.catalogue.describe import value_text
 from pcbench.records import labels, layout
-from pcbench.records.labels import amount
+from pcbench.records.labels import amount, bare_amount
 from pcbench.records.layout import short
 from pcbench.records.models import EvaluationRecord, Run, VerificationRecord
 from pcbench.report.cells import NOTHING_KNOWN, MeasuredCell, page_name, result_of
@@ -109,7 +109,7 @@ def page(run: Run, current: Current = NOTHING_KNOWN) -> RunPage:
             ("Data set", f"{plain(data.name)} ({plain(data.variant)})" + ("" if data.standard else " †")),
             ("Data hash", data.hash),
             ("Points", f"{data.points}, sampling: {plain(data.sampling)}"),
-            ("PPC", amount(inputs.ppc).removeprefix("PPC ")),
+            ("PPC", bare_amount(inputs.ppc)),
             ("Distilled with", f"{plain(inputs.network.label)}, source {short(inputs.network.source)}"),
             ("Iterations", str(inputs.iterations)),
             ("Repetition", str(inputs.repetition)),

@@ -70,7 +70,7 @@ def _drawn(
             [each for each, kept in zip(nearest, rows.tolist(), strict=False) if kept],
         ),
         up,
-        legend="grey: the nearest training cloud of the class, with its Chamfer distance" if nearest else "",
+        legend=pictures.OF_NEAREST if nearest else "",
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "picture.png"

@@ -35,12 +35,21 @@ def head(
 ) -> Head:
     """The head of an entry's line: the draw where it is not the usual one, the network where the student is
     another."""
-    version = board.versions.get(entry.digest, "")
     said = [f"distilled with {entry.network}"] if entry.network != student else []
     said += [f"setting {entry.setting}"] if entry.setting else []
-    said += [f"draw {entry.draw}"] if entry.draw != USUAL_DRAW else []
-    said += [f"version {version}"] if version else []
+    said += [*draw_remark(entry.draw), *_version(entry, board)]
     return Head(entry.method, method_page(entry.method), entry.variation, (*said, *remarks), place)
+
+
+def draw_remark(draw: str) -> list[str]:
+    """`draw authors`; nothing of the usual one."""
+    return [f"draw {draw}"] if draw != USUAL_DRAW else []
+
+
+def _version(entry: Entry, board: Board) -> list[str]:
+    """`version 3f9c0a12be`, where another entry reads the same."""
+    version = board.versions.get(entry.digest, "")
+    return [f"version {version}"] if version else []
 
 
 def remarks(row: BoardRow, places: Sequence[Place]) -> tuple[str, ...]:
@@ -160,12 +169,9 @@ def copies_notes(board: Board, sections: Iterable[BoardSection], names: Collecti
 
 def versions(entry: Entry, section: BoardSection, board: Board) -> tuple[str, ...]:
     """What tells an entry from others that read the same: draw, version, its students' source."""
-    version = board.versions.get(entry.digest, "")
     source = board.versions.get(section.setting.student_source, "")
-    words = [f"draw {entry.draw}"] if entry.draw != USUAL_DRAW else []
-    words += [f"version {version}"] if version else []
-    words += [f"student source {source}"] if source else []
-    return tuple(words)
+    words = [f"student source {source}"] if source else []
+    return (*draw_remark(entry.draw), *_version(entry, board), *words)
 
 
 def setting_title(section: BoardSection, board: Board) -> str:
