@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from built_in import CATALOGUE
+from record_parts import MEMORY, provenance, scores_of
 
 from pcbench.api import Snapshot
 from pcbench.clouds import PointClouds
@@ -28,15 +29,10 @@ from pcbench.records.models import (
     DistillationRecord,
     EvaluationInputs,
     EvaluationRecord,
-    Hardware,
-    Memory,
     Network,
-    Provenance,
     Run,
     SnapshotEntry,
-    SnapshotScores,
     Work,
-    accuracies,
 )
 from pcbench.records.store import read_run, write_record
 from pcbench.seeds import Streams
@@ -47,20 +43,6 @@ TINY = customised(QUICK, {"students": 2, "points": 8, "iterations": 20, "snapsho
 TOTALS = [10, 20]
 RIGHT = [[5, 10], [7, 8]]
 CONFUSION = [[12, 8], [22, 18]]
-MEMORY = Memory(host_bytes=1, device_bytes=None)
-
-
-def provenance(command: str = "pcbench", hardware: str = "A CPU") -> Provenance:
-    return Provenance(
-        created="2026-01-01T00:00:00Z",
-        command=[command],
-        python="3.11",
-        platform="any",
-        packages={},
-        git_commit=None,
-        git_dirty=None,
-        hardware=Hardware(device="cpu", name=hardware, cpu_cores=2, threads=2, memory_bytes=1),
-    )
 
 
 @cache
@@ -136,21 +118,11 @@ def a_run(
         protocol=protocol,
         repetitions=list(range(protocol.students)),
     )
-    pairs = [accuracies(counts, TOTALS) for counts in RIGHT]
     evaluation = EvaluationRecord(
         key=scored.key,
         inputs=scored,
         totals=TOTALS,
-        snapshots=[
-            SnapshotScores(
-                iteration=entry.iteration,
-                clouds=entry.clouds,
-                oa=[oa for oa, _ in pairs],
-                macc=[macc for _, macc in pairs],
-                correct=RIGHT,
-            )
-            for entry in entries
-        ],
+        snapshots=[scores_of(RIGHT, TOTALS, entry.iteration, entry.clouds) for entry in entries],
         confusion=CONFUSION,
         work=[
             Work(

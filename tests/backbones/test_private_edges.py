@@ -31,6 +31,12 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 def layer_of(seed: int = 0, inputs: int = INPUTS, width: int = WIDTH) -> EdgeDense:
     """In float64; its norm is not the identity, and some of its weights are negative."""
     layer = EdgeDense(inputs, width)
+    draw(layer, seed)
+    return layer
+
+
+def draw(layer: EdgeDense | LeakyDense, seed: int) -> None:
+    """Draw a layer in float64, its norm too, and turn every third weight of that negative."""
     initialise(layer, generator(seed))
     layer.double()
     source = generator(100 + seed)
@@ -38,7 +44,6 @@ def layer_of(seed: int = 0, inputs: int = INPUTS, width: int = WIDTH) -> EdgeDen
         for values in (layer[1].weight, layer[1].bias, layer[1].running_mean, layer[1].running_var):
             values.uniform_(0.5, 2, generator=source)
         layer[1].weight[::3] *= -1
-    return layer
 
 
 def graph(x: Tensor, k: int = NEIGHBOURS) -> Tensor:
@@ -212,13 +217,8 @@ def test_no_tensor_has_an_edge_for_every_channel():
 
 def unit_of(seed: int = 0, bias: bool = True) -> LeakyDense:
     unit = LeakyDense(INPUTS, WIDTH, bias)
-    initialise(unit, generator(seed))
-    unit.double()
-    source = generator(100 + seed)
+    draw(unit, seed)
     with torch.no_grad():
-        for values in (unit[1].weight, unit[1].bias, unit[1].running_mean, unit[1].running_var):
-            values.uniform_(0.5, 2, generator=source)
-        unit[1].weight[::3] *= -1
         unit[1].bias -= 1.2
     return unit
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -62,13 +63,23 @@ def assert_close(ours: dict[str, Tensor], theirs: dict[str, Tensor], **tolerance
         torch.testing.assert_close(value, theirs[name], **tolerance, msg=lambda m, n=name: f"{n}: {m}")
 
 
+def assert_together_is_alone(
+    build: Callable[[torch.Generator], Backbone],
+    clouds: PointClouds,
+    recipe: Recipe,
+    count: int,
+    **tolerance: float,
+) -> None:
+    """Students trained as one stack are those that are trained one after another."""
+    together = students.train(build, clouds, recipe, streams(count))
+    for number, stream in enumerate(streams(count)):
+        alone = students.train(build, clouds, recipe, [stream])
+        assert_close(weights(together, number), weights(alone, 0), **tolerance)
+
+
 def test_together_equals_one_after_another(pointnet, few_clouds):
     """Tail batch of one cloud included: nine clouds in batches of four."""
-    clouds, build = double(few_clouds), double_builder(pointnet)
-    together = students.train(build, clouds, RECIPE, streams(3))
-    for number, stream in enumerate(streams(3)):
-        alone = students.train(build, clouds, RECIPE, [stream])
-        assert_close(weights(together, number), weights(alone, 0), rtol=1e-5, atol=1e-6)
+    assert_together_is_alone(double_builder(pointnet), double(few_clouds), RECIPE, 3, rtol=1e-5, atol=1e-6)
 
 
 def test_students_of_two_sets_are_those_of_each_set_alone(pointnet, few_clouds):
@@ -86,10 +97,7 @@ def test_students_of_two_sets_are_those_of_each_set_alone(pointnet, few_clouds):
 
 def test_together_equals_alone_in_float32_while_rounding_is_small(pointnet, few_clouds):
     step = Recipe(epochs=1, drop_after=0, batch=9)
-    together = students.train(builder(pointnet), few_clouds, step, streams(2))
-    for number, stream in enumerate(streams(2)):
-        alone = students.train(builder(pointnet), few_clouds, step, [stream])
-        assert_close(weights(together, number), weights(alone, 0), rtol=1e-3, atol=1e-5)
+    assert_together_is_alone(builder(pointnet), few_clouds, step, 2, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw"])
@@ -104,11 +112,7 @@ def test_together_equals_alone_whatever_the_recipe_asks_for(pointnet, few_clouds
         label_smoothing=0.2,
         augmentation=AUGMENTATION,
     )
-    clouds, build = double(few_clouds), double_builder(pointnet)
-    together = students.train(build, clouds, recipe, streams(2))
-    for number, stream in enumerate(streams(2)):
-        alone = students.train(build, clouds, recipe, [stream])
-        assert_close(weights(together, number), weights(alone, 0), rtol=1e-4, atol=1e-6)
+    assert_together_is_alone(double_builder(pointnet), double(few_clouds), recipe, 2, rtol=1e-4, atol=1e-6)
 
 
 def test_a_protocols_recipe_is_followed_bit_for_bit(pointnet, few_clouds):

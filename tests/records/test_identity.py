@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel, Field, create_model
-from record_inputs import NETWORK, a_distillation_inputs, an_evaluation_inputs
+from record_parts import NETWORK, a_distillation_inputs, an_evaluation_inputs
 
 from pcbench.protocols import protocol as protocols
 from pcbench.protocols.protocol import LITE, PAPER, QUICK, Recipe, customised

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from record_parts import DATA, NETWORK, a_distillation_inputs, scores_of
 
 from pcbench.common.files import digest
 from pcbench.common.text import one_line
@@ -27,7 +28,6 @@ from pcbench.records.division import division
 from pcbench.records.layout import run_folder
 from pcbench.records.models import (
     Clock,
-    DataInputs,
     DistillationInputs,
     DistillationRecord,
     EvaluationInputs,
@@ -38,7 +38,6 @@ from pcbench.records.models import (
     Provenance,
     Run,
     SnapshotEntry,
-    SnapshotScores,
     VerificationRecord,
     Work,
     accuracies,
@@ -49,16 +48,6 @@ from pcbench.records.store import read_distillation, read_evaluation, read_runs,
 TINY = customised(QUICK, {"students": 2, "iterations": 20, "snapshot_every": 10})
 TOTALS = [4, 0, 5]
 RIGHT = [[4, 0, 1], [2, 0, 5]]
-DATA = DataInputs(
-    name="three",
-    variant="drawn",
-    hash="a" * 64,
-    points=TINY.points,
-    sampling="first",
-    standard=True,
-    class_names=["chair", "desk", "Küche"],
-)
-NETWORK = Network(name="pointnet", preset="paper", source="b" * 64)
 MEMORY = Memory(host_bytes=1 << 30, device_bytes=None)
 PROVENANCE = Provenance(
     created="2026-01-01T00:00:00+00:00",
@@ -74,19 +63,12 @@ PROVENANCE = Provenance(
 
 def made_from(**changes: Any) -> DistillationInputs:
     values: dict[str, Any] = {
-        "method": "sadm",
         "params": {"lr": 10.0, "loss": "l1", "rounds": 3, "joint": None},
         "variation": {"rounds": 3},
-        "source": "d" * 64,
-        "data": DATA,
-        "ppc": 1,
         "iterations": TINY.iterations,
         "snapshots": list(TINY.snapshots),
-        "network": NETWORK,
-        "whole": TINY.whole,
-        "repetition": 0,
     }
-    return DistillationInputs(**values | changes)
+    return a_distillation_inputs(**values | changes)
 
 
 def a_distillation(**changes: Any) -> DistillationRecord:
@@ -116,7 +98,6 @@ def an_evaluation(
         protocol=protocol,
         repetitions=list(range(protocol.students)),
     )
-    pairs = [accuracies(right, TOTALS) for right in RIGHT]
     share = Work(
         iterations=changes.pop("trained", []),
         train=Clock(seconds=1.5),
@@ -128,16 +109,7 @@ def an_evaluation(
         "key": inputs.key,
         "inputs": inputs,
         "totals": TOTALS,
-        "snapshots": [
-            SnapshotScores(
-                iteration=entry.iteration,
-                clouds=entry.clouds,
-                oa=[p[0] for p in pairs],
-                macc=[p[1] for p in pairs],
-                correct=RIGHT,
-            )
-            for entry in made.snapshots
-        ],
+        "snapshots": [scores_of(RIGHT, TOTALS, entry.iteration, entry.clouds) for entry in made.snapshots],
         "work": [share],
     }
     return EvaluationRecord(**values | changes)
@@ -313,20 +285,9 @@ def test_a_protocol_must_be_what_it_is_called(tmp_path, field, value):
 
 
 def test_a_changed_standard_protocol_is_refused(tmp_path):
-    ten = {"right": RIGHT * 5}
-    pairs = [accuracies(right, TOTALS) for right in ten["right"]]
     data = DATA.model_copy(update={"points": QUICK.points})
     made = a_distillation(inputs=made_from(data=data, iterations=60, snapshots=[0, 60]))
-    scores = [
-        SnapshotScores(
-            iteration=i,
-            clouds="9" * 64,
-            oa=[p[0] for p in pairs],
-            macc=[p[1] for p in pairs],
-            correct=ten["right"],
-        )
-        for i in (0, 60)
-    ]
+    scores = [scores_of(RIGHT * 5, TOTALS, i, "9" * 64) for i in (0, 60)]
     scored = an_evaluation(made, QUICK, snapshots=scores)
     write_record(tmp_path / "good.json", scored)
     assert read_evaluation(tmp_path / "good.json") == scored
@@ -373,18 +334,7 @@ def _whole_of(network: str) -> Any:
 def test_only_a_standard_protocol_on_standard_data_is_in_the_closed_division(tmp_path):
     inputs = made_from(iterations=60, snapshots=[0, 60], whole=QUICK.whole)
     made = a_distillation(inputs=inputs)
-    right = RIGHT * 5
-    pairs = [accuracies(counts, TOTALS) for counts in right]
-    scores = [
-        SnapshotScores(
-            iteration=i,
-            clouds="9" * 64,
-            oa=[p[0] for p in pairs],
-            macc=[p[1] for p in pairs],
-            correct=right,
-        )
-        for i in (0, 60)
-    ]
+    scores = [scores_of(RIGHT * 5, TOTALS, i, "9" * 64) for i in (0, 60)]
     closed = an_evaluation(made, QUICK, snapshots=scores)
 
     def of(scored: EvaluationRecord = closed, made: DistillationRecord = made, **changes: Any) -> str:

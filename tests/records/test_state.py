@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from record_inputs import a_distillation_inputs, an_evaluation_inputs
+from record_parts import MEMORY, a_distillation_inputs, an_evaluation_inputs, provenance
 
 from pcbench.records import identity
 from pcbench.records.models import (
@@ -15,9 +15,6 @@ from pcbench.records.models import (
     DistillationRecord,
     EvaluationInputs,
     EvaluationRecord,
-    Hardware,
-    Memory,
-    Provenance,
     Run,
     SnapshotEntry,
     SnapshotScores,
@@ -25,12 +22,7 @@ from pcbench.records.models import (
 )
 from pcbench.records.state import outdated, state
 
-MEMORY = Memory(host_bytes=1, device_bytes=None)
-PROVENANCE = Provenance(
-    created="2026-01-01T00:00:00Z", command=["pcbench"], python="3.11", platform="any", packages={},
-    git_commit=None, git_dirty=None,
-    hardware=Hardware(device="cpu", name="A CPU", cpu_cores=2, threads=2, memory_bytes=1),
-)  # fmt: skip
+PROVENANCE = provenance()
 
 
 def a_run(

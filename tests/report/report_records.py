@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from built_in import CATALOGUE
+from record_parts import MEMORY, provenance, scores_of
 
 from pcbench.catalogue.kinds import Kind
 from pcbench.protocols.protocol import QUICK, Protocol, Recipe
@@ -21,14 +22,9 @@ from pcbench.records.models import (
     DistillationRecord,
     EvaluationInputs,
     EvaluationRecord,
-    Hardware,
-    Memory,
     Network,
-    Provenance,
     SnapshotEntry,
-    SnapshotScores,
     Work,
-    accuracies,
 )
 from pcbench.records.store import write_record
 
@@ -81,17 +77,6 @@ def a_run(
         "class_names": ["chair", "table"],
     }
     inputs_data = DataInputs(points=protocol.points, **(standing | (data or {})))
-    memory = Memory(host_bytes=1, device_bytes=None)
-    provenance = Provenance(
-        created="2026-01-01T00:00:00Z",
-        command=["pcbench"],
-        python="3.11",
-        platform="any",
-        packages={},
-        git_commit=None,
-        git_dirty=None,
-        hardware=Hardware(device="cpu", name=hardware, cpu_cores=2, threads=2, memory_bytes=1),
-    )
     inputs = DistillationInputs(
         method=method,
         params=(params or {}) | (variation or {}),
@@ -119,8 +104,8 @@ def a_run(
         inputs=inputs,
         snapshots=entries if status == "ok" else [],
         clock=Clock(seconds=seconds, processor_seconds=processor_seconds),
-        memory=memory,
-        provenance=provenance,
+        memory=MEMORY,
+        provenance=provenance(hardware=hardware),
     )
     folder = run_folder(out, inputs)
     write_record(folder / "distillation.json", distillation)
@@ -145,15 +130,15 @@ def a_run(
         iterations=evaluated_at,
         train=Clock(seconds=1),
         test=Clock(seconds=1),
-        memory=memory,
-        provenance=provenance,
+        memory=MEMORY,
+        provenance=provenance(hardware=hardware),
     )
     evaluation = EvaluationRecord(
         key=scored.key,
         inputs=scored,
         totals=TOTALS,
         snapshots=[
-            _scores(entry, rows)
+            scores_of(rows, TOTALS, entry.iteration, entry.clouds)
             for entry, rows in zip(entries, scores, strict=True)
             if entry.iteration in evaluated_at
         ],
@@ -176,14 +161,3 @@ def _confusion(right: list[tuple[int, int]]) -> list[list[int]]:
     first, second = (sum(each) for each in zip(*right, strict=True))
     students = len(right)
     return [[first, students * TOTALS[0] - first], [students * TOTALS[1] - second, second]]
-
-
-def _scores(entry: SnapshotEntry, rows: list[tuple[int, int]]) -> SnapshotScores:
-    pairs = [accuracies(list(row), TOTALS) for row in rows]
-    return SnapshotScores(
-        iteration=entry.iteration,
-        clouds=entry.clouds,
-        oa=[oa for oa, _ in pairs],
-        macc=[macc for _, macc in pairs],
-        correct=[list(row) for row in rows],
-    )

@@ -15,7 +15,8 @@ import h5py
 import numpy as np
 import pytest
 from built_in import CATALOGUE
-from submissions import RIGHT, TINY, TOTALS, Submission, a_run, a_submission, provenance
+from record_parts import provenance
+from submissions import RIGHT, TINY, TOTALS, Submission, a_run, a_submission
 
 from pcbench.errors import DataError, UsageError
 from pcbench.protocols.protocol import QUICK, customised

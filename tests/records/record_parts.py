@@ -1,11 +1,22 @@
-"""Inputs of records for tests, as small as they can be."""
+"""Parts of records for tests, as small as they can be."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pcbench.protocols.protocol import QUICK
-from pcbench.records.models import DataInputs, DistillationInputs, EvaluationInputs, Network
+from pcbench.records.models import (
+    DataInputs,
+    DistillationInputs,
+    EvaluationInputs,
+    Hardware,
+    Memory,
+    Network,
+    Provenance,
+    SnapshotScores,
+    accuracies,
+)
 
 DATA = DataInputs(
     name="three",
@@ -17,6 +28,34 @@ DATA = DataInputs(
     class_names=["chair", "desk", "Küche"],
 )
 NETWORK = Network(name="pointnet", preset="paper", source="b" * 64)
+MEMORY = Memory(host_bytes=1, device_bytes=None)
+
+
+def provenance(command: str = "pcbench", hardware: str = "A CPU") -> Provenance:
+    return Provenance(
+        created="2026-01-01T00:00:00Z",
+        command=[command],
+        python="3.11",
+        platform="any",
+        packages={},
+        git_commit=None,
+        git_dirty=None,
+        hardware=Hardware(device="cpu", name=hardware, cpu_cores=2, threads=2, memory_bytes=1),
+    )
+
+
+def scores_of(
+    right: Sequence[Sequence[int]], totals: list[int], iteration: int, clouds: str
+) -> SnapshotScores:
+    """The scores that follow from right answers per student and class, (S, K)."""
+    pairs = [accuracies(list(counts), totals) for counts in right]
+    return SnapshotScores(
+        iteration=iteration,
+        clouds=clouds,
+        oa=[oa for oa, _ in pairs],
+        macc=[macc for _, macc in pairs],
+        correct=[list(counts) for counts in right],
+    )
 
 
 def a_distillation_inputs(**changes: Any) -> DistillationInputs:
