@@ -163,8 +163,8 @@ class Cell:
     @property
     def label(self) -> str:
         """The networks: `pointnet:paper`, or `pointnet:paper → dgcnn:paper` where students are others."""
-        made, student = self.inputs.network.label, self.evaluation.network.label
-        return made if made == student else f"{made} → {student}"
+        distilled, student = self.inputs.network.label, self.evaluation.network.label
+        return distilled if distilled == student else f"{distilled} → {student}"
 
     def distillation_streams(self) -> Streams:
         """Random streams of the distillation; the method is no axis, so that methods are paired."""
@@ -357,7 +357,7 @@ def evaluations(
             near = did_you_mean(key, protocol.SETTINGS)
             raise UsageError(f"setting {key}: the protocol has no such setting. {near}", "setting")
     plan = _Plan(catalogue)
-    made = []
+    evaluated_runs = []
     for run in runs:
         inputs = run.distillation.inputs
         chosen = rules or _followed(run)
@@ -378,8 +378,8 @@ def evaluations(
             )
         asked = tuple(dict.fromkeys(plan.variant(label, data.name) for label in tests or (PLAIN.label,)))
         others = {(v.on, v.points): plan.tested(data, v) for v in asked if v.on or v.points}
-        made += [(run, Evaluation(splits, data, *student, asked, others)) for student in evaluated]
-    return made
+        evaluated_runs += [(run, Evaluation(splits, data, *student, asked, others)) for student in evaluated]
+    return evaluated_runs
 
 
 def _follows(inputs: DistillationInputs, rules: Protocol) -> bool:
@@ -392,8 +392,8 @@ def _followed(run: Run) -> Protocol:
     if len(used) > 1:
         labels = "; ".join(used)
         raise UsageError(f"{run.folder} was evaluated by several protocols ({labels}): name one", "protocol")
-    made = run.distillation.inputs
-    fitting = [*used.values()] or [p for p in protocol.PROTOCOLS.values() if _follows(made, p)]
+    inputs = run.distillation.inputs
+    fitting = [*used.values()] or [p for p in protocol.PROTOCOLS.values() if _follows(inputs, p)]
     if not fitting:
         raise UsageError(
             f"{run.folder} follows no standard protocol: name one, and how it departs from it",
