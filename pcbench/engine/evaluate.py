@@ -16,6 +16,7 @@ from pcbench.clouds import concatenate
 from pcbench.common.files import write_text
 from pcbench.engine import machine, students
 from pcbench.engine.artifacts import load_snapshots
+from pcbench.engine.independence import check_students
 from pcbench.engine.plan import Evaluation
 from pcbench.errors import DataError, PcbenchError
 from pcbench.ops.batches import POINT_BYTES, groups_at_once, in_chunks
@@ -135,16 +136,12 @@ def train_students(
     """S students trained on each of several sets of clouds, each set normalised: a stacked network.
 
     repetitions: the students' axes of the seeds, (S,); those of the first set stand first in the stack.
+    Raises NotIndependent where the students would be fewer than they seem.
     """
-    streams = evaluation.streams()
-    return students.train(
-        evaluation.build,
-        concatenate([clouds.normalised() for clouds in sets]).to(device),
-        recipe,
-        [streams[repetition] for repetition in repetitions],
-        report,
-        sets=len(sets),
-    )
+    streams = [evaluation.streams()[repetition] for repetition in repetitions]
+    clouds = concatenate([each.normalised() for each in sets]).to(device)
+    check_students(evaluation.build, clouds.points[:2], streams)
+    return students.train(evaluation.build, clouds, recipe, streams, report, sets=len(sets))
 
 
 @dataclass(frozen=True)
