@@ -117,7 +117,8 @@ def _wall_in(catalogue: Catalogue, values: Mapping[str, Any], used: list[tuple[K
     """Close files and the network, but for the code of what is used and the scratch folder."""
     scratch = Path(values["scratch"])
     tempfile.tempdir = os.environ["TMPDIR"] = str(scratch)
-    given = [file for kind, name in used for file in catalogue.registries()[kind].get(name).source_files()]
+    plugins = [catalogue.registries()[kind].get(name) for kind, name in used]
+    given = [file for plugin in plugins for file in (*plugin.source_files(), *plugin.data_files())]
     kernels = [Path(folder).expanduser() for folder in (*values["kernel caches"],)]
     return wall.close(
         given,

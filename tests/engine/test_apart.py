@@ -19,6 +19,7 @@ from pcbench.catalogue import open_catalogue
 from pcbench.engine import wall
 from pcbench.engine.distil import Outcome, execute
 from pcbench.engine.plan import Request, cells
+from pcbench.errors import UsageError
 from pcbench.records.store import read_runs
 
 TINY = {"points": "16", "iterations": "1", "recipe.epochs": "1", "whole.epochs": "1"}
@@ -385,3 +386,47 @@ def test_a_stranger_is_imported_by_no_process_of_the_run(tmp_path: Path) -> None
     )
     (outcome,) = outcomes(folder, tmp_path / "out", "giving")
     assert outcome.problem == ""
+
+
+WEIGHTED = '''
+from pathlib import Path
+
+import torch
+
+from pcbench.api import Method, Snapshot, Task
+
+
+class Weighted(Method):
+    """Reads a file that it declares."""
+
+    name = "weighted"
+    files = ("chosen.txt",)
+
+    def distill(self, task):
+        number = int(Path(__file__).with_name("chosen.txt").read_text())
+        chosen = [int((task.train.labels == k).nonzero()[number]) for k in range(task.train.classes)]
+        yield Snapshot(0, task.train.select(torch.tensor(chosen)))
+'''
+
+
+def test_a_file_that_a_method_declares_is_part_of_its_code_and_of_the_record(tmp_path: Path) -> None:
+    folder = plugin(tmp_path / "plugins", WEIGHTED, "weighted")
+    (folder / "chosen.txt").write_text("0")
+    (first,) = outcomes(folder, tmp_path / "out", "weighted")
+    assert first.problem == ""
+    inputs = first.run.distillation.inputs
+    assert inputs.files == ["chosen.txt"]
+    (folder / "chosen.txt").write_text("1")
+    (second,) = outcomes(folder, tmp_path / "out", "weighted")
+    assert second.run.distillation.inputs.source != inputs.source
+    assert second.run.distillation.snapshots[0].clouds != first.run.distillation.snapshots[0].clouds
+    (folder / "chosen.txt").unlink()
+    with pytest.raises(UsageError, match=r"there is no file 'chosen\.txt' beside the plugin"):
+        outcomes(folder, tmp_path / "out", "weighted")
+
+
+@pytest.mark.parametrize("name", ["../data/secret", "/etc/passwd", "a/b", ".hidden", ""])
+def test_a_declared_file_lies_beside_the_plugin(tmp_path: Path, name: str) -> None:
+    body = WEIGHTED.replace('("chosen.txt",)', f"({name!r},)")
+    with pytest.raises(UsageError, match="there is no file"):
+        outcomes(plugin(tmp_path / "plugins", body, "weighted"), tmp_path / "out", "weighted")
