@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pcbench.api import PointClouds, Splits
 from pcbench.clouds import unit_sphere
-from pcbench.engine.coincidence import AXES, FEWEST, Coincidences, Floats, Standing, UpAxis
+from pcbench.engine.coincidence import AXES, FEWEST, TOLERANCE, Coincidences, Floats, Standing, UpAxis
 from pcbench.ops.chamfer import chamfer
 
 SHARE = 0.05
@@ -28,6 +28,10 @@ RESAMPLED = 3.0
 """Times the mean squared distance of neighbouring points: two samplings of one surface are 2 apart."""
 CANDIDATES = 4
 """Other clouds, the likest by their profiles, whose Chamfer distance is worked out."""
+ROUNDS = 12
+"""Rounds of laying a cloud on another."""
+SAMPLE = 128
+"""Points that decide how a cloud is laid on another."""
 CHUNK_POINTS = 1 << 18
 """Points of other clouds that are looked at together."""
 
@@ -65,15 +69,21 @@ class Copy:
         return f"synthetic cloud {self.synthetic} ({self.class_name}): {what}{turned}"
 
 
-def copies_of_test(clouds: PointClouds, splits: Splits, up_axis: UpAxis) -> list[Copy]:
-    """The synthetic clouds that are copies of test clouds, by index; one entry a cloud."""
+def copies_of_test(
+    clouds: PointClouds, splits: Splits, up_axis: UpAxis, finer: Splits | None = None
+) -> list[Copy]:
+    """The synthetic clouds that are copies of test clouds, by index; one entry a cloud.
+
+    splits: the data set with as many points as the clouds have. finer: the same with more points, where it has
+    more: other points of a test cloud than those that students are tested on make a copy too.
+    """
     synthetic = _in_unit_sphere(clouds.points)
-    exact = _copied_points(clouds, synthetic, splits, up_axis)
-    rest = [index for index in range(len(clouds)) if index not in exact]
-    return sorted(
-        [*exact.values(), *_copied_surfaces(clouds, synthetic, rest, splits, up_axis)],
-        key=lambda copy: copy.synthetic,
-    )
+    copies = _copied_points(clouds, synthetic, splits, up_axis)
+    for data in (splits, finer):
+        rest = [index for index in range(len(clouds)) if index not in copies]
+        if data is not None and rest:
+            copies |= _copied_surfaces(clouds, synthetic, rest, data, up_axis)
+    return [copies[index] for index in sorted(copies)]
 
 
 def _in_unit_sphere(points: Tensor) -> Tensor:
@@ -159,23 +169,36 @@ class _Nearest:
     """Chamfer distance, after the turn."""
     degrees: float
     """The turn about the up axis."""
+    share: float
+    """The share of the one's points that stand in it exactly, once it is moved and scaled too."""
+
+    @property
+    def order(self) -> tuple[float, float]:
+        """Smaller is nearer: by points that stand in it, then by distance."""
+        return (-self.share if self.share >= SHARE else 0.0, self.distance)
 
 
 def _copied_surfaces(
     clouds: PointClouds, synthetic: Tensor, indices: list[int], splits: Splits, up_axis: UpAxis
-) -> list[Copy]:
+) -> dict[int, Copy]:
     """Copies by their surface, of the synthetic clouds at some indices."""
-    copies = []
-    tests = _nearest(synthetic[indices], splits.test, up_axis, CANDIDATES)
-    near = [place for place, found in enumerate(tests) if found.distance <= _resampled(splits.test, found.index)]
-    suspects = [indices[place] for place in near]
+    copies: dict[int, Copy] = {}
+    tests = dict(zip(indices, _nearest(synthetic[indices], splits.test, up_axis, CANDIDATES), strict=True))
+    suspects = [
+        index
+        for index, test in tests.items()
+        if test.share >= SHARE or test.distance <= _resampled(splits.test, test.index)
+    ]
     # The likest by profile need not be the nearest: where it decides, more of them are tried.
     training = _nearest(synthetic[suspects], splits.train, up_axis, 4 * CANDIDATES)
-    for index, test, train in zip(suspects, (tests[place] for place in near), training, strict=True):
-        if test.distance < train.distance / 2:
+    for index, train in zip(suspects, training, strict=True):
+        test = tests[index]
+        points = test.share >= SHARE and test.share > train.share
+        if points or (train.share < SHARE and test.distance < train.distance / 2):
             name = clouds.class_names[int(clouds.labels[index])]
             test_class = splits.test.class_names[int(splits.test.labels[test.index])]
-            copies.append(Copy(index, name, test.index, test_class, 0.0, 0.0, test.distance, test.degrees))
+            share, distance = (test.share, 0.0) if points else (0.0, test.distance)
+            copies[index] = Copy(index, name, test.index, test_class, share, share, distance, test.degrees)
     return copies
 
 
@@ -206,8 +229,8 @@ def _nearest(synthetic: Tensor, others: PointClouds, up_axis: UpAxis, candidates
         _nearest_of(
             cloud,
             others,
-            axis,
-            [(int(i), None) for i in rest[row]]
+            up_axis,
+            [(int(i), 0) for i in rest[row]]
             + ([(int(i), int(angle[row, i])) for i in best_turned[row]] if up_axis != "none" else []),
         )
         for row, cloud in enumerate(synthetic)
@@ -215,17 +238,34 @@ def _nearest(synthetic: Tensor, others: PointClouds, up_axis: UpAxis, candidates
 
 
 def _nearest_of(
-    cloud: Tensor, others: PointClouds, axis: int, candidates: list[tuple[int, int | None]]
+    cloud: Tensor, others: PointClouds, up_axis: UpAxis, candidates: list[tuple[int, int]]
 ) -> _Nearest:
-    """The nearest candidate: a cloud as it is, or one to be turned against by about so many steps."""
+    """The nearest candidate: an index, and about how many steps to turn the cloud against it."""
+    indices = [index for index, _ in candidates]
+    points = _in_unit_sphere(others.points[indices])
+    angles = torch.tensor([2 * np.pi * step / _ANGLES for _, step in candidates], dtype=torch.float64)
+    laid, angles = _laid_on(cloud, points, AXES.get(up_axis), angles)
+    apart = _apart(laid, points)
+    exact = apart <= TOLERANCE
+    shares = torch.where(exact.sum(1) >= FEWEST, exact.double().mean(1), 0.0)
     found = []
-    for index, step in candidates:
-        other = _in_unit_sphere(others.points[index : index + 1])[0]
-        angle = 0.0 if step is None else _aligned(cloud, other, axis, 2 * np.pi * step / _ANGLES)
-        distance = float(chamfer(_turned(cloud, axis, angle).float(), other.float()[None]))
-        degrees = abs((np.degrees(angle) + 180) % 360 - 180)
-        found.append(_Nearest(index, distance, float(degrees)))
-    return min(found, key=lambda each: each.distance)
+    for place in apart.square().mean(1).argsort()[:2].tolist():
+        other = points[place : place + 1].float()
+        as_is, moved = (float(chamfer(each.float(), other)) for each in (cloud, laid[place]))
+        degrees = 0.0 if as_is <= moved else abs((float(angles[place].rad2deg()) + 180) % 360 - 180)
+        found.append(_Nearest(indices[place], min(as_is, moved), degrees, float(shares[place])))
+    return min(found, key=lambda each: each.order)
+
+
+def _apart(clouds: Tensor, others: Tensor) -> Tensor:
+    """Distances of points to the nearest of the other cloud, (C, N, 3), (C, M, 3) -> (C, N)."""
+    nearest = torch.cdist(clouds.float(), others.float()).argmin(2)
+    return torch.linalg.vector_norm(clouds - _at(others, nearest), dim=2)
+
+
+def _at(points: Tensor, index: Tensor) -> Tensor:
+    """Points of clouds by index, (C, M, 3), (C, N) -> (C, N, 3)."""
+    return points.gather(1, index[..., None].expand(-1, -1, 3))
 
 
 def _across(axis: int) -> tuple[int, int]:
@@ -233,26 +273,47 @@ def _across(axis: int) -> tuple[int, int]:
     return first, second
 
 
-def _turned(cloud: Tensor, axis: int, angle: float) -> Tensor:
-    """A cloud (N, 3) turned about an axis."""
+def _turned(clouds: Tensor, axis: int, angles: Tensor) -> Tensor:
+    """Clouds (C, N, 3), each turned about an axis by its angle, (C,)."""
     a, b = _across(axis)
-    turned = cloud.clone()
-    turned[:, a] = np.cos(angle) * cloud[:, a] - np.sin(angle) * cloud[:, b]
-    turned[:, b] = np.sin(angle) * cloud[:, a] + np.cos(angle) * cloud[:, b]
+    cosine, sine = angles.cos()[:, None], angles.sin()[:, None]
+    turned = clouds.clone()
+    turned[..., a] = cosine * clouds[..., a] - sine * clouds[..., b]
+    turned[..., b] = sine * clouds[..., a] + cosine * clouds[..., b]
     return turned
 
 
-def _aligned(cloud: Tensor, other: Tensor, axis: int, angle: float, rounds: int = 6) -> float:
-    """The turn near `angle` that lays a cloud on another best: nearest points, the best turn, and again."""
-    a, b = _across(axis)
-    some = cloud[:: max(1, len(cloud) // 256)]
-    for _ in range(rounds):
-        turned = _turned(some, axis, angle)
-        nearest = other[torch.cdist(turned, other).argmin(1)]
-        sine = (turned[:, a] * nearest[:, b] - turned[:, b] * nearest[:, a]).sum()
-        cosine = (turned[:, a] * nearest[:, a] + turned[:, b] * nearest[:, b]).sum()
-        angle += float(torch.atan2(sine, cosine))
-    return angle
+def _laid_on(cloud: Tensor, others: Tensor, axis: int | None, angles: Tensor) -> tuple[Tensor, Tensor]:
+    """A cloud (N, 3) moved, scaled and, about an axis, turned to lie on each of others (C, M, 3) best.
+
+    Also the turns, (C,); angles: where to begin. Nearest points are paired, the half that is nearest decides,
+    and again: a part of the other's points, which in the unit sphere has another centre and size than they,
+    ends up on them exactly.
+    """
+    count = len(others)
+    clouds = cloud.expand(count, -1, -1)
+    some = cloud[:: max(1, len(cloud) // SAMPLE)].expand(count, -1, -1)
+    middle, scale, to = torch.zeros(count, 1, 3), torch.ones(count, 1, 1), torch.zeros(count, 1, 3)
+
+    def moved(points: Tensor) -> Tensor:
+        centred = points - middle
+        return (centred if axis is None else _turned(centred, axis, angles)) * scale + to
+
+    for _ in range(ROUNDS):
+        apart, nearest = torch.cdist(moved(some).float(), others.float()).min(2)
+        kept = apart.argsort(1)[:, : max(4, some.shape[1] // 2)]
+        ours, theirs = _at(some, kept), _at(others, nearest.gather(1, kept))
+        middle, to = ours.mean(1, keepdim=True), theirs.mean(1, keepdim=True)
+        ours, theirs = ours - middle, theirs - to
+        if axis is not None:
+            a, b = _across(axis)
+            sine = (ours[..., a] * theirs[..., b] - ours[..., b] * theirs[..., a]).sum(1)
+            cosine = (ours[..., a] * theirs[..., a] + ours[..., b] * theirs[..., b]).sum(1)
+            angles = torch.atan2(sine, cosine)
+            ours = _turned(ours, axis, angles)
+        size = ours.square().sum((1, 2)).clamp_min(1e-12)
+        scale = ((ours * theirs).sum((1, 2)) / size).clamp(0.5, 2)[:, None, None]
+    return moved(clouds), angles
 
 
 def _profiles(clouds: Tensor, axis: int) -> Tensor:
