@@ -22,7 +22,7 @@ Places: TypeAlias = NDArray[np.int64]
 UpAxis: TypeAlias = Literal["x", "y", "z", "none"]
 
 TOLERANCE = 1e-5
-"""Points this near are the same; clouds are of radius 1, and single precision moves a turned point by 1e-7."""
+"""Points this near are the same: clouds have radius 1, single precision moves a turned point by 1e-7."""
 CELL = 1e-4
 """Width of a cell of the grid that points are looked up in."""
 MOST_IN_CELL = 4096
@@ -78,7 +78,8 @@ class Coincidences:
     def _unchanged(self, points: Floats) -> Floats:
         """What a turn leaves alone of points (P, 3): distance from the axis and height, (P, 2); or (P, 1)."""
         if self.axis is None:
-            return np.linalg.norm(points, axis=1, keepdims=True)
+            distances: Floats = np.linalg.norm(points, axis=1, keepdims=True)
+            return distances
         across = np.delete(points, self.axis, axis=1)
         return np.stack([np.linalg.norm(across, axis=1), points[:, self.axis]], 1)
 

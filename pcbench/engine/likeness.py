@@ -1,10 +1,10 @@
-"""Compares synthetic clouds with the test and the training clouds, and names those that are copies of test clouds.
+"""Compares synthetic clouds with the test and training clouds, and names copies of test clouds.
 
-Two things make a copy. *Points*: some of a cloud's points stand exactly in test clouds, also after a turn about
-the up axis, a reflection or a scaling, and in no training cloud. *Surface*: its Chamfer distance from a test
-cloud is that of another sampling of the same surface, and less than half of that from any training cloud, also
-after a turn about the up axis. Training clouds that are near copies of test clouds, of which data sets have
-some, are nearer to themselves. A cloud that is moved farther from its original than its points are from one
+Two things make a copy. *Points*: some of a cloud's points stand exactly in test clouds, also after a turn
+about the up axis, a reflection or a scaling, and in no training cloud. *Surface*: its Chamfer distance from a
+test cloud is that of another sampling of the same surface, and less than half of that from any training
+cloud, also after a turn about the up axis. Training clouds that are near copies of test clouds, of which data
+sets have some, are nearer to themselves. A cloud whose points were moved farther than they are from one
 another is not seen, whatever it was made from.
 """
 
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pcbench.api import PointClouds, Splits
@@ -26,12 +27,12 @@ SHARE = 0.05
 """Of a cloud's points: from this share on, points that stand in test clouds are no accident."""
 RESAMPLED = 3.0
 """Times the mean squared distance of neighbouring points: two samplings of one surface are 2 apart."""
-CANDIDATES = 4
-"""Other clouds, the likest by their profiles, whose Chamfer distance is worked out."""
-ROUNDS = 12
-"""Rounds of laying a cloud on another."""
-SAMPLE = 128
-"""Points that decide how a cloud is laid on another."""
+FEWEST_CANDIDATES, MOST_CANDIDATES, CANDIDATE_POINTS = 4, 24, 3072
+"""Other clouds, the likest by their profiles, that are looked at: profiles of few points tell little."""
+ROUGH_ROUNDS, ROUNDS = 4, 12
+"""Rounds of laying a cloud on all candidates, and on those that are nearest then."""
+ROUGH_SAMPLE, SAMPLE = 48, 128
+"""Points that decide how it is laid."""
 CHUNK_POINTS = 1 << 18
 """Points of other clouds that are looked at together."""
 
@@ -51,7 +52,7 @@ class Copy:
     test_class: str
     """The class of that test cloud."""
     share: float
-    """The share of its points that stand exactly in that test cloud; 0 for another sampling of its surface."""
+    """The share of its points that stand exactly in that test cloud; 0 where only the surface is the same."""
     together: float
     """The share that stands exactly in any test cloud, and in no training cloud."""
     distance: float
@@ -63,7 +64,9 @@ class Copy:
         turned = f", turned by {self.degrees:.0f} degrees" if self.degrees > 0.5 else ""
         if self.share:
             several = f", {self.together:.0%} in test clouds" if self.together - self.share > 0.005 else ""
-            what = f"{self.share:.0%} of its points stand in test cloud {self.test} ({self.test_class}){several}"
+            what = (
+                f"{self.share:.0%} of its points stand in test cloud {self.test} ({self.test_class}){several}"
+            )
         else:
             what = f"has the surface of test cloud {self.test} ({self.test_class})"
         return f"synthetic cloud {self.synthetic} ({self.class_name}): {what}{turned}"
@@ -74,8 +77,8 @@ def copies_of_test(
 ) -> list[Copy]:
     """The synthetic clouds that are copies of test clouds, by index; one entry a cloud.
 
-    splits: the data set with as many points as the clouds have. finer: the same with more points, where it has
-    more: other points of a test cloud than those that students are tested on make a copy too.
+    splits: the data set with as many points as the clouds have. finer: the same with more points, where it
+    has more: other points of a test cloud than those that students are tested on make a copy too.
     """
     synthetic = _in_unit_sphere(clouds.points)
     copies = _copied_points(clouds, synthetic, splits, up_axis)
@@ -104,7 +107,7 @@ def _chunks(clouds: PointClouds) -> Iterator[tuple[int, Tensor]]:
 def _copied_points(
     clouds: PointClouds, synthetic: Tensor, splits: Splits, up_axis: UpAxis
 ) -> dict[int, Copy]:
-    """Copies by their points. Clouds are compared as they are and in the unit sphere: parts have other ones."""
+    """Copies by their points, of clouds as they are and in the unit sphere: a part has another one."""
     as_stored = clouds.points.detach().cpu().double().clamp(-2, 2)
     both = np.concatenate([synthetic.numpy(), as_stored.numpy()])
     standing = _standing(both, splits.test, up_axis)
@@ -136,7 +139,7 @@ def _most(entries: list[Standing]) -> float:
 
 
 def _copy(
-    clouds: PointClouds, index: int, entries: list[Standing], honest: Floats, test: PointClouds
+    clouds: PointClouds, index: int, entries: list[Standing], honest: NDArray[np.bool_], test: PointClouds
 ) -> Copy | None:
     """The copy that points standing in test clouds make, those of training clouds left out."""
     most = max(entries, key=lambda entry: int((entry.points & ~honest).sum()))
@@ -183,14 +186,16 @@ def _copied_surfaces(
 ) -> dict[int, Copy]:
     """Copies by their surface, of the synthetic clouds at some indices."""
     copies: dict[int, Copy] = {}
-    tests = dict(zip(indices, _nearest(synthetic[indices], splits.test, up_axis, CANDIDATES), strict=True))
+    candidates = CANDIDATE_POINTS // clouds.points_per_cloud
+    candidates = min(max(candidates, FEWEST_CANDIDATES), MOST_CANDIDATES)
+    tests = dict(zip(indices, _nearest(synthetic[indices], splits.test, up_axis, candidates), strict=True))
     suspects = [
         index
         for index, test in tests.items()
         if test.share >= SHARE or test.distance <= _resampled(splits.test, test.index)
     ]
     # The likest by profile need not be the nearest: where it decides, more of them are tried.
-    training = _nearest(synthetic[suspects], splits.train, up_axis, 4 * CANDIDATES)
+    training = _nearest(synthetic[suspects], splits.train, up_axis, 4 * candidates)
     for index, train in zip(suspects, training, strict=True):
         test = tests[index]
         points = test.share >= SHARE and test.share > train.share
@@ -241,10 +246,17 @@ def _nearest_of(
     cloud: Tensor, others: PointClouds, up_axis: UpAxis, candidates: list[tuple[int, int]]
 ) -> _Nearest:
     """The nearest candidate: an index, and about how many steps to turn the cloud against it."""
-    indices = [index for index, _ in candidates]
-    points = _in_unit_sphere(others.points[indices])
-    angles = torch.tensor([2 * np.pi * step / _ANGLES for _, step in candidates], dtype=torch.float64)
-    laid, angles = _laid_on(cloud, points, AXES.get(up_axis), angles)
+    distinct = list(dict.fromkeys(candidates))
+    points = _in_unit_sphere(others.points[[index for index, _ in distinct]])
+    angles = torch.tensor([2 * np.pi * step / _ANGLES for _, step in distinct], dtype=torch.float64)
+    axis = AXES.get(up_axis)
+    roughly, turns = _laid_on(
+        cloud[:: max(1, len(cloud) // ROUGH_SAMPLE)], points, axis, angles, ROUGH_ROUNDS
+    )
+    best = _apart(roughly, points).square().mean(1).argsort()[:FEWEST_CANDIDATES]
+    indices = [distinct[place][0] for place in best.tolist()]
+    laid, angles = _laid_on(cloud, points[best], axis, turns[best], ROUNDS)
+    points = points[best]
     apart = _apart(laid, points)
     exact = apart <= TOLERANCE
     shares = torch.where(exact.sum(1) >= FEWEST, exact.double().mean(1), 0.0)
@@ -260,12 +272,13 @@ def _nearest_of(
 def _apart(clouds: Tensor, others: Tensor) -> Tensor:
     """Distances of points to the nearest of the other cloud, (C, N, 3), (C, M, 3) -> (C, N)."""
     nearest = torch.cdist(clouds.float(), others.float()).argmin(2)
-    return torch.linalg.vector_norm(clouds - _at(others, nearest), dim=2)
+    apart: Tensor = torch.linalg.vector_norm(clouds - _at(others, nearest), dim=2)
+    return apart
 
 
 def _at(points: Tensor, index: Tensor) -> Tensor:
     """Points of clouds by index, (C, M, 3), (C, N) -> (C, N, 3)."""
-    return points.gather(1, index[..., None].expand(-1, -1, 3))
+    return torch.gather(points, 1, index[..., None].expand(-1, -1, 3))
 
 
 def _across(axis: int) -> tuple[int, int]:
@@ -283,7 +296,9 @@ def _turned(clouds: Tensor, axis: int, angles: Tensor) -> Tensor:
     return turned
 
 
-def _laid_on(cloud: Tensor, others: Tensor, axis: int | None, angles: Tensor) -> tuple[Tensor, Tensor]:
+def _laid_on(
+    cloud: Tensor, others: Tensor, axis: int | None, angles: Tensor, rounds: int
+) -> tuple[Tensor, Tensor]:
     """A cloud (N, 3) moved, scaled and, about an axis, turned to lie on each of others (C, M, 3) best.
 
     Also the turns, (C,); angles: where to begin. Nearest points are paired, the half that is nearest decides,
@@ -299,7 +314,7 @@ def _laid_on(cloud: Tensor, others: Tensor, axis: int | None, angles: Tensor) ->
         centred = points - middle
         return (centred if axis is None else _turned(centred, axis, angles)) * scale + to
 
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         apart, nearest = torch.cdist(moved(some).float(), others.float()).min(2)
         kept = apart.argsort(1)[:, : max(4, some.shape[1] // 2)]
         ours, theirs = _at(some, kept), _at(others, nearest.gather(1, kept))
@@ -337,10 +352,12 @@ def _profiles(clouds: Tensor, axis: int) -> Tensor:
     for reach in (1, 2):
         rings = rings + (rings.roll(reach, -1) + rings.roll(-reach, -1)) / 2
     rings = rings.flatten(1, 2)
-    return rings / torch.linalg.vector_norm(rings, dim=(1, 2), keepdim=True).clamp_min(1e-12)
+    length: Tensor = torch.linalg.vector_norm(rings, dim=(1, 2), keepdim=True)
+    return rings / length.clamp_min(1e-12)
 
 
 def _correlation(ours: Tensor, theirs: Tensor) -> Tensor:
     """Cosine of profiles (S, R, A) and (B, R, A) after every turn of ours, (S, B, A)."""
     product = torch.einsum("sra,bra->sba", torch.fft.rfft(ours).conj(), torch.fft.rfft(theirs))
-    return torch.fft.irfft(product, _ANGLES)
+    correlation: Tensor = torch.fft.irfft(product, _ANGLES)
+    return correlation
