@@ -14,7 +14,6 @@ import numpy as np
 from scipy import integrate
 from scipy import stats as laws
 
-from pcbench import stats
 from pcbench.records.models import STANDARD_MARGIN
 
 LEVEL = 0.05
@@ -41,24 +40,21 @@ def compared(now: Sequence[float], published: Sequence[float]) -> Comparison:
     """Compare accuracies, in [0, 1].
 
     As many of both: students with one seed are paired. More of them now: those have seeds that the record
-    does not have, and the means are compared as those of independent samples (Welch). Of one student nothing
-    is known: the interval is everything.
+    does not have, and the means are compared as those of independent samples, whose spread is the same where
+    the record is honest. Of one student nothing is known: the interval is everything.
     """
     ours, theirs = 100 * np.asarray(now, np.float64), 100 * np.asarray(published, np.float64)
     if len(theirs) < 2:
         return Comparison(-100.0, 100.0, 1.0)
+    mean = float(ours.mean() - theirs.mean())
     if len(ours) == len(theirs):
-        differences = ours - theirs
-        interval = stats.t_interval(differences.tolist(), level=1 - 2 * LEVEL)
-        spread, freedom = float(differences.std(ddof=1)) / math.sqrt(len(ours)), len(ours) - 1.0
-        half = interval.mean - (interval.low if interval.low is not None else -100.0)
-        mean = interval.mean
+        freedom = len(ours) - 1
+        spread = float((ours - theirs).std(ddof=1)) / math.sqrt(len(ours))
     else:
-        parts = [values.var(ddof=1) / len(values) for values in (ours, theirs)]
-        mean, spread = float(ours.mean() - theirs.mean()), math.sqrt(sum(parts))
-        freedoms = (part**2 / (len(v) - 1) for part, v in zip(parts, (ours, theirs), strict=True))
-        freedom = sum(parts) ** 2 / max(sum(freedoms), 1e-300)
-        half = float(laws.t.ppf(1 - LEVEL, freedom)) * spread if spread else 0.0
+        freedom = len(ours) + len(theirs) - 2
+        squares = float(((ours - ours.mean()) ** 2).sum() + ((theirs - theirs.mean()) ** 2).sum())
+        spread = math.sqrt(squares / freedom * (1 / len(ours) + 1 / len(theirs)))
+    half = float(laws.t.ppf(1 - LEVEL, freedom)) * spread
     p = float(laws.t.cdf(mean / spread, freedom)) if spread else float(mean >= 0)
     return Comparison(max(mean - half, -100.0), min(mean + half, 100.0), p)
 

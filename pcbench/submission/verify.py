@@ -24,6 +24,7 @@ import torch
 
 from pcbench.api import PointClouds, Splits
 from pcbench.catalogue import Catalogue
+from pcbench.clouds import unit_sphere
 from pcbench.engine import machine, plan
 from pcbench.engine.distil import distil
 from pcbench.engine.evaluate import (
@@ -378,7 +379,7 @@ def check_shape(clouds: PointClouds, inputs: DistillationInputs) -> None:
         raise DataError(
             f"the clouds have {clouds.points_per_cloud} points, where the protocol has {inputs.data.points}"
         )
-    if not torch.isfinite(clouds.normalised().points).all():
+    if not torch.isfinite(unit_sphere(clouds.points)).all():
         raise DataError("the clouds have coordinates so large that they cannot be normalised")
 
 

@@ -298,7 +298,7 @@ def other_clouds(run: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> N
 
 
 def rename_data(run: Path) -> None:
-    for file in run.glob("*.json"):
+    for file in sorted(run.glob("*.json")):
         data = json.loads(file.read_text())
         data["inputs"]["data"]["name"] = "nowhere"
         kind = DistillationInputs if file.name.startswith("dist") else EvaluationInputs
@@ -310,7 +310,7 @@ def rename_data(run: Path) -> None:
 
 WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "totals": (wrong_totals, "other totals than the test split"),
-    "huge": (lambda run: other_clouds(run, lambda points: torch.full_like(points, 3e38)), "clouds"),
+    "huge": (lambda run: other_clouds(run, lambda points: torch.full_like(points, 3e38)), "so large"),
     "points": (lambda run: other_clouds(run, lambda points: points.repeat(1, 4, 1)), "64 points"),
     "unreadable": (lambda run: (run / "clouds.h5").write_bytes(b"x" * 999), "truncated or corrupt"),
     "missing": (lambda run: (run / "clouds.h5").unlink(), "is not there"),
