@@ -602,9 +602,10 @@ def concluded(record: VerificationRecord) -> Verdict:
     """What follows from what a verification found, its own verdict left aside.
 
     Points of test clouds, and other counts where they had to be equal, refute. Elsewhere scores are equal
-    where the 90 % interval lies inside ± margin, the standard one at most; they are refuted only where all of
-    it lies beyond the margin, below the published ones, and so few honest records would come so low as
-    REFUTED says. What looks chosen, or like a test cloud, is not verified.
+    where the 90 % interval lies inside ± margin, the standard one at most, and the published ones are not
+    seen to be higher; they are refuted only where all of the interval lies beyond the margin, below the
+    published ones, and as few honest records would come so low as REFUTED says. What looks chosen, or like a
+    test cloud, is not verified.
     """
     if record.judgement == "margin":
         return verdict(record.difference, record.low, record.high, record.margin)
@@ -618,7 +619,7 @@ def concluded(record: VerificationRecord) -> Verdict:
         lower = record.p_lower if record.p_lower is not None else 1.0
         if record.high < -record.margin and lower <= REFUTED:
             return "refuted"
-        if not (-margin < record.low and record.high < margin):
+        if not (-margin < record.low and record.high < margin) or lower <= DOUBTFUL:
             return "inconclusive"
     return "inconclusive" if chosen <= DOUBTFUL or record.likenesses else "verified"
 

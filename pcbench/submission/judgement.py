@@ -85,19 +85,33 @@ def power_to_see(raised: float, s: float, students: int, published: int | None =
     return float(laws.nct.sf(critical, freedom, raised / error))
 
 
-def power_to_verify(s: float, students: int, published: int | None = None) -> float:
+def power_of_equivalence(s: float, students: int, published: int | None = None) -> float:
     """The probability that two one-sided tests at LEVEL find true scores equal, within the standard margin.
 
-    Both reject where |mean| < margin − t · error, error being estimated; integrated over its distribution.
+    Both reject where |mean| < margin − t · error.
+    """
+    return _inside(s, students, published, lambda room, _: room)
+
+
+def power_to_verify(s: float, students: int, published: int | None = None) -> float:
+    """The same, and the published scores not seen to be higher: what `concluded` asks of a true score."""
+    return _inside(s, students, published, min)
+
+
+def _inside(s: float, students: int, published: int | None, below: Callable[[float, float], float]) -> float:
+    """The probability of −below(room, doubt) < mean < room, integrated over the estimates of the error.
+
+    room: margin − t · estimate. doubt: t · estimate.
     """
     error, freedom = _error(s, students, published)
     critical = float(laws.t.ppf(1 - LEVEL, freedom))
     largest = STANDARD_MARGIN / critical
 
     def given(estimate: float) -> float:
-        inside = math.erf((STANDARD_MARGIN - critical * estimate) / (error * math.sqrt(2)))
+        room, doubt = STANDARD_MARGIN - critical * estimate, critical * estimate
+        inside = laws.norm.cdf(room / error) - laws.norm.cdf(-below(room, doubt) / error)
         density = laws.chi.pdf(estimate / error * math.sqrt(freedom), freedom) * math.sqrt(freedom) / error
-        return inside * float(density)
+        return float(inside * density)
 
     # The estimate lies within some tenths of the error, or anywhere below it where freedom is small.
     points = [min(error * factor, largest) for factor in (0.5, 1.0, 1.5)]
@@ -116,9 +130,9 @@ def students_to_see(raised: float, s: float) -> int | None:
     return _fewest(lambda students: power_to_see(raised, s, students))
 
 
-def students_to_verify(s: float) -> int | None:
-    """Students, of both sides, with which true scores are verified with POWER elsewhere."""
-    return _fewest(lambda students: power_to_verify(s, students))
+def students_for_equivalence(s: float) -> int | None:
+    """Students, of both sides, with which true scores are found equal with POWER."""
+    return _fewest(lambda students: power_of_equivalence(s, students))
 
 
 def _fewest(power: Callable[[int], float]) -> int | None:

@@ -13,10 +13,11 @@ from pcbench.submission.judgement import (
     compared,
     p_chosen,
     power_line,
+    power_of_equivalence,
     power_to_see,
     power_to_verify,
+    students_for_equivalence,
     students_to_see,
-    students_to_verify,
 )
 
 
@@ -24,7 +25,7 @@ from pcbench.submission.judgement import (
 def test_students_that_are_needed(s, small, large, honest):
     assert students_to_see(1.5, s) == small
     assert students_to_see(2.9, s) == large
-    assert students_to_verify(s) == honest
+    assert students_for_equivalence(s) == honest
 
 
 def test_no_number_of_students_sees_everything():
@@ -51,8 +52,11 @@ def test_power_is_what_a_simulation_finds(students, published, s, raised):
     assert seen == pytest.approx(power_to_see(raised, s, students, of), abs=0.04)
     now, claimed = drawn(2, boards, students, published, s, 0)
     intervals = [compared(a, b) for a, b in zip(now, claimed, strict=True)]
-    verified = np.mean([max(-each.low, each.high) < STANDARD_MARGIN for each in intervals])
+    equal = np.array([max(-each.low, each.high) < STANDARD_MARGIN for each in intervals])
+    assert equal.mean() == pytest.approx(power_of_equivalence(s, students, of), abs=0.04)
+    verified = np.mean([verdict(a, b) == "verified" for a, b in zip(now, claimed, strict=True)])
     assert verified == pytest.approx(power_to_verify(s, students, of), abs=0.04)
+    assert verified <= equal.mean()
 
 
 def verdict(now: np.ndarray, claimed: np.ndarray) -> str:
@@ -80,6 +84,14 @@ def test_what_is_far_too_high_is_refuted_elsewhere_too():
     assert np.mean([verdict(a, b) == "refuted" for a, b in zip(now, claimed, strict=True)]) > 0.9
     now, claimed = drawn(4, 500, 10, 10, 3, -12)  # published scores that are too low claim nothing
     assert {verdict(a, b) for a, b in zip(now, claimed, strict=True)} == {"inconclusive"}
+
+
+@pytest.mark.parametrize("raised", [1, 1.5, 2.8])
+def test_a_raise_within_the_margin_is_hardly_ever_verified_where_students_suffice(raised):
+    """With s = 1 and as many students as see such a raise with 99 %."""
+    students = next(n for n in range(3, 99) if power_to_see(raised, 1, n) > 0.99)
+    now, claimed = drawn(6, 1000, students, students, 1, raised)
+    assert np.mean([verdict(a, b) == "verified" for a, b in zip(now, claimed, strict=True)]) < 0.02
 
 
 def test_a_score_that_was_chosen_among_many_draws_stands_out():

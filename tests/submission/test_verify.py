@@ -420,6 +420,7 @@ def found(tmp_path: Path, more: list[int], hardware: str = "Another CPU", **chan
         ([2, 2, 2, 2], 3, "verified"),
         ([2, 2, 2, 2], 1, "inconclusive"),  # the published scores are lower: nothing is claimed too high
         ([-2, -2, -2, -2], 1, "refuted"),
+        ([-2, -2, -2, -2], 3, "inconclusive"),  # inside the margin, and yet seen
         ([9, -9, 8, -8], 3, "inconclusive"),
         ([9, -9, 8, -8], 50, "inconclusive"),  # a wider margin verifies nothing
         ([-5, -5, -5, -5], 3, "refuted"),
