@@ -32,6 +32,7 @@ STANDARD_MARGIN = 3.0
 """Points of accuracy within which scores count as equal; beyond it nothing is verified."""
 DOUBTFUL, REFUTED = 0.05, 0.001
 """What claims that look too high are doubted at, and refuted at: the shares of honest ones that meet it."""
+Isolation = Literal["unknown", "in-process", "process", "walled"]
 
 
 def _named(value: Any) -> Any:
@@ -227,6 +228,8 @@ class DistillationInputs(Model):
     """The number of pcbench's arithmetic, `pcbench.records.identity.ENGINE` when it ran."""
     draw: Name = "per-ppc"
     """How training clouds to start from were chosen, by the names in `pcbench.ops.draws`."""
+    files: list[Name] = Field([], max_length=1000)
+    """Data files that the method reads beside the training clouds; `source` covers what is in them."""
 
     @property
     def key(self) -> str:
@@ -269,6 +272,9 @@ class DistillationRecord(Model):
     """Its time without evaluation; the training of a feature network included."""
     memory: Memory
     """Its peak memory."""
+    isolation: Isolation = "unknown"
+    """How far the method was kept apart from the run: it worked in the run's own process, in a process of its
+    own, or in one that was walled in from files and the network; unknown in records from before."""
     provenance: Provenance
     """Where and with what it ran."""
 
