@@ -25,6 +25,7 @@ from pcbench.cli.main import app
 from pcbench.engine.artifacts import load_snapshots, save_snapshots
 from pcbench.engine.likeness import Copy
 from pcbench.errors import DataError
+from pcbench.records import layout
 from pcbench.records.models import (
     DistillationInputs,
     EvaluationInputs,
@@ -220,6 +221,59 @@ def test_distilling_anew_tells_its_own_time_and_compares_the_clouds(pcbench, sub
     assert (found.how, found.same_clouds, found.claimed_seconds) == ("re-distilled", True, 12345)
     assert found.distil_seconds < 100
     assert found.clouds == run.evaluations[0].headline.clouds
+
+
+PATCHER = """
+import json
+
+from pcbench.api import Method, Snapshot
+
+
+class Patcher(Method):
+    \"\"\"Random clouds, and a judge that would find everything right.\"\"\"
+
+    name = "patcher"
+
+    def distill(self, task):
+        import sys
+        json.patched = True
+        engine = sys.modules.get("pcbench.engine.students")
+        if engine is not None:
+            confusions = engine.confusions
+
+            def all_right(network, clouds, count, answers=None):
+                found = confusions(network, clouds, count, answers)
+                return found.sum(2).diag_embed()
+
+            engine.confusions = all_right
+        yield Snapshot(0, task.initial_clouds())
+"""
+
+
+def test_a_method_that_would_patch_the_judge_never_meets_it(pcbench, tmp_path):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "patcher.py").write_text(PATCHER)
+    words = ("-m", "patcher", "-d", "shapes10", "-p", "quick", "--ppc", "1", "--plugins", "theirs", *TINY)
+    done = pcbench("run", *words, "-o", "results")
+    assert done.code == 0, done.err
+    submit = ("submit", "results", "--plugins", "theirs", "--license", "MIT", "--out", "mine")
+    done = pcbench(*submit)
+    assert done.code == 0, done.err
+    given = Submission(tmp_path / "mine")
+    assert pcbench("verify", "mine", "--redistill").code == 0
+
+    def all_right(data: dict[str, Any]) -> None:
+        data.pop("confusion", None)
+        for scores in data["snapshots"]:
+            scores["correct"] = [data["totals"] for _ in scores["correct"]]
+            scores["oa"] = scores["macc"] = [1.0] * len(scores["correct"])
+
+    layout.verification(given.run, json.loads(given.evaluation.read_text())["key"]).unlink()
+    given.edit(given.evaluation, all_right)
+    given.reseal()
+    done = pcbench("verify", "mine", "--redistill", "--json")
+    assert [found["verdict"] for found in verdicts(done)] == ["refuted"]
+    assert not hasattr(json, "patched")
 
 
 @pytest.mark.usefixtures("submitted")
