@@ -13,7 +13,7 @@ from pcbench.errors import DataError
 from pcbench.records import layout
 from pcbench.records.labels import title
 from pcbench.records.models import EvaluationRecord, Run
-from pcbench.records.store import read_record, read_run
+from pcbench.records.store import checked_run, read_record
 from pcbench.seeds import Streams
 from pcbench.submission.manifest import MANIFEST, RUNS, Manifest, run_folders
 from pcbench.submission.validate import validate
@@ -65,21 +65,19 @@ def claims(
             unusable.append(Unusable(str(place), refused[place.name]))
             continue
         try:
-            run, errors = read_run(place)
+            read = checked_run(place)
         except DataError as error:
             unusable.append(Unusable(str(place), str(error)))
             continue
-        unusable += [Unusable(str(place), error) for error in errors if not _of_verification(error)]
+        run = read.run
+        # An earlier verification that does not fit is about to be replaced.
+        wrong = [error for error in read.problems if not layout.is_verification(str(error.path))]
+        unusable += [Unusable(str(place), str(error)) for error in wrong]
         clouds = artifacts / place.name if artifacts and (artifacts / place.name).is_dir() else place
         found += [Claim(run, scored, clouds) for scored in run.evaluations]
     if not found and not unusable:
         raise DataError(f"{folder} has no evaluation to verify")
     return sorted(found, key=lambda claim: (claim.run.distillation.key, claim.scored.key)), unusable
-
-
-def _of_verification(error: str) -> bool:
-    """Whether an error is about an earlier verification, which is about to be replaced."""
-    return layout.is_verification(error.partition(":")[0])
 
 
 def _refused(catalogue: Catalogue, folder: Path) -> dict[str, str]:

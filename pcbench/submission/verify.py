@@ -118,6 +118,8 @@ class Judge:
     """What students are trained on."""
     _finer: dict[str, Splits | None] = field(default_factory=dict)
     """Data sets with FINEST points a cloud, by name; None for one that has no more points than are used."""
+    _compared: dict[str, list[Copy]] = field(default_factory=dict)
+    """The copies among clouds, by their hash: several evaluations are of the same ones."""
 
     def judge(self, claim: Claim, report: Report) -> Judged:
         """The verdict on a claim, whatever is wrong with it; a record is written beside the evaluation."""
@@ -133,10 +135,10 @@ class Judge:
     def verify(self, claim: Claim, report: Report) -> VerificationRecord:
         """What is found when a claim is tried. UsageError or DataError where it cannot be tried here."""
         evaluation = _evaluation(self.catalogue, claim)
-        made = self._distilled(claim, report) if self.wish.redistil else _Made(_kept(claim, evaluation))
+        made = self._distilled(claim, report) if self.wish.redistil else Made(_kept(claim, evaluation))
         with as_many_threads(claim.scored.provenance.hardware):
             correct = self._counts(claim, evaluation, made.clouds, report)
-            found = _Found(claim, made, correct, machine.provenance(self.device))
+            found = Found(claim, made, correct, machine.provenance(self.device))
         if found.judgement == "equivalence":
             found = replace(found, more=self._further(claim, evaluation, made.clouds, report))
         if self.wish.fresh:
@@ -146,9 +148,17 @@ class Judge:
         return recorded(found, self.wish)
 
     def _copies(self, claim: Claim, evaluation: Evaluation, clouds: PointClouds) -> list[Copy]:
-        data = claim.run.distillation.inputs.data
-        up_axis = self.catalogue.datasets.load(data.name).up_axis
-        return copies_of_test(clouds, evaluation.splits, up_axis, self._fine(data.name, data.points))
+        """Copies of test clouds of the distilled data set, or of the one that students are tested on."""
+        data, tested = claim.run.distillation.inputs.data, claim.scored.inputs.variant.on
+        splits, fine = evaluation.splits, self._fine(data.name, data.points)
+        if tested is not None:
+            ((other, _),) = evaluation.others.values()
+            splits, fine = replace(splits, test=other.test), None
+        key = clouds.content_hash() + data.hash + (tested or "")
+        if key not in self._compared:
+            up_axis = self.catalogue.datasets.load(data.name).up_axis
+            self._compared[key] = copies_of_test(clouds, splits, up_axis, fine)
+        return self._compared[key]
 
     def _fine(self, name: str, points: int) -> Splits | None:
         """A data set with more points a cloud than are used, where it has more."""
@@ -195,7 +205,7 @@ class Judge:
 
     # Distilling anew
 
-    def _distilled(self, claim: Claim, report: Report, repetition: int | None = None) -> _Made:
+    def _distilled(self, claim: Claim, report: Report, repetition: int | None = None) -> Made:
         """The clouds of the last snapshot by the record's inputs, or by those of another repetition."""
         cell = _cell(self.catalogue, claim, repetition)
         with tempfile.TemporaryDirectory() as temporary:
@@ -205,7 +215,7 @@ class Judge:
                 raise DataError(f"{claim.run.folder}: distilled anew: {record.status}: {record.reason}")
             clouds = stored_snapshots(cell.evaluation.splits, Path(temporary), record)[-1].clouds
         check_shape(clouds, record.inputs)
-        return _Made(clouds, record)
+        return Made(clouds, record)
 
     def _fresh(self, claim: Claim, evaluation: Evaluation, report: Report) -> dict[int, float]:
         """Mean accuracies of the record's students on clouds of repetitions that nobody can have foreseen."""
@@ -220,7 +230,7 @@ class Judge:
 
 
 @dataclass(frozen=True)
-class _Made:
+class Made:
     """Clouds to train on, and how they were distilled anew."""
 
     clouds: PointClouds
@@ -230,12 +240,12 @@ class _Made:
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
     """All that came out of trying a claim."""
 
     claim: Claim
     """The claim."""
-    made: _Made
+    made: Made
     """What was trained on."""
     correct: list[list[int]]
     """Right answers of the record's students now, (S, K)."""
@@ -291,7 +301,7 @@ def as_many_threads(hardware: Hardware) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def recorded(found: _Found, wish: Wish) -> VerificationRecord:
+def recorded(found: Found, wish: Wish) -> VerificationRecord:
     """The verification that follows from what was found."""
     claim, made = found.claim, found.made
     scored, distillation = claim.scored, claim.run.distillation

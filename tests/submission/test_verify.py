@@ -38,7 +38,7 @@ from pcbench.records.store import read_run, read_runs
 from pcbench.submission.claims import Claim, claims, sample
 from pcbench.submission.judgement import p_chosen
 from pcbench.submission.validate import validate
-from pcbench.submission.verify import Wish, _Found, _Made, recorded, same_hardware
+from pcbench.submission.verify import Found, Made, Wish, recorded, same_hardware
 
 TINY = ("--set", "recipe.epochs=2", "--set", "recipe.drop_after=1", "--seeds", "4", "--set", "points=16")
 
@@ -451,7 +451,7 @@ def test_clouds_that_were_fetched_are_taken_from_their_folder(pcbench, submitted
 # What follows
 
 
-def found(tmp_path: Path, more: list[int], hardware: str = "Another CPU", **changes: Any) -> _Found:
+def found(tmp_path: Path, more: list[int], hardware: str = "Another CPU", **changes: Any) -> Found:
     """Students who have so many right answers more than published in each of two classes of 100 clouds."""
     run = a_run(tmp_path / "results")
     scored = run.evaluations[0]
@@ -464,7 +464,7 @@ def found(tmp_path: Path, more: list[int], hardware: str = "Another CPU", **chan
     claim = Claim(Run(run.folder, run.distillation, (scored,)), scored, run.folder)
     clouds = PointClouds(torch.zeros(1, 4, 3), torch.zeros(1, dtype=torch.int64), ("a",))
     here = provenance(hardware=hardware)
-    return _Found(claim, _Made(clouds), [[50 + extra, 50 + extra] for extra in more], here, **changes)
+    return Found(claim, Made(clouds), [[50 + extra, 50 + extra] for extra in more], here, **changes)
 
 
 @pytest.mark.parametrize(
