@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pcbench.cli.output import AsJson, PluginFolders, opened, progress_bars, show
+from pcbench.cli.output import AsJson, PluginFolders, debugging, opened, show
+from pcbench.cli.progress import progress
 from pcbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -82,7 +83,6 @@ def verify(
     """
     from functools import partial
 
-    from pcbench.cli.work import Bars
     from pcbench.engine import machine
     from pcbench.submission import claims as work
     from pcbench.submission.verify import Judge, Wish
@@ -100,16 +100,15 @@ def verify(
     machine.warm_up(target)
     judge = Judge(catalogue, wish, target)
     judged = []
-    with progress_bars() as progress:
+    with progress() as screen:
         for number, claim in enumerate(chosen, 1):
-            bars = Bars(progress, f"[{number}/{len(chosen)}] {claim.title}")
-            judged.append(judge.judge(claim, partial(bars)))
-            bars.remove()
+            cell = screen.cell(f"[{number}/{len(chosen)}] {claim.title}")
+            judged.append(judge.judge(claim, partial(cell)))
+            cell.end()
     of = None if sample is None else drawn
     if as_json:
-        typer.echo(
-            json.dumps({"evaluations": len(found), "seed": of, **_as_json(judged, unusable)}, indent=1)
-        )
+        summary = {"evaluations": len(found), "seed": of, **_as_json(judged, unusable)}
+        typer.echo(json.dumps(summary, indent=1))
     else:
         _print(judged, of, len(found), students)
     _tell_errors(judged, unusable)
@@ -149,6 +148,8 @@ def _tell_errors(judged: Sequence[Judged], unusable: Sequence[Unusable]) -> None
     for verdict in judged:
         if not verdict.record:
             typer.echo(f"error: {verdict.claim.title}: {one_line(verdict.reason)}", err=True)
+            if verdict.trace and debugging():
+                typer.echo(verdict.trace, err=True)
     for each in unusable:
         typer.echo(f"error: {one_line(each.reason)}", err=True)
 
@@ -187,7 +188,7 @@ def _print(judged: Sequence[Judged], seed: int | None, total: int, students: int
             WORDS.get(record.verdict, record.verdict),
         )
         notes += [f"{title}: {note}" for note in _notes(record, students)]
-    show(table)
+    show(table, spare=("margin", "p", "interval"))
     for note in notes:
         typer.echo(note)
     drawn_by = "" if seed is None else f", drawn with --seed {seed}"

@@ -13,6 +13,7 @@ from __future__ import annotations
 import secrets
 import statistics
 import tempfile
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -104,6 +105,8 @@ class Judged:
     """What was found; None where the claim could not be tried."""
     reason: str = ""
     """Why it could not be tried."""
+    trace: str = ""
+    """The traceback of an error that nobody has foreseen."""
 
 
 @dataclass
@@ -129,7 +132,7 @@ class Judge:
         except PcbenchError as error:
             return Judged(claim, None, str(error))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - one claim must not hide the others
-            return Judged(claim, None, f"{type(error).__name__}: {error}")
+            return Judged(claim, None, f"{type(error).__name__}: {error}", traceback.format_exc())
         return Judged(claim, record)
 
     def verify(self, claim: Claim, report: Report) -> VerificationRecord:
