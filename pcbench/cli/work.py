@@ -37,6 +37,12 @@ def work_through(cells: Sequence[tuple[str, Callable[[Report], Outcome]]]) -> li
             cell.end()
             outcomes.append(outcome)
             screen.line(f"{title}: {_summary(outcome)}")
+            copies = outcome.run.distillation.copies
+            if copies:
+                screen.line(
+                    f"{title}: warning: {len(copies)} of its clouds are made of points of test clouds, which "
+                    f"makes it open division: {copies[0]}"
+                )
             if outcome.problem and debugging():
                 screen.line(_traceback(outcome))
     return outcomes

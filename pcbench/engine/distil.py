@@ -24,6 +24,7 @@ from pcbench.engine.assignment import Assignment, follow
 from pcbench.engine.cache import TensorCache
 from pcbench.engine.checkpoint import Checkpoint, Reached
 from pcbench.engine.evaluate import Outcome, Report, evaluate, explained, stored_snapshots
+from pcbench.engine.likeness import points_of_test
 from pcbench.engine.optimisers import State
 from pcbench.engine.plan import Cell
 from pcbench.errors import DataError
@@ -128,6 +129,7 @@ def _written(cell: Cell, folder: Path, runner: _Runner, status: Status, reason: 
         clock=reached.clock,
         memory=runner.memory,
         isolation=runner.isolation,
+        copies=_copies(cell, reached.snapshots) if status == "ok" else [],
         provenance=machine.provenance(runner.device, reached.clock.seconds),
     )
     with _only_one(folder):
@@ -141,6 +143,15 @@ def _written(cell: Cell, folder: Path, runner: _Runner, status: Status, reason: 
             _drop_replaced(folder, record)
             layout.checkpoint(folder).unlink(missing_ok=True)
     return record
+
+
+def _copies(cell: Cell, snapshots: Sequence[Snapshot]) -> list[str]:
+    """The clouds of the last snapshot that are made of points of test clouds, in words."""
+    if cell.method.whole:
+        return []
+    up_axis = cell.catalogue.datasets.load(cell.inputs.data.name).up_axis
+    copies = points_of_test(snapshots[-1].clouds, cell.evaluation.splits, up_axis)
+    return [str(copy) for copy in copies]
 
 
 def _only_one(folder: Path) -> filelock.BaseFileLock:

@@ -275,6 +275,9 @@ class DistillationRecord(Model):
     isolation: Isolation = "unknown"
     """How far the method was kept apart from the run: it worked in the run's own process, in a process of its
     own, or in one that was walled in from files and the network; unknown in records from before."""
+    copies: list[Text] = Field([], max_length=10_000)
+    """Clouds of the last snapshot that are made of points of test clouds, one text each; none where all are
+    right, and in records from before this was looked at."""
     provenance: Provenance
     """Where and with what it ran."""
 

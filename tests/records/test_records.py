@@ -353,6 +353,7 @@ def test_only_a_standard_protocol_on_standard_data_is_in_the_closed_division(tmp
     assert of(made=other) == "open"
     reads = made.model_copy(update={"inputs": inputs.model_copy(update={"files": ["weights.npz"]})})
     assert of(made=reads) == "open"
+    assert of(made=made.model_copy(update={"copies": ["cloud 0 is test cloud 3"]})) == "open"
     apart = [of(made=made.model_copy(update={"isolation": each})) for each in get_args(Isolation)]
     assert dict(zip(get_args(Isolation), apart, strict=True)) == {
         "unknown": "closed",  # records from before methods had processes of their own
