@@ -15,6 +15,8 @@ import typer
 from pcbench.cli.output import show
 
 if TYPE_CHECKING:
+    import torch
+
     from pcbench.engine.estimate import Estimate
     from pcbench.engine.evaluate import Outcome
     from pcbench.engine.plan import Absent, Cell, Evaluation
@@ -119,6 +121,54 @@ def print_plan(
     times += [f"unknown for {unknown} {_cells(unknown)}"] if unknown else []
     still = " and ".join(times) or "nothing to do"
     typer.echo(f"{len(rows)} {_cells(len(rows))}: {counts}. Estimated time: {still}.")
+
+
+def announce(
+    cells: Sequence[Cell],
+    device: torch.device,
+    out: Path,
+    snapshots: Snapshots,
+    again: bool,
+    default: bool,
+) -> None:
+    """Say on standard error what is about to be done, by which protocol, and how long it may take.
+
+    default: nobody has named the protocol.
+    """
+    from pcbench.engine import machine
+    from pcbench.engine.estimate import estimates
+    from pcbench.records.store import read_runs
+    from pcbench.report.text import duration
+
+    runs, _ = read_runs(out)
+    costs = estimates(cells, runs, machine.hardware(device), snapshots, again)
+    open_cells = [
+        (cell, cost.seconds)
+        for cell, cost in zip(cells, costs, strict=True)
+        if cost.state.word not in ("done", "stale")
+    ]
+    if not open_cells:
+        return
+    rules = {cell.evaluation.protocol.label: cell.evaluation.protocol for cell, _ in open_cells}
+    for label, each in rules.items():
+        typer.echo(
+            f"Protocol {label}: {each.points} points, {each.iterations} iterations, {each.students} students "
+            f"of {each.recipe.epochs} epochs.",
+            err=True,
+        )
+    if default and device.type == "cpu":
+        typer.echo(
+            "There is no GPU, so it is not the paper's evaluation: that is --protocol paper.", err=True
+        )
+    elif default:
+        typer.echo("It is the paper's evaluation; a cheaper one is --protocol lite.", err=True)
+    known = sum(seconds for _, seconds in open_cells if seconds is not None)
+    unknown = sum(seconds is None for _, seconds in open_cells)
+    times = [f"about {duration(known)}"] if known else []
+    times += [f"unknown for {unknown} {_cells(unknown)}"] if unknown else []
+    typer.echo(
+        f"{len(open_cells)} {_cells(len(open_cells))} to do; time: {' and '.join(times) or 'none'}.", err=True
+    )
 
 
 def _planned(cell: Cell, cost: Estimate) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pcbench.cli.outcomes import cell_title, finish, print_plan
+from pcbench.cli.outcomes import announce, cell_title, finish, print_plan
 from pcbench.cli.output import Again, AsJson, PluginFolders, WhichDraw, WhichSnapshots, opened, pairs, words
 from pcbench.cli.work import work_through
 from pcbench.errors import UsageError
@@ -42,7 +42,9 @@ def run(
     protocol: Annotated[
         str | None,
         typer.Option(
-            "--protocol", "-p", help="Default: the suite's; else paper, or quick where no data set is named."
+            "--protocol",
+            "-p",
+            help="Default: the suite's; quick where no data set is named; else paper, without a GPU lite.",
         ),
     ] = None,
     suite: Annotated[
@@ -105,7 +107,7 @@ def run(
 
     if not dry_run and not in_process:
         server.start()
-    from pcbench.engine import plan
+    from pcbench.engine import machine, plan
 
     common = plan.Request(
         methods=tuple(words(method)),
@@ -121,16 +123,19 @@ def run(
     catalogue = opened(plugins)
     absent: list[Absent] = []
     which: Snapshots = snapshots.choice if snapshots else "all"
+    chosen_device = machine.choose_device(device)
     if suite is None:
-        requests = [_with_defaults(common)]
+        requests = [_with_defaults(common, chosen_device.type == "cuda")]
     else:
         chosen = _suite(suite, common)
         which = snapshots.choice if snapshots else chosen.snapshots
         requests, absent = plan.available(catalogue, *_of_suite(chosen, suite, common, draw is not None))
     cells = plan.cells(catalogue, *requests, in_process=in_process)
+    default = suite is None and dataset is not None and not protocol
     if dry_run:
         print_plan(cells, absent, device, out, as_json, which, again is not None)
         return
+    announce(cells, chosen_device, out, which, again is not None, default)
     finish(
         _execute(cells, device, out, which, again is not None, in_process),
         absent,
@@ -140,14 +145,15 @@ def run(
     )
 
 
-def _with_defaults(asked: Request) -> Request:
+def _with_defaults(asked: Request, gpu: bool) -> Request:
+    """What a request means that does not say it all: the demonstration, or what this machine can do."""
     return replace(
         asked,
         methods=asked.methods or DEMONSTRATION,
         datasets=asked.datasets or ("shapes10",),
         ppcs=asked.ppcs or (3,),
         backbone=asked.backbone or "pointnet",
-        protocol=asked.protocol or ("paper" if asked.datasets else "quick"),
+        protocol=asked.protocol or (("paper" if gpu else "lite") if asked.datasets else "quick"),
     )
 
 
