@@ -25,6 +25,10 @@ from pcbench.errors import UsageError
 T = TypeVar("T")
 
 
+class UnusablePlugin(UsageError):
+    """There is a plugin of that name, and it cannot be imported or breaks its contract."""
+
+
 class _Unusable(Exception):
     """Why a plugin cannot be used, in one line."""
 
@@ -55,11 +59,11 @@ class Plugin(Generic[T]):
     """Where its files are parsed."""
 
     def load(self) -> type[T]:
-        """The class itself; raises UsageError with the reason if it cannot be used."""
+        """The class itself; raises UnusablePlugin with the reason if it cannot be used."""
         try:
             return self._load()
         except _Unusable as error:
-            raise UsageError(f"{LABELS[self.kind]} {self.name!r} cannot be used: {error}") from error
+            raise UnusablePlugin(f"{LABELS[self.kind]} {self.name!r} cannot be used: {error}") from error
 
     def tried(self) -> Plugin[T]:
         """The same plugin with its error filled in where importing it fails."""

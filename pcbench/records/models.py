@@ -27,6 +27,7 @@ _DEEPEST = 6
 Status = Literal["ok", "failed", "oom", "interrupted"]
 Division = Literal["closed", "open"]
 Verdict = Literal["verified", "refuted", "inconclusive"]
+Isolation = Literal["unknown", "in-process", "process", "walled"]
 
 
 def _named(value: Any) -> Any:
@@ -262,6 +263,9 @@ class DistillationRecord(Model):
     """Its time without evaluation; the training of a feature network included."""
     memory: Memory
     """Its peak memory."""
+    isolation: Isolation = "unknown"
+    """How far the method was kept apart from the run: it worked in the run's own process, in a process of its
+    own, or in one that was walled in from files and the network; unknown in records from before."""
     provenance: Provenance
     """Where and with what it ran."""
 
