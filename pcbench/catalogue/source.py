@@ -19,6 +19,9 @@ from pcbench.catalogue.neighbours import (
 
 PCBENCH = Path(__file__).resolve().parents[1]
 
+COMPUTED = object()
+"""Stands for a default that only running the code would tell."""
+
 
 @dataclass(frozen=True)
 class ClassSource:
@@ -64,6 +67,34 @@ class ClassSource:
             except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
                 break
         raise LookupError(f"{self.path}: class {self.node.name} has no literal {attribute}")
+
+    def parameters(self) -> dict[str, object] | None:
+        """The parameters of a method by name with their defaults, as its source writes them out.
+
+        A default that is no literal is COMPUTED. None where its source does not tell which it has.
+        """
+        for ancestor in self._ancestors(through_pcbench=False):
+            inner = [line for line in ancestor.node.body if isinstance(line, ast.ClassDef)]
+            named = [node for node in inner if node.name == "Params"]
+            if ancestor._times_bound("Params"):
+                return None
+            if named:
+                return ClassSource(ancestor.sources, ancestor.path, named[-1])._fields()
+        return {}
+
+    def _fields(self) -> dict[str, object] | None:
+        """The annotated fields of this class and of those that it derives from; None where one is unknown."""
+        fields: dict[str, object] = {}
+        for ancestor in self._ancestors(through_pcbench=False):
+            for base in ancestor.node.bases:
+                known = ancestor._class_of(base, through_pcbench=False) is not None
+                if not known and ancestor._contract_named(base) != "MethodParams":
+                    return None
+            for line in ancestor.node.body:
+                field = isinstance(line, ast.AnnAssign) and "ClassVar" not in ast.dump(line.annotation)
+                if field and isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
+                    fields.setdefault(line.target.id, _default(line.value))
+        return fields
 
     def summary(self) -> str:
         """The first line of its own docstring; empty where it has none."""
@@ -139,6 +170,24 @@ class ClassSource:
         lines = (line for line in self.node.body if not (isinstance(line, ast.AnnAssign) and not line.value))
         names = (node for line in lines for node in ast.walk(line) if isinstance(node, ast.Name))
         return sum(name.id == attribute and isinstance(name.ctx, ast.Store) for name in names)
+
+
+def _default(value: ast.expr | None) -> object:
+    """The default that a field is given, by itself or within `param` or `Field`; else COMPUTED."""
+    if (
+        isinstance(value, ast.Call)
+        and isinstance(value.func, ast.Name)
+        and value.func.id in ("param", "Field")
+    ):
+        named = [word.value for word in value.keywords if word.arg == "default"]
+        value = next(iter([*value.args[:1], *named]), None)
+    if value is None:
+        return COMPUTED
+    try:
+        literal = ast.literal_eval(value)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return COMPUTED
+    return list(literal) if isinstance(literal, tuple) else literal
 
 
 def first_line(docstring: str | None) -> str:
