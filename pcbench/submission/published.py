@@ -120,16 +120,19 @@ class _Account:
         """Compare a run with the published one of the same key."""
         key = run.distillation.key
         own, where = self.published.is_own(key), self._place(layout.distillation(run.folder))
-        for told in _differences(run.distillation, public.distillation):
-            self.tell("changed-published", key, where, f"distillation {short(key)} has {told}")
+        other = _other_fields(run.distillation, public.distillation)
+        if other:
+            told = f"distillation {short(key)} has another {', another '.join(other)} than the published one"
+            self.tell("changed-published", key, where, told)
         old = {record.key: record for record in public.evaluations}
         new = {record.key: record for record in run.evaluations}
         for shared in sorted(old.keys() & new.keys()):
             here = self._place(layout.evaluation(run.folder, shared))
-            different = _new_scores(new[shared], old[shared])
-            for told in different:
-                self.tell("changed-published", shared, here, f"evaluation {short(shared)} {told}")
-            if submitted and not own and not different:
+            other = _other_scores(new[shared], old[shared])
+            if other:
+                told = f"evaluation {short(shared)} has other {', '.join(other)} than the published one"
+                self.tell("changed-published", shared, here, told)
+            elif submitted and not own:
                 self.tell("duplicate", shared, here, f"evaluation {short(shared)} is published already")
         if submitted and not own and not old.keys() & new.keys():
             told = f"distillation {short(key)} is published already: add evaluations to that one"
@@ -172,26 +175,23 @@ class _Account:
         return str(path.relative_to(self.folder)) if path.is_relative_to(self.folder) else str(path)
 
 
-def _differences(new: DistillationRecord, old: DistillationRecord) -> list[str]:
-    """In what a distillation differs from the published one, a text each: the name of the field in it."""
-    names = [name for name in type(new).model_fields if getattr(new, name) != getattr(old, name)]
-    return [f"another {', another '.join(names)} than the published one"] if names else []
+def _other_fields(new: DistillationRecord, old: DistillationRecord) -> list[str]:
+    """The fields in which a distillation differs from the published one."""
+    return [name for name in type(new).model_fields if getattr(new, name) != getattr(old, name)]
 
 
-def _new_scores(new: EvaluationRecord, old: EvaluationRecord) -> list[str]:
+def _other_scores(new: EvaluationRecord, old: EvaluationRecord) -> list[str]:
     """In what an evaluation differs from the published one; more snapshots, and the work for them, do not."""
-    told = []
     scores = {each.iteration: each for each in new.snapshots}
-    if any(scores.get(each.iteration) != each for each in old.snapshots):
-        told.append("has other scores than the published one")
-    if new.totals != old.totals or new.inputs != old.inputs:
-        told.append("has other totals or inputs than the published one")
     same_last = new.headline.iteration == old.headline.iteration
-    if same_last and new.confusion != old.confusion and old.confusion is not None:
-        told.append("has another confusion than the published one")
-    if new.work[: len(old.work)] != old.work:
-        told.append("has other times, memory or provenance than the published one")
-    return told
+    differing = {
+        "scores": any(scores.get(each.iteration) != each for each in old.snapshots),
+        "totals": new.totals != old.totals,
+        "inputs": new.inputs != old.inputs,
+        "answers": same_last and old.confusion is not None and new.confusion != old.confusion,
+        "times, memory or provenance": new.work[: len(old.work)] != old.work,
+    }
+    return [name for name, differs in differing.items() if differs]
 
 
 def _lost_clouds(old: Artifact, before: Manifest, new: Artifact | None, now: Manifest) -> str:

@@ -31,7 +31,7 @@ def findings(run: Run, catalogue: Catalogue, brought: Given, submitted: bool) ->
         if taken and (there is None or not there.built_in or name != taken):
             told = f"{kind} {name!r} has the name of one that comes with pcbench, and another source"
             yield Finding("reserved-name", file, told)
-        elif there is None and submitted:
+        if there is None and submitted:
             told = (
                 f"the source of {kind} {name!r} ({short(source)}) is neither in the submission nor built in"
             )
