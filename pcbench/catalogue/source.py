@@ -74,13 +74,23 @@ class ClassSource:
         A default that is no literal is COMPUTED. None where its source does not tell which it has.
         """
         for ancestor in self._ancestors(through_pcbench=False):
-            inner = [line for line in ancestor.node.body if isinstance(line, ast.ClassDef)]
-            named = [node for node in inner if node.name == "Params"]
-            if ancestor._times_bound("Params"):
-                return None
-            if named:
-                return ClassSource(ancestor.sources, ancestor.path, named[-1])._fields()
+            if ancestor._times_bound("Params") or ancestor._inner("Params"):
+                params = ancestor._params()
+                return None if params is None else params._fields()
         return {}
+
+    def _inner(self, name: str) -> list[ast.ClassDef]:
+        """The classes of that name that stand in its body."""
+        return [line for line in self.node.body if isinstance(line, ast.ClassDef) and line.name == name]
+
+    def _params(self) -> ClassSource | None:
+        """The class of its parameters, defined in its body or named there; None where neither is plain."""
+        inner, values = self._inner("Params"), self._assigned("Params")
+        if len(inner) + self._times_bound("Params") != 1:
+            return None
+        if inner:
+            return ClassSource(self.sources, self.path, inner[0])
+        return self._class_of(values[0], through_pcbench=False) if values else None
 
     def _fields(self) -> dict[str, object] | None:
         """The annotated fields of this class and of those that it derives from; None where one is unknown."""
@@ -119,6 +129,12 @@ class ClassSource:
     def _class_of(self, base: ast.expr, through_pcbench: bool) -> ClassSource | None:
         """The class that a base names, where it stands in this file or in one that this file imports."""
         base = base.value if isinstance(base, ast.Subscript) else base
+        if isinstance(base, ast.Attribute) and base.attr == "Params":
+            try:
+                owner = self._class_of(base.value, through_pcbench)
+                return None if owner is None else owner._params()
+            except RecursionError:  # names that name each other
+                return None
         if not isinstance(base, ast.Name):
             return None
         here = classes(self.sources, self.path).get(base.id)

@@ -32,6 +32,14 @@ Data = Annotated[
     bool,
     typer.Option("--data", help="Hold records also against the data sets that were imported here."),
 ]
+InText = Annotated[
+    Path | None,
+    typer.Option(
+        "--corrections",
+        metavar="FILE",
+        help="A text, as of a pull request, with lines 'corrected: KEY' and 'lifted: KEY'.",
+    ),
+]
 NoVerifications = Annotated[
     bool,
     typer.Option(
@@ -117,6 +125,7 @@ def collect(
     ] = None,
     corrected: Corrected = None,
     lifted: Lifted = None,
+    corrections: InText = None,
     data: Data = False,
     no_verifications: NoVerifications = False,
     plugins: PluginFolders = None,
@@ -133,11 +142,14 @@ def collect(
     from pcbench.submission.published import Corrections
     from pcbench.submission.validate import Strictness
 
+    allowed = Corrections(words(corrected), words(lifted))
+    if corrections is not None:
+        allowed |= Corrections.in_text(corrections.read_text(encoding="utf-8", errors="replace"))
     collected = gather(
         opened(plugins),
         sources,
         against or (),
-        Corrections(words(corrected), words(lifted)),
+        allowed,
         Strictness(data, not no_verifications),
     )
     if out is not None and not collected.problems:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -37,6 +38,18 @@ class Corrections:
     """Keys of records, or their first ten digits, that may differ or go; `license` for a licence."""
     lifted: Collection[str] = ()
     """Keys of evaluations, the same, whose published verifications may differ or go."""
+
+    @classmethod
+    def in_text(cls, text: str) -> Corrections:
+        """Those that a pull request's description names, a line each: `corrected: KEY`, `lifted: KEY`."""
+        found: dict[str, list[str]] = {"corrected": [], "lifted": []}
+        for word, key in re.findall(r"^\s*(corrected|lifted):\s*([0-9a-z]{7,64})\s*$", text, re.M | re.I):
+            found[word.lower()].append(key.lower())
+        return cls(found["corrected"], found["lifted"])
+
+    def __or__(self, other: Corrections) -> Corrections:
+        """Both together."""
+        return Corrections({*self.corrected, *other.corrected}, {*self.lifted, *other.lifted})
 
     def may_change(self, key: str) -> bool:
         """Whether a record may change."""

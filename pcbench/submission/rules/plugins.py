@@ -71,9 +71,9 @@ def _said(there: Origin, attribute: str) -> object:
 def _parameters(inputs: DistillationInputs, there: Origin | None, catalogue: Catalogue) -> Iterator[str]:
     """What is wrong with parameters, variation, setting and PPC.
 
-    A built-in method is asked for what its parameters mean. Of a submitted one its source says which
-    parameters it has, and their defaults as far as they are written out; what only running it would tell is
-    claimed.
+    The source of a method says which parameters it has, and their defaults as far as they are written out;
+    what only running it would tell is claimed. Where parameters depart from the defaults of a built-in method
+    it is asked what they mean, for which torch is imported.
     """
     odd = sorted(key for key, value in inputs.variation.items() if inputs.params.get(key, ...) != value)
     if odd:
@@ -83,7 +83,8 @@ def _parameters(inputs: DistillationInputs, there: Origin | None, catalogue: Cat
     whole = _said(there, "whole")
     if isinstance(whole, bool) and whole != inputs.is_whole:
         yield f"PPC {inputs.ppc} by a method that {'gives' if whole else 'does not give'} the whole split"
-    if there.built_in and has_torch():
+    departs = inputs.variation or inputs.setting
+    if there.built_in and departs and has_torch():
         yield from _by_method(inputs, catalogue)
     else:
         yield from _by_source(inputs, there.plugin)
