@@ -7,9 +7,10 @@ import hashlib
 import importlib
 import inspect
 import os
+import re
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -20,9 +21,14 @@ from pcbench.catalogue.kinds import CONTRACTS, LABELS, Kind
 from pcbench.catalogue.neighbours import UNREADABLE, Neighbourhood, Sources
 from pcbench.catalogue.source import ClassSource, classes
 from pcbench.catalogue.tree_hash import joint_digest
-from pcbench.errors import UsageError
+from pcbench.common.files import file_digest
+from pcbench.common.text import one_line
+from pcbench.errors import PcbenchError, UsageError
 
 T = TypeVar("T")
+
+PLAIN_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}"
+"""What a data file beside a plugin may be called."""
 
 
 class UnusablePlugin(UsageError):
@@ -104,17 +110,36 @@ class Plugin(Generic[T]):
         """SHA-256 over what its source and the local modules that it imports compute, as 64 digits.
 
         Local are the files that it imports from beside it, directly or through others, or those of its own
-        package if it is installed. Comments, docstrings, layout and the place of the file are no part of it.
+        package if it is installed. Comments, docstrings, layout and the place of the file are no part of it;
+        the data files that it declares are.
         """
         others = {
             Path(os.path.relpath(file, self.path.parent)).as_posix(): self.sources.digest(file)
             for file in self._neighbourhood.reached(self.path)
         }
+        others |= {f"data {file.name}": file_digest(file) for file in self.data_files()}
         return joint_digest(self.sources.digest(self.path), others)
 
     def source_files(self) -> list[Path]:
         """Its file and those of the local modules that it imports."""
         return [self.path, *self._neighbourhood.reached(self.path)]
+
+    def data_files(self) -> list[Path]:
+        """The data files beside it that it declares; UsageError where one is not there, or oddly named."""
+        if self.kind != "method" or not self.class_name:
+            return []
+        try:
+            names = self.literal("files")
+        except LookupError as error:
+            if not self._class().binds("files"):
+                return []
+            raise UsageError(f"{self.origin}: write out its files, as in files = ('weights.npz',)") from error
+        if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+            raise UsageError(f"{self.origin}: files is a tuple of names, as in files = ('weights.npz',)")
+        for name in names:
+            if not re.fullmatch(PLAIN_NAME, name) or not (self.path.parent / name).is_file():
+                raise UsageError(f"{self.origin}: there is no file {one_line(name, 100)!r} beside the plugin")
+        return [self.path.parent / name for name in names]
 
     def _private_module(self) -> str:
         digests = {file: self.sources.digest(file) for file in self.source_files()}
@@ -185,6 +210,21 @@ def _home(folder: Path, digests: Mapping[Path, str]) -> _Home:
     importlib.invalidate_caches()
     homes[-1].digests.update(digests)
     return homes[-1]
+
+
+def one_line_reason(error: BaseException, folders: Sequence[Path]) -> str:
+    """What an error says, and where in the folders of plugins it came from; pcbench's own say it all."""
+    text = " ".join(str(error).partition("\n")[0].split())
+    if isinstance(error, PcbenchError):
+        return text
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [
+        f"{frame.filename}:{frame.lineno}"
+        for frame in frames
+        if any(Path(frame.filename).is_relative_to(folder.resolve()) for folder in folders)
+    ]
+    said = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"{said} ({places[-1]})" if places else said
 
 
 def failure(error: BaseException, folder: Path, otherwise: str) -> str:

@@ -106,6 +106,10 @@ class ClassSource:
                     fields.setdefault(line.target.id, _default(line.value))
         return fields
 
+    def binds(self, attribute: str) -> bool:
+        """Whether its own body gives the name a value, in whatever way."""
+        return self._times_bound(attribute) > 0
+
     def summary(self) -> str:
         """The first line of its own docstring; empty where it has none."""
         return first_line(ast.get_docstring(self.node))

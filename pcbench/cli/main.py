@@ -27,6 +27,7 @@ from pcbench.cli import (
 )
 from pcbench.cli import list as listing
 from pcbench.cli.options import with_options
+from pcbench.cli.output import debugging, set_debugging
 from pcbench.errors import PcbenchError
 
 app = typer.Typer(
@@ -53,8 +54,6 @@ app.add_typer(data.app, name="data")
 app.add_typer(leaderboard.app, name="leaderboard")
 app.add_typer(results.app, name="results")
 
-_debug = False
-
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -64,19 +63,24 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with every error.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show a traceback with every error; also after the verb.")
+    ] = False,
     version: Annotated[  # noqa: ARG001
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    global _debug
-    _debug = debug
+    if debug:
+        set_debugging(True)
 
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    words = sys.argv[1:]
+    mine = words[: words.index("--")] if "--" in words else words
+    set_debugging("--debug" in mine)
     try:
-        app()
+        app([word for word in mine if word != "--debug"] + words[len(mine) :])
     except PcbenchError as error:
         _fail(with_options(str(error), error.things), error.exit_code)
     except OSError as error:
@@ -96,7 +100,7 @@ def _about_file(error: OSError) -> str:
 
 
 def _fail(message: str, exit_code: int) -> None:
-    if _debug:
+    if debugging():
         traceback.print_exc()
     typer.echo(f"error: {message}", err=True)
     sys.exit(exit_code)

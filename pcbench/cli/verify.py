@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pcbench.cli.output import AsJson, PluginFolders, opened, progress_bars, show
+from pcbench.cli.output import AsJson, PluginFolders, opened, show
+from pcbench.cli.progress import progress
 from pcbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,7 +56,6 @@ def verify(
     """
     from functools import partial
 
-    from pcbench.cli.work import Bars
     from pcbench.engine import machine
     from pcbench.submission import verify as work
 
@@ -70,11 +70,11 @@ def verify(
     target = machine.choose_device(device)
     machine.warm_up(target)
     records = []
-    with progress_bars() as progress:
+    with progress() as screen:
         for number, claim in enumerate(chosen, 1):
-            bars = Bars(progress, f"[{number}/{len(chosen)}] {claim.title}")
-            records.append(work.verify(catalogue, claim, margin, redistill, target, partial(bars)))
-            bars.remove()
+            cell = screen.cell(f"[{number}/{len(chosen)}] {claim.title}")
+            records.append(work.verify(catalogue, claim, margin, redistill, target, partial(cell)))
+            cell.end()
     _print(chosen, records, drawn if sample is not None else None, len(found), as_json)
     if any(record.verdict != "verified" for record in records):
         raise typer.Exit(1)

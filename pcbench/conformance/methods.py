@@ -13,8 +13,9 @@ from torch.optim import Optimizer
 
 from pcbench.api import Backbone, MakeTensors, Method, MethodParams, PointClouds, Snapshot, Streams, Task
 from pcbench.common.files import canonical_json, digest
-from pcbench.conformance.clauses import Failed, NotApplicable, other_seeds, small_clouds
+from pcbench.conformance.clauses import Failed, NotApplicable, small_clouds
 from pcbench.engine import guard, optimisers, students
+from pcbench.engine.independence import other_seeds
 from pcbench.ops.layers import Dense, Dropout, Linear, LinearNorm, max_over_points, mlp
 from pcbench.protocols.protocol import Recipe
 

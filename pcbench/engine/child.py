@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,6 +24,7 @@ from torch import Tensor
 from pcbench.api import PointClouds, Snapshot
 from pcbench.catalogue import Catalogue, open_catalogue
 from pcbench.catalogue.kinds import Kind
+from pcbench.catalogue.loading import one_line_reason
 from pcbench.engine import machine, methods, wall
 from pcbench.engine.assignment import Assignment, Earlier, follow
 from pcbench.engine.messages import BrokenMessage, Message, receive, send
@@ -40,15 +41,17 @@ torch.optim.SGD([torch.zeros(1)], 0.1)
 def main(connection: Connection) -> None:
     """Do what the other end of the connection asks for: choose a method, or work with one."""
     _settle(connection)
+    folders: list[Path] = []
     try:
         asked = receive(connection)
         work = {"choose": _choose, "distil": _distil}[asked.word]
+        folders = [Path(folder) for folder in asked.values["folders"]]
         with torch.random.fork_rng(devices=[]):
             answer = work(connection, asked)
     except BrokenMessage:
         return  # the run is gone, and with it whoever wanted an answer
     except BaseException as error:  # noqa: BLE001 - a plugin may raise anything; the run says what
-        answer = _failure(error)
+        answer = _failure(error, folders)
     try:
         send(connection, answer)
         connection.poll(None)  # the run reads the clock of this process before it lets it go
@@ -90,14 +93,14 @@ class _Lines:
         return False
 
 
-def _failure(error: BaseException) -> Message:
-    """What went wrong, in one line and as a traceback."""
-    text = str(error).partition("\n")[0]
+def _failure(error: BaseException, folders: Sequence[Path]) -> Message:
+    """What went wrong and where, in one line and as a traceback."""
+    reason = one_line_reason(error, folders)
     if isinstance(error, PermissionError):
-        text += ": a method reads its own code and what its task gives it, and leaves no files"
+        reason += ": a method reads its own code and what its task gives it, and leaves no files"
     values = {
         "kind": type(error).__name__,
-        "reason": text if isinstance(error, PcbenchError) else f"{type(error).__name__}: {text}",
+        "reason": reason,
         "traceback": "".join(traceback.format_exception(error)),
         "out of memory": isinstance(error, torch.OutOfMemoryError | MemoryError),
         "things": list(error.things) if isinstance(error, PcbenchError) else [],
@@ -117,7 +120,8 @@ def _wall_in(catalogue: Catalogue, values: Mapping[str, Any], used: list[tuple[K
     """Close files and the network, but for the code of what is used and the scratch folder."""
     scratch = Path(values["scratch"])
     tempfile.tempdir = os.environ["TMPDIR"] = str(scratch)
-    given = [file for kind, name in used for file in catalogue.registries()[kind].get(name).source_files()]
+    plugins = [catalogue.registries()[kind].get(name) for kind, name in used]
+    given = [file for plugin in plugins for file in (*plugin.source_files(), *plugin.data_files())]
     kernels = [Path(folder).expanduser() for folder in (*values["kernel caches"],)]
     return wall.close(
         given,

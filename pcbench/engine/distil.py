@@ -10,11 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import filelock
 import torch
 from torch import Tensor
 
 from pcbench.api import Backbone, PointClouds, Snapshot
-from pcbench.common.files import write_text
+from pcbench.common.files import digest, write_text
+from pcbench.datasets.store import cache_root
 from pcbench.engine import apart, checkpoint, guard, machine, methods, students
 from pcbench.engine.apart import MethodFailed
 from pcbench.engine.artifacts import save_snapshots
@@ -101,7 +103,21 @@ def distil(
         write_text(layout.traceback(folder), error.trace or traceback.format_exc())
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything; its record says what
         out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        status, reason = "oom" if out_of_memory else "failed", explained(error, layout.traceback(folder))
+        status, reason = (
+            "oom" if out_of_memory else "failed",
+            explained(error, layout.traceback(folder), cell.backbone),
+        )
+    record = _written(cell, folder, runner, status, reason)
+    if interruption is not None:
+        raise interruption
+    return record
+
+
+def _written(cell: Cell, folder: Path, runner: _Runner, status: Status, reason: str) -> DistillationRecord:
+    """The record of what a runner has reached, in its folder with the clouds.
+
+    Where another command has finished the same distillation there meanwhile, its record stands, and is given.
+    """
     reached = runner.reached
     record = DistillationRecord(
         key=cell.inputs.key,
@@ -112,17 +128,26 @@ def distil(
         clock=reached.clock,
         memory=runner.memory,
         isolation=runner.isolation,
-        provenance=machine.provenance(device, reached.clock.seconds),
+        provenance=machine.provenance(runner.device, reached.clock.seconds),
     )
-    if not cell.method.whole:
-        save_snapshots(layout.clouds(folder), reached.snapshots)
-    write_distillation(folder, record)
-    if status == "ok":
-        _drop_replaced(folder, record)
-        layout.checkpoint(folder).unlink(missing_ok=True)
-    if interruption is not None:
-        raise interruption
+    with _only_one(folder):
+        finished = _finished_distillation(folder, cell)
+        if finished is not None:
+            return finished
+        if not cell.method.whole:
+            save_snapshots(layout.clouds(folder), reached.snapshots)
+        write_distillation(folder, record)
+        if status == "ok":
+            _drop_replaced(folder, record)
+            layout.checkpoint(folder).unlink(missing_ok=True)
     return record
+
+
+def _only_one(folder: Path) -> filelock.BaseFileLock:
+    """Held by the one command of this machine that writes the distillation of a folder."""
+    locks = cache_root() / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    return filelock.FileLock(locks / f"{digest(str(folder.resolve()))}.lock")
 
 
 def _drop_replaced(folder: Path, record: DistillationRecord) -> None:
@@ -222,6 +247,8 @@ class _Runner:
 
     def went_on(self) -> None:
         self.kept.went_on()
+        done = self.kept.earlier.iteration if self.kept.earlier else 0
+        self.show("distil", done, self.cell.inputs.iterations)
 
     def keep(self, iteration: int, state: State) -> None:
         self.kept.keep(iteration, state)

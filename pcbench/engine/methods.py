@@ -34,11 +34,21 @@ class ChosenMethod:
     """Those of them that differ from their defaults."""
     setting: str
     """What the method calls these parameters; empty where it has no name for them."""
+    files: list[str]
+    """The data files that it reads, by name."""
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> ChosenMethod:
         """The inverse of `dataclasses.asdict` for what another process says; else UsageError."""
-        kinds = {"name": str, "whole": bool, "source": str, "params": dict, "variation": dict, "setting": str}
+        kinds = {
+            "name": str,
+            "whole": bool,
+            "source": str,
+            "params": dict,
+            "variation": dict,
+            "setting": str,
+            "files": list,
+        }
         if values.keys() != kinds.keys() or any(type(values[key]) is not kind for key, kind in kinds.items()):
             raise UsageError("the method's process does not say what the method is")
         return cls(**values)
@@ -54,13 +64,15 @@ def chosen(catalogue: Catalogue, spec: str, values: Mapping[str, Any], origin: s
     params = _params(method, {**(setting.params if setting else {}), **values}, origin)
     plain = params.model_dump(mode="json")
     defaults = type(params)().model_dump(mode="json")
+    plugin = catalogue.methods.get(method.name)
     return ChosenMethod(
         name=method.name,
         whole=method.whole,
-        source=catalogue.methods.get(method.name).source_hash(),
+        source=plugin.source_hash(),
         params=plain,
         variation={key: value for key, value in plain.items() if value != defaults[key]},
         setting=_setting_of(method, params),
+        files=[file.name for file in plugin.data_files()],
     )
 
 

@@ -322,6 +322,7 @@ def _cells(request: Request, plan: _Plan) -> list[Cell]:
                 repetition=request.repetition,
                 engine=identity.ENGINE,
                 draw=request.draw,
+                files=chosen.files,
             )
             cells += [
                 Cell(plan.catalogue, chosen, backbone, inputs, Evaluation(splits, data, *student))

@@ -221,6 +221,8 @@ class DistillationInputs(Model):
     """The number of pcbench's arithmetic, `pcbench.records.identity.ENGINE` when it ran."""
     draw: Name = "per-ppc"
     """How training clouds to start from were chosen, by the names in `pcbench.ops.draws`."""
+    files: list[Name] = Field([], max_length=1000)
+    """Data files that the method reads beside the training clouds; `source` covers what is in them."""
 
     @property
     def key(self) -> str:

@@ -87,6 +87,7 @@ FIELDS: Mapping[type[BaseModel], Mapping[str, tuple[str, str]]] = {
         "whole": _checked("another than the protocol's, or the backbone's, is open division"),
         "repetition": _checked("those before it are there"),
         "engine": _checked("none that this pcbench does not have yet", "which: " + BY_VERIFY),
+        "files": _checked("those that the source declares; with any it is open division"),
         "draw": _checked("the name of a draw", "what was drawn: " + BY_REDISTIL),
     },
     DataInputs: {

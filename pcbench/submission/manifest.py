@@ -100,16 +100,21 @@ class PluginSource(Model):
     """The file that defines it, by its path in the submission."""
     files: list[Relative] = Field(min_length=1, max_length=1000)
     """That file and the local modules that it imports."""
+    data: list[Relative] = Field([], max_length=1000)
+    """The data files beside it that it declares."""
 
     def computed(self, digests: Mapping[str, str]) -> str | None:
-        """The hash that `pcbench.catalogue` gives these files; None where one is missing.
+        """The hash that `pcbench.catalogue` gives these files; None where one is missing or out of place.
 
-        digests: by path, what `source_digest` says of each file.
+        digests: by path, what `source_digest` says of each source, and the hash of each data file.
         """
-        if self.entry not in self.files or any(path not in digests for path in self.files):
+        if self.entry not in self.files or any(path not in digests for path in (*self.files, *self.data)):
             return None
         beside = posixpath.dirname(self.entry)
+        if any(posixpath.dirname(path) != beside for path in self.data):
+            return None
         others = {posixpath.relpath(path, beside): digests[path] for path in self.files if path != self.entry}
+        others |= {f"data {posixpath.basename(path)}": digests[path] for path in self.data}
         return joint_digest(digests[self.entry], others)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,8 @@ from pcbench.catalogue.loading import Plugin
 from pcbench.catalogue.neighbours import Sources
 from pcbench.catalogue.registry import read_file
 from pcbench.catalogue.tree_hash import UnreadableSource, source_digest
+from pcbench.common.files import file_digest
+from pcbench.errors import UsageError
 from pcbench.submission.manifest import MANIFEST, MAX_SOURCE_BYTES, PLUGINS, Manifest, PluginSource
 from pcbench.submission.rules import Finding
 
@@ -35,7 +38,8 @@ def given(folder: Path, manifest: Manifest, sizes: Mapping[str, int]) -> Given:
     """The plugins of a submission. sizes: its files by path; no other is looked at."""
     findings: list[Finding] = []
     plugins: dict[tuple[str, str, str], Plugin[Any]] = {}
-    named = {path for source in manifest.plugins for path in source.files}
+    code = {path for source in manifest.plugins for path in source.files}
+    named = code | {path for source in manifest.plugins for path in source.data}
     unnamed = {path for path in sizes if path.startswith(f"{PLUGINS}/")} - named
     for path in sorted(unnamed):
         findings.append(Finding("unexpected-file", folder / path, "no plugin of the manifest names it"))
@@ -43,7 +47,8 @@ def given(folder: Path, manifest: Manifest, sizes: Mapping[str, int]) -> Given:
         findings.append(Finding("invalid-manifest", folder / MANIFEST, f"a source outside {PLUGINS}: {path}"))
     if findings:
         return Given(findings=tuple(findings))  # what is not named was not weighed: it is not parsed
-    digests = _digests(folder, named & sizes.keys(), sizes, findings)
+    digests = _digests(folder, code & sizes.keys(), sizes, findings)
+    digests |= {path: file_digest(folder / path) for path in sorted((named - code) & sizes.keys())}
     sources = Sources()
     for source in manifest.plugins:
         plugin = _plugin(folder, source, digests, sources, findings)
@@ -86,6 +91,15 @@ def _plugin(
     plugin = next((each for each in defined if each.class_name and each.name == source.name), None)
     if plugin is None:
         told = f"defines no {source.kind} that is called {source.name!r}"
+        findings.append(Finding("altered-plugin", entry, told))
+        return None
+    try:
+        declared = {file.name for file in plugin.data_files()}
+    except UsageError as error:
+        findings.append(Finding("altered-plugin", entry, str(error).replace(f"{folder}/", "")))
+        return None
+    if declared != {posixpath.basename(path) for path in source.data}:
+        told = f"{source.kind} {source.name!r} declares other data files than the manifest says"
         findings.append(Finding("altered-plugin", entry, told))
         return None
     for line in undeclared_imports(sources, (folder / path for path in sorted(source.files))):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -191,11 +192,19 @@ def _copied(plugin: Plugin[Any], kind: PluginKind, source: str, folder: Path) ->
     root = Path(os.path.commonpath([file.parent for file in files]))
     home = f"{PLUGINS}/{kind}s/{plugin.name}-{layout.short(source)}"
     places = [f"{home}/{file.relative_to(root).as_posix()}" for file in files]
-    for file, place in zip(files, places, strict=True):
+    data = {file: f"{posixpath.dirname(places[0])}/{file.name}" for file in plugin.data_files()}
+    for file, place in [*zip(files, places, strict=True), *data.items()]:
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, folder / place)
     try:
-        return PluginSource(kind=kind, name=plugin.name, source=source, entry=places[0], files=sorted(places))
+        return PluginSource(
+            kind=kind,
+            name=plugin.name,
+            source=source,
+            entry=places[0],
+            files=sorted(places),
+            data=sorted(data.values()),
+        )
     except ValidationError as error:
         raise UsageError(
             f"{plugin.path}: a file of its source has a name that a submission may not hold: "

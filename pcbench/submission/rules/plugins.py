@@ -80,6 +80,9 @@ def _parameters(inputs: DistillationInputs, there: Origin | None, catalogue: Cat
         yield f"variation {', '.join(odd)} is not among the parameters, or has another value there"
     if there is None or there.plugin is None:
         return
+    files = [file.name for file in there.plugin.data_files()]
+    if files != inputs.files:
+        yield f"data files {', '.join(inputs.files) or 'none'}, and its source reads {', '.join(files) or 'none'}"
     whole = _said(there, "whole")
     if isinstance(whole, bool) and whole != inputs.is_whole:
         yield f"PPC {inputs.ppc} by a method that {'gives' if whole else 'does not give'} the whole split"
