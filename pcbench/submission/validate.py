@@ -21,6 +21,7 @@ from pcbench.records.models import DistillationRecord, Run
 from pcbench.records.store import RecordError, checked_run, read_record
 from pcbench.submission.manifest import (
     MANIFEST,
+    PLUGINS,
     Manifest,
     Problem,
     inventory,
@@ -246,6 +247,8 @@ class Checked:
         runs = set(run_folders(self.folder))
         for path in self.sizes:
             file = self.folder / path
+            if path.startswith(f"{PLUGINS}/") and self.listed is not None:
+                continue  # weighed with the sources
             if path.endswith(".json") and file.name != MANIFEST and file.parent not in runs:
                 self._tell("misplaced-record", file, f"has no {layout.DISTILLATION} beside it")
 

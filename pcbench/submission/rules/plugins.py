@@ -82,7 +82,8 @@ def _parameters(inputs: DistillationInputs, there: Origin | None, catalogue: Cat
         return
     files = [file.name for file in there.plugin.data_files()]
     if files != inputs.files:
-        yield f"data files {', '.join(inputs.files) or 'none'}, and its source reads {', '.join(files) or 'none'}"
+        shown = [", ".join(each) or "none" for each in (inputs.files, files)]
+        yield f"data files {shown[0]}, and its source reads {shown[1]}"
     whole = _said(there, "whole")
     if isinstance(whole, bool) and whole != inputs.is_whole:
         yield f"PPC {inputs.ppc} by a method that {'gives' if whole else 'does not give'} the whole split"
