@@ -11,16 +11,16 @@ from pcbench.catalogue.neighbours import Import, Sources, absolute_imports
 PUBLIC = "pcbench.api and pcbench.ops"
 """What a method or a backbone may import of pcbench, for people."""
 
-_IMPORTERS = {"__import__", "import_module", "find_spec", "resolve_name", "run_module"}
-"""Functions of the standard library that import, or find, the module of a name."""
+_IMPORTERS = {"__import__", "import_module"}
+"""Functions that import the module of a name."""
 
 
 def undeclared_imports(sources: Sources, files: Iterable[Path]) -> list[str]:
     """A line for every import of a plugin's files that goes past `pcbench.api` and `pcbench.ops`.
 
-    An import statement wherever it stands; a function that imports by name, unless the name is written out
-    and lies elsewhere; and `sys.modules`, which holds all that is imported. Nothing is run, and code that
-    means to hide what it does can: this is no wall. Raises what parsing a file raises.
+    An import statement wherever it stands, or a call that imports by a name that is written out. Nothing is
+    run, and code that means to hide what it does can: this tells mistakes, and is no wall; the process of its
+    own that a method works in is. Raises what parsing a file raises.
     """
     return [
         f"{file}:{line} {what}" for file in files for line, what in sorted(set(_past_the_face(sources, file)))
@@ -32,15 +32,11 @@ def _past_the_face(sources: Sources, file: Path) -> Iterator[tuple[int, str]]:
         for module in _imported(statement):
             if not _allowed(module):
                 yield statement.lineno, f"imports {module}"
-        if _takes_modules(statement):
-            yield statement.lineno, "reaches for sys.modules"
     for node in ast.walk(sources.tree(file)):
         if isinstance(node, ast.Call) and _called(node.func) in _IMPORTERS:
             name = _literal(node)
-            if name is None or not _allowed(name):
-                yield node.lineno, f"imports {name or 'a module whose name is computed'}"
-        elif isinstance(node, ast.Attribute) and node.attr == "modules" and _called(node.value) == "sys":
-            yield node.lineno, "reaches for sys.modules"
+            if not _allowed(name):
+                yield node.lineno, f"imports {name}"
 
 
 def _imported(statement: Import) -> Iterator[str]:
@@ -57,11 +53,6 @@ def _allowed(module: str) -> bool:
     return public or module.partition(".")[0] != "pcbench"
 
 
-def _takes_modules(statement: Import) -> bool:
-    taken = {alias.name for alias in statement.names}
-    return isinstance(statement, ast.ImportFrom) and statement.module == "sys" and "modules" in taken
-
-
 def _called(function: ast.expr) -> str:
     """The last word of what is called: `import_module` of `importlib.import_module`."""
     if isinstance(function, ast.Attribute):
@@ -69,11 +60,11 @@ def _called(function: ast.expr) -> str:
     return function.id if isinstance(function, ast.Name) else ""
 
 
-def _literal(call: ast.Call) -> str | None:
-    """The text that a call has as its first argument, where it is written out."""
+def _literal(call: ast.Call) -> str:
+    """The text that a call has as its first argument, where it is written out; else empty."""
     arguments = [*call.args, *(word.value for word in call.keywords)]
     match arguments[:1]:
         case [ast.Constant(value=str(text))]:
             return text
         case _:
-            return None
+            return ""

@@ -161,6 +161,7 @@ FIELDS: Mapping[type[BaseModel], Mapping[str, tuple[str, str]]] = {
         "cpu_cores": _checked("has the time of the processor", VALUE),
         "threads": _claimed(NOBODY),
         "memory_bytes": _checked("has what was used", VALUE),
+        "instructions": _claimed(NOBODY),
     },
 }
 """By model and field. A field that holds another of these models is described by that."""

@@ -17,9 +17,7 @@ ROUTES = {
     "def f():\n    from pcbench.datasets.shapes import Shapes10": "imports pcbench.datasets.shapes",
     "import importlib\nimportlib.import_module('pcbench.engine.guard')": "imports pcbench.engine.guard",
     "from importlib import import_module\nimport_module(name='pcbench.students')": "imports pcbench.students",
-    "__import__('pcb' + 'ench')": "imports a module whose name is computed",
-    "import sys\nsys.modules['x'].count = 1": "reaches for sys.modules",
-    "from sys import modules": "reaches for sys.modules",
+    "__import__('pcbench')": "imports pcbench",
 }
 
 

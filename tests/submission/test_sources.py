@@ -105,7 +105,6 @@ def test_a_method_that_gives_the_whole_split_says_so(tmp_path):
 
 ROUTES = {
     "import pcbench.datasets.shapes": "imports pcbench.datasets.shapes",
-    "import sys\nsys.modules['pcbench.engine.students'].count_correct = max": "reaches for sys.modules",
     "import importlib\nimportlib.import_module('pcbench.datasets')": "imports pcbench.datasets",
     "from pcbench import datasets": "imports pcbench.datasets",
 }
