@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 import traceback
@@ -26,6 +27,7 @@ from pcbench.cli import (
     verify,
 )
 from pcbench.cli import list as listing
+from pcbench.cli.once import refuse_repetitions
 from pcbench.cli.options import with_options
 from pcbench.cli.output import debugging, set_debugging
 from pcbench.errors import PcbenchError
@@ -38,6 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # with it, rich is imported and --help takes twice as long
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)
 app.command("evaluate")(evaluate.evaluate)
@@ -53,6 +56,7 @@ app.command("bench")(bench.bench)
 app.add_typer(data.app, name="data")
 app.add_typer(leaderboard.app, name="leaderboard")
 app.add_typer(results.app, name="results")
+refuse_repetitions(app)
 
 
 def _print_version(wanted: bool) -> None:
@@ -76,6 +80,9 @@ def _options(
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an ASCII locale shows a question mark, and ends well
     words = sys.argv[1:]
     mine = words[: words.index("--")] if "--" in words else words
     set_debugging("--debug" in mine)

@@ -96,11 +96,13 @@ def words(values: Sequence[str] | None) -> list[str]:
 
 def pairs(settings: Sequence[str]) -> dict[str, str]:
     """`--set KEY=VALUE` options; UsageError for what is no pair."""
-    chosen = {}
+    chosen: dict[str, str] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key:
             raise UsageError(f"--set {setting}: KEY=VALUE is needed, as in --set iterations=20")
+        if key in chosen:
+            raise UsageError(f"--set {key} is given twice, {chosen[key]} and {value}: a run takes one value")
         chosen[key] = value
     return chosen
 

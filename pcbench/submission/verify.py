@@ -14,7 +14,7 @@ import secrets
 import statistics
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from pcbench.api import PointClouds, Splits
+from pcbench.api import PointClouds, Snapshot, Splits
 from pcbench.catalogue import Catalogue
 from pcbench.clouds import unit_sphere
 from pcbench.engine import machine, plan
@@ -209,14 +209,14 @@ class Judge:
     # Distilling anew
 
     def _distilled(self, claim: Claim, report: Report, repetition: int | None = None) -> Made:
-        """The clouds of the last snapshot by the record's inputs, or by those of another repetition."""
+        """The scored snapshot's clouds by the record's inputs, or by those of another repetition."""
         cell = _cell(self.catalogue, claim, repetition)
         with tempfile.TemporaryDirectory() as temporary:
             with as_many_threads(claim.run.distillation.provenance.hardware):
                 record = distil(cell, Path(temporary), self.device, report)
             if record.status != "ok":
                 raise DataError(f"{claim.run.folder}: distilled anew: {record.status}: {record.reason}")
-            clouds = stored_snapshots(cell.evaluation.splits, Path(temporary), record)[-1].clouds
+            clouds = _scored(claim, stored_snapshots(cell.evaluation.splits, Path(temporary), record))
         check_shape(clouds, record.inputs)
         return Made(clouds, record)
 
@@ -376,9 +376,15 @@ def _kept(claim: Claim, evaluation: Evaluation) -> PointClouds:
     run = Run(claim.clouds, claim.run.distillation, ())
     if not run.distillation.inputs.is_whole:
         check_clouds(run)
-    clouds = stored_snapshots(evaluation.splits, claim.clouds, run.distillation)[-1].clouds
+    clouds = _scored(claim, stored_snapshots(evaluation.splits, claim.clouds, run.distillation))
     check_shape(clouds, run.distillation.inputs)
     return clouds
+
+
+def _scored(claim: Claim, snapshots: Sequence[Snapshot]) -> PointClouds:
+    """The clouds of the snapshot whose score is claimed; the record's is among those of its distillation."""
+    iteration = claim.scored.headline.iteration
+    return next(snapshot.clouds for snapshot in snapshots if snapshot.iteration == iteration)
 
 
 def check_shape(clouds: PointClouds, inputs: DistillationInputs) -> None:
