@@ -30,7 +30,10 @@ Lifted = Annotated[
 ]
 Data = Annotated[
     bool,
-    typer.Option("--data", help="Hold records also against the data sets that were imported here."),
+    typer.Option(
+        "--data",
+        help="Hold records against data sets imported here, and clouds against test clouds.",
+    ),
 ]
 InText = Annotated[
     Path | None,

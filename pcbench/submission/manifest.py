@@ -152,6 +152,7 @@ REMEDIES = {
     "repeated-students": "Students of different seeds differ: 'pcbench check' says what ties them.",
     "untrained-scores": "Submit beside it the run whose students these are, or evaluate it by itself.",
     "unfit-clouds": "Distil again, and submit the clouds that pcbench wrote.",
+    "test-clouds": "A method sees the training clouds alone: distil from these.",
     "reserved-name": "Give the method, the backbone or the data set a name of its own, and run it again.",
     "undeclared-import": "Take from pcbench its public face alone: 'pcbench check' shows it; then run again.",
     "loose-file": "submissions/ holds folders of 'pcbench submit' and nothing else: move it or remove it.",

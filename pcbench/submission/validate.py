@@ -30,7 +30,7 @@ from pcbench.submission.manifest import (
     run_folders,
 )
 from pcbench.submission.published import Corrections, Published, changes, public_runs, published_at
-from pcbench.submission.rules import Finding, data, plugins, protocols, scores, times
+from pcbench.submission.rules import Finding, copies, data, plugins, protocols, scores, times
 from pcbench.submission.rules.clouds import UnfitClouds, check_clouds
 from pcbench.submission.rules.data import AtHand
 from pcbench.submission.sources import NOTHING_BROUGHT, Given, given
@@ -45,7 +45,8 @@ class Strictness:
     """What a validation looks at beside the folder itself."""
 
     data: bool = False
-    """Whether data sets that were imported here are loaded, and records held against them."""
+    """Whether data sets that were imported here are loaded, records held against them, and clouds against the
+    test clouds."""
     new_verifications: bool = True
     """Whether verifications may stand there that are not published: who submits does not verify."""
 
@@ -241,6 +242,9 @@ class Checked:
             told = str(error).replace(f"{self.folder}/", "")
             code = "unfit-clouds" if isinstance(error, UnfitClouds) else "altered-artifact"
             self._tell(code, path, told.removeprefix(f"{path.relative_to(self.folder)}: "))
+            return
+        if self.strictness.data:
+            self._note(copies.findings(run, catalogue, self.at_hand))
 
     def _strays(self) -> None:
         """Records without a run, which no other check would see."""

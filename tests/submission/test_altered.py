@@ -28,8 +28,9 @@ from pcbench.records.store import read_distillation, read_run
 from pcbench.submission import fields
 from pcbench.submission.fields import FIELDS, held_to
 from pcbench.submission.manifest import RUNS
+from pcbench.submission.rules import data as module
 from pcbench.submission.submit import submit
-from pcbench.submission.validate import validate
+from pcbench.submission.validate import Strictness, validate
 
 Json = dict[str, Any]
 TEN = customised(QUICK, {**TINY.changes, "students": 10})
@@ -480,3 +481,41 @@ def test_cards_hold_what_the_data_sets_have():
         dataset = CATALOGUE.datasets.load(name)
         assert len(dataset.test_counts) == dataset.classes
         assert sum(dataset.test_counts.values()) == dataset.test_size
+
+
+# Where the data are at hand
+
+
+@pytest.fixture
+def imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """shapes10 is taken for a data set that was imported here, as modelnet10 is."""
+    monkeypatch.setattr(module, "redistributable", lambda name, registry: False)
+
+
+@pytest.mark.usefixtures("imported")
+def test_data_at_hand_are_loaded_where_that_is_asked_for(given):
+    """Totals follow from the card always; hash, sampling and clouds only with the data."""
+    given.forge(*everywhere("inputs.data.hash", "0" * 64))
+    assert codes(given) == []
+    with_data = validate(CATALOGUE, given.folder, strictness=Strictness(data=True))
+    assert [each.code for each in with_data] == ["wrong-data"]
+
+
+@pytest.mark.usefixtures("imported")
+def test_clouds_of_another_public_copy_cannot_be_compared(given):
+    given.forge(
+        both(put("inputs.data.variant", "meshes"), put("inputs.data.hash", "0" * 64)),
+        both(put("inputs.data.variant", "meshes"), put("inputs.data.hash", "0" * 64)),
+    )
+    assert validate(CATALOGUE, given.folder, strictness=Strictness(data=True)) == []
+
+
+@pytest.mark.parametrize("split", ["test", "train"])
+def test_test_clouds_are_told_with_the_data_and_training_clouds_are_not(given, split):
+    splits = CATALOGUE.datasets.load("shapes10")().load(TINY.points)
+    clouds = getattr(splits, split)
+    first = [int(place) for label in range(10) for place in (clouds.labels == label).nonzero()[:2, 0]]
+    given.rewrite_clouds(lambda _: clouds.points[first].numpy())
+    assert codes(given) == []
+    with_data = validate(CATALOGUE, given.folder, strictness=Strictness(data=True))
+    assert {each.code for each in with_data} == ({"test-clouds"} if split == "test" else set())
