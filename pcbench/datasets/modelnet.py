@@ -60,7 +60,7 @@ class _ModelNet(Imported, Dataset):
     archive = Archive(
         name="modelnet40_ply_hdf5_2048.zip",
         urls=("https://shapenet.cs.stanford.edu/media/modelnet40_ply_hdf5_2048.zip",),
-        checksum="md5:c9ab8e6dfb16f67afdab25e155c79e59",
+        checksum="md5:c9ab8e6dfb16f67afdab25e155c79e59",  # no SHA-256 of it is public
         folder="modelnet40_ply_hdf5_2048",
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from submissions import a_run
 from pcbench.common.files import LEFT_OVER, STALE, remove_left_overs, write_text
 from pcbench.errors import DataError, UsageError
 from pcbench.records.store import write_distillation
+from pcbench.submission.manifest import REMEDIES
 from pcbench.submission.submit import found, submit
 from pcbench.submission.validate import validate
 
@@ -89,3 +91,10 @@ def test_the_name_of_what_a_killed_writer_leaves_is_known(tmp_path, monkeypatch)
     write_text(tmp_path / "distillation.json", "{}")
     assert len(names) == 1
     assert LEFT_OVER.fullmatch(names[0])
+
+
+def test_every_kind_of_problem_is_told_in_the_documentation():
+    text = (Path(__file__).parents[2] / "docs" / "submitting.md").read_text(encoding="utf-8")
+    table = text.partition("| code | what was found |")[2].partition("\n\n")[0]
+    codes = {code for row in table.splitlines()[1:] for code in re.findall(r"`([a-z-]+)`", row.split("|")[1])}
+    assert codes == set(REMEDIES)
