@@ -364,6 +364,8 @@ class Dataset(ABC):
     """Training clouds, by its card."""
     test_size: ClassVar[int]
     """Test clouds, by its card."""
+    test_counts: ClassVar[Mapping[str, int]] = {}
+    """Test clouds of each class, by name in the order of labels, written out; empty where nobody says."""
     redistributable: ClassVar[bool] = False
     """Whether its owner lets clouds that are made from it be passed on."""
     archive: ClassVar[Archive | Terms | None] = None

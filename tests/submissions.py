@@ -13,11 +13,13 @@ import torch
 from built_in import CATALOGUE
 from record_parts import MEMORY, provenance, scores_of
 
+import pcbench
 from pcbench.api import Snapshot
 from pcbench.clouds import PointClouds
 from pcbench.common.files import file_digest
 from pcbench.common.text import one_line
 from pcbench.engine.artifacts import save_snapshots
+from pcbench.engine.plan import data_inputs
 from pcbench.protocols.protocol import QUICK, Protocol, customised
 from pcbench.records import layout
 from pcbench.records.layout import run_folder
@@ -39,10 +41,41 @@ from pcbench.seeds import Streams
 from pcbench.submission.manifest import MANIFEST, RUNS
 from pcbench.submission.submit import submit
 
+PACKAGES = {"pcbench": pcbench.__version__, "torch": "2.13.0"}
 TINY = customised(QUICK, {"students": 2, "points": 8, "iterations": 20, "snapshot_every": 20})
-TOTALS = [10, 20]
-RIGHT = [[5, 10], [7, 8]]
-CONFUSION = [[12, 8], [22, 18]]
+TOTALS = [50] * 10
+"""Test clouds of each class of shapes10."""
+RIGHT = [[25] * 10, [23, 27] * 5]
+"""Right answers of two students to them."""
+
+
+def confusion_of(right: list[list[int]], totals: list[int]) -> list[list[int]]:
+    """A summed confusion with these right answers: whoever is wrong takes the class for the next one."""
+    rows = [[0] * len(totals) for _ in totals]
+    for place, total in enumerate(totals):
+        rows[place][place] = sum(counts[place] for counts in right)
+        rows[place][(place + 1) % len(totals)] += len(right) * total - rows[place][place]
+    return rows
+
+
+def data_of(dataset: str, points: int, classes: tuple[str, ...] | None) -> tuple[DataInputs, list[int]]:
+    """What a record says of a data set, and the totals of its test; other classes make it another's."""
+    if classes is None and dataset == "shapes10":
+        loaded = CATALOGUE.datasets.load(dataset)()
+        return data_inputs(loaded, loaded.load(points)), TOTALS
+    counts = CATALOGUE.datasets.load(dataset).test_counts if dataset in CATALOGUE.datasets.names() else {}
+    if classes is not None or not counts:
+        counts = dict(zip(classes or ("chair", "table"), (10, 20), strict=True))
+    data = DataInputs(
+        name=dataset,
+        variant="generated",
+        hash="3" * 64,
+        points=points,
+        sampling="surface",
+        standard=True,
+        class_names=list(counts),
+    )
+    return data, list(counts.values())
 
 
 @cache
@@ -61,26 +94,22 @@ def a_run(
     variation: dict[str, Any] | None = None,
     protocol: Protocol = TINY,
     origin: str | None = None,
-    classes: tuple[str, ...] = ("chair", "table"),
+    classes: tuple[str, ...] | None = None,
     command: str = "pcbench",
     hardware: str = "A CPU",
     network: str = "pointnet",
 ) -> Run:
     """A finished run below `out`: records and the clouds that they name. origin: hash of its method."""
     generator = Streams({"test": "submission", "ppc": ppc, "repetition": repetition}).stream("points")
-    points = torch.randn(2 * ppc, protocol.points, 3, generator=generator)
-    classes = tuple(one_line(name, LONGEST_NAME) for name in classes)
-    clouds = PointClouds(points, torch.arange(2).repeat_interleave(ppc), classes)
+    if classes is not None:
+        classes = tuple(one_line(name, LONGEST_NAME) for name in classes)
+    data, totals = data_of(dataset, protocol.points, classes)
+    points = torch.randn(len(totals) * ppc, protocol.points, 3, generator=generator)
+    labels = torch.arange(len(totals)).repeat_interleave(ppc)
+    clouds = PointClouds(points, labels, tuple(data.class_names))
     snapshots = [Snapshot(iteration, clouds) for iteration in protocol.snapshots]
-    data = DataInputs(
-        name=dataset,
-        variant="generated",
-        hash="3" * 64,
-        points=protocol.points,
-        sampling="surface",
-        standard=True,
-        class_names=list(classes),
-    )
+    right = RIGHT if totals == TOTALS else [[total // 2 for total in totals]] * 2
+    made_by = provenance(command, hardware).model_copy(update={"packages": PACKAGES})
     source_of = source("backbone", network) if network == "pointnet" else "2" * 64
     net = Network(name=network, preset="paper", source=source_of)
     inputs = DistillationInputs(
@@ -97,7 +126,12 @@ def a_run(
         repetition=repetition,
     )
     entries = [
-        SnapshotEntry(iteration=s.iteration, seconds=1.0, clouds=s.clouds.content_hash()) for s in snapshots
+        SnapshotEntry(
+            iteration=s.iteration,
+            seconds=s.iteration / protocol.iterations,
+            clouds=s.clouds.content_hash(),
+        )
+        for s in snapshots
     ]
     folder = run_folder(out, inputs)
     save_snapshots(layout.clouds(folder), snapshots)
@@ -108,7 +142,7 @@ def a_run(
         snapshots=entries,
         clock=Clock(seconds=1.0),
         memory=MEMORY,
-        provenance=provenance(command, hardware),
+        provenance=made_by,
     )
     write_record(folder / "distillation.json", made)
     scored = EvaluationInputs(
@@ -121,16 +155,16 @@ def a_run(
     evaluation = EvaluationRecord(
         key=scored.key,
         inputs=scored,
-        totals=TOTALS,
-        snapshots=[scores_of(RIGHT, TOTALS, entry.iteration, entry.clouds) for entry in entries],
-        confusion=CONFUSION,
+        totals=totals,
+        snapshots=[scores_of(right, totals, entry.iteration, entry.clouds) for entry in entries],
+        confusion=confusion_of(right, totals),
         work=[
             Work(
                 iterations=list(protocol.snapshots),
                 train=Clock(seconds=1),
                 test=Clock(seconds=1),
                 memory=MEMORY,
-                provenance=provenance(command, hardware),
+                provenance=made_by,
             )
         ],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,19 @@ def read(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def test_there_are_workflows_to_validate_and_to_publish() -> None:
-    assert [path.name for path in FILES] == ["publish.yml", "submission.yml"]
+def test_there_are_workflows_to_validate_to_publish_and_to_audit() -> None:
+    assert [path.name for path in FILES] == ["audit.yml", "publish.yml", "submission.yml"]
+
+
+def test_dependencies_are_audited_by_the_calendar_and_whoever_builds_is_pinned() -> None:
+    audit = read(FOLDER / "audit.yml")
+    assert "schedule" in audit["on"]
+    assert any("pip-audit" in step.get("run", "") for step in audit["jobs"]["audit"]["steps"])
+    bot = read(FOLDER.parent / "dependabot.yml")
+    assert {each["package-ecosystem"] for each in bot["updates"]} == {"pip", "github-actions"}
+    project = tomllib.loads((FOLDER.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    (builder,) = project["build-system"]["requires"]
+    assert builder in (FOLDER.parents[1] / "constraints.txt").read_text(encoding="utf-8").split()
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

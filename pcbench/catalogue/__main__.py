@@ -22,7 +22,11 @@ def main() -> None:
     if unknown:
         parser.error(f"no built-in method or backbone is called {', '.join(sorted(unknown))}")
     new = lineage.unlisted(lists, current)
-    write_text(lineage.path(), lineage.written(lineage.extended(lists, current, changed)))
+    kept = {
+        **lineage.extended(lists, current, changed),
+        **lineage.left_behind(lists, current, changed),
+    }
+    write_text(lineage.path(), lineage.written(kept))
     for kind, name in new:
         print(f"{kind} {name}: {'other' if name in changed else 'the same'} results")
     print(f"{lineage.path()}: {len(new)} new of {sum(map(len, current.values()))} sources")

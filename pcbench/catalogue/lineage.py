@@ -31,6 +31,7 @@ HEAD = """\
 # Records carry the first hash of a list. The last one is that of the source as it stands; write it by
 #   python -m pcbench.catalogue same            every golden test passes: the results are the same
 #   python -m pcbench.catalogue changed NAME…   they are not: published results of NAME become stale
+# The sources before such a change stand under earlier-KIND: records that carry them were pcbench's own.
 """
 
 
@@ -43,6 +44,16 @@ def first(kind: Kind, name: str, current: str) -> str:
     """The first hash of the list of a built-in plugin that holds the current one; else the current one."""
     hashes = _packaged(path()).get(kind, {}).get(name, [])
     return hashes[0] if current in hashes else current
+
+
+def earlier(kind: Kind, name: str) -> frozenset[str]:
+    """The hashes that records of a built-in plugin carried before its results changed, or before it went."""
+    return frozenset(_packaged(path()).get(f"earlier-{kind}", {}).get(name, []))
+
+
+def earlier_names(kind: Kind) -> list[str]:
+    """The built-in plugins that have such hashes."""
+    return sorted(_packaged(path()).get(f"earlier-{kind}", {}))
 
 
 def read(file: Path) -> Lists:
@@ -76,6 +87,22 @@ def extended(
         for name, now in sorted(hashes.items()):
             old = [] if name in changed else lists.get(kind, {}).get(name, [])[:1]
             new[kind][name] = [*old, now] if old != [now] else old
+    return new
+
+
+def left_behind(
+    lists: Lists, current: Mapping[Kind, Mapping[str, str]], changed: Iterable[str] = ()
+) -> dict[str, dict[str, list[str]]]:
+    """The lists of earlier sources, with the first hash of each plugin in `changed` and of each that went."""
+    changed = set(changed)
+    new: dict[str, dict[str, list[str]]] = {}
+    for kind, hashes in current.items():
+        before = {name: list(own) for name, own in lists.get(f"earlier-{kind}", {}).items()}
+        for name, own in lists.get(kind, {}).items():
+            if own and (name in changed or name not in hashes) and hashes.get(name) != own[0]:
+                before[name] = list(dict.fromkeys([*before.get(name, []), own[0]]))
+        if before:
+            new[f"earlier-{kind}"] = dict(sorted(before.items()))
     return new
 
 

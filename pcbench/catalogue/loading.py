@@ -83,6 +83,13 @@ class Plugin(Generic[T]):
         """A class attribute as its source writes it out; LookupError where only importing it would tell."""
         return self._class().literal(attribute)
 
+    def parameters(self) -> dict[str, object] | None:
+        """The parameters of a method, as its source says them: see `ClassSource.parameters`."""
+        try:
+            return self._class().parameters()
+        except (LookupError, *UNREADABLE):
+            return None
+
     def docstring(self) -> str:
         """The docstring of its class, without indentation; a file is read for it and not imported."""
         try:

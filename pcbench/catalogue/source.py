@@ -19,6 +19,9 @@ from pcbench.catalogue.neighbours import (
 
 PCBENCH = Path(__file__).resolve().parents[1]
 
+COMPUTED = object()
+"""Stands for a default that only running the code would tell."""
+
 
 @dataclass(frozen=True)
 class ClassSource:
@@ -65,6 +68,44 @@ class ClassSource:
                 break
         raise LookupError(f"{self.path}: class {self.node.name} has no literal {attribute}")
 
+    def parameters(self) -> dict[str, object] | None:
+        """The parameters of a method by name with their defaults, as its source writes them out.
+
+        A default that is no literal is COMPUTED. None where its source does not tell which it has.
+        """
+        for ancestor in self._ancestors(through_pcbench=False):
+            if ancestor._times_bound("Params") or ancestor._inner("Params"):
+                params = ancestor._params()
+                return None if params is None else params._fields()
+        return {}
+
+    def _inner(self, name: str) -> list[ast.ClassDef]:
+        """The classes of that name that stand in its body."""
+        return [line for line in self.node.body if isinstance(line, ast.ClassDef) and line.name == name]
+
+    def _params(self) -> ClassSource | None:
+        """The class of its parameters, defined in its body or named there; None where neither is plain."""
+        inner, values = self._inner("Params"), self._assigned("Params")
+        if len(inner) + self._times_bound("Params") != 1:
+            return None
+        if inner:
+            return ClassSource(self.sources, self.path, inner[0])
+        return self._class_of(values[0], through_pcbench=False) if values else None
+
+    def _fields(self) -> dict[str, object] | None:
+        """The annotated fields of this class and of those that it derives from; None where one is unknown."""
+        fields: dict[str, object] = {}
+        for ancestor in self._ancestors(through_pcbench=False):
+            for base in ancestor.node.bases:
+                known = ancestor._class_of(base, through_pcbench=False) is not None
+                if not known and ancestor._contract_named(base) != "MethodParams":
+                    return None
+            for line in ancestor.node.body:
+                field = isinstance(line, ast.AnnAssign) and "ClassVar" not in ast.dump(line.annotation)
+                if field and isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
+                    fields.setdefault(line.target.id, _default(line.value))
+        return fields
+
     def binds(self, attribute: str) -> bool:
         """Whether its own body gives the name a value, in whatever way."""
         return self._times_bound(attribute) > 0
@@ -92,6 +133,12 @@ class ClassSource:
     def _class_of(self, base: ast.expr, through_pcbench: bool) -> ClassSource | None:
         """The class that a base names, where it stands in this file or in one that this file imports."""
         base = base.value if isinstance(base, ast.Subscript) else base
+        if isinstance(base, ast.Attribute) and base.attr == "Params":
+            try:
+                owner = self._class_of(base.value, through_pcbench)
+                return None if owner is None else owner._params()
+            except RecursionError:  # names that name each other
+                return None
         if not isinstance(base, ast.Name):
             return None
         here = classes(self.sources, self.path).get(base.id)
@@ -143,6 +190,24 @@ class ClassSource:
         lines = (line for line in self.node.body if not (isinstance(line, ast.AnnAssign) and not line.value))
         names = (node for line in lines for node in ast.walk(line) if isinstance(node, ast.Name))
         return sum(name.id == attribute and isinstance(name.ctx, ast.Store) for name in names)
+
+
+def _default(value: ast.expr | None) -> object:
+    """The default that a field is given, by itself or within `param` or `Field`; else COMPUTED."""
+    if (
+        isinstance(value, ast.Call)
+        and isinstance(value.func, ast.Name)
+        and value.func.id in ("param", "Field")
+    ):
+        named = [word.value for word in value.keywords if word.arg == "default"]
+        value = next(iter([*value.args[:1], *named]), None)
+    if value is None:
+        return COMPUTED
+    try:
+        literal = ast.literal_eval(value)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return COMPUTED
+    return list(literal) if isinstance(literal, tuple) else literal
 
 
 def first_line(docstring: str | None) -> str:

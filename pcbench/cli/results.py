@@ -12,7 +12,44 @@ import typer
 from pcbench.cli.output import AsJson, PluginFolders, opened, words
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pcbench.submission.manifest import Problem
+
+Corrected = Annotated[
+    list[str] | None,
+    typer.Option("--corrected", metavar="KEY", help="A published record that may change; repeatable."),
+]
+Lifted = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--lifted",
+        metavar="KEY",
+        help="An evaluation whose published verification, a refutation too, may change or go; repeatable.",
+    ),
+]
+Data = Annotated[
+    bool,
+    typer.Option(
+        "--data",
+        help="Hold records against data sets imported here, and clouds against test clouds.",
+    ),
+]
+InText = Annotated[
+    Path | None,
+    typer.Option(
+        "--corrections",
+        metavar="FILE",
+        help="A text, as of a pull request, with lines 'corrected: KEY' and 'lifted: KEY'.",
+    ),
+]
+NoVerifications = Annotated[
+    bool,
+    typer.Option(
+        "--no-verifications",
+        help="Refuse verifications that are not published: for what a submitter sends.",
+    ),
+]
 
 app = typer.Typer(help="Check records that others made.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -33,29 +70,109 @@ def validate(
             help="What is published: a folder, or one at a git commit, as origin/main:submissions.",
         ),
     ] = None,
-    corrected: Annotated[
-        list[str] | None,
-        typer.Option("--corrected", metavar="KEY", help="A published record that may change; repeatable."),
-    ] = None,
+    corrected: Corrected = None,
+    lifted: Lifted = None,
+    data: Data = False,
+    no_verifications: NoVerifications = False,
     plugins: PluginFolders = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a submission, or published records, and name every problem: a line each, exit code 3.
 
-    Schema, hashes, sizes, seeds, protocols, scores against their counts; with --against also that no
-    published number changed or was submitted again. Nothing of a submission is executed.
+    Schema, hashes, sizes, seeds, protocols, scores against their counts, totals, times, names and parameters;
+    with --against also that nothing that is published changed or was submitted again. Nothing of a submission
+    is executed. 'pcbench results fields' says what each field of a record is held to.
     """
     from contextlib import ExitStack
 
-    from pcbench.submission.validate import published_at
+    from pcbench.submission.validate import Strictness, published_at
     from pcbench.submission.validate import validate as check
 
     with ExitStack() as stack:
-        published = stack.enter_context(published_at(against, folder)) if against else None
-        problems = check(opened(plugins), folder, published, words(corrected))
-    _print(folder, problems, as_json)
+        published = stack.enter_context(published_at(against, folder)) if against is not None else None
+        if published is not None and not any(published.iterdir()):
+            typer.echo(f"{against} holds nothing yet: nothing is compared", err=True)
+        problems = check(
+            opened(plugins),
+            folder,
+            published,
+            words(corrected),
+            words(lifted),
+            Strictness(data, not no_verifications),
+        )
+    _print(str(folder), problems, as_json)
     if problems:
         raise typer.Exit(3)
+
+
+@app.command()
+def collect(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SRC...",
+            help="submissions, a folder of submissions of that name; or a folder of our own runs.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="A new folder for all runs, as 'leaderboard build' takes it."),
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--against",
+            metavar="DIR|REF[:PATH]",
+            help="What is published of each SRC, as for 'results validate'; once a SRC, in their order.",
+        ),
+    ] = None,
+    corrected: Corrected = None,
+    lifted: Lifted = None,
+    corrections: InText = None,
+    data: Data = False,
+    no_verifications: NoVerifications = False,
+    plugins: PluginFolders = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what counts as published, check all of it as 'results validate' does, and copy it to --out.
+
+    A source that is called submissions holds one folder a submission, each with its manifest, and nothing
+    else; any other source holds folders of runs and nothing else. Exit code 3 where anything is wrong:
+    nothing is copied then.
+    """
+    from pcbench.submission.collect import collect as gather
+    from pcbench.submission.collect import publish
+    from pcbench.submission.published import Corrections
+    from pcbench.submission.validate import Strictness
+
+    allowed = Corrections(words(corrected), words(lifted))
+    if corrections is not None:
+        allowed |= Corrections.in_text(corrections.read_text(encoding="utf-8", errors="replace"))
+    collected = gather(
+        opened(plugins),
+        sources,
+        against or (),
+        allowed,
+        Strictness(data, not no_verifications),
+    )
+    if out is not None and not collected.problems:
+        publish(collected, out)
+    _print(" ".join(map(str, sources)), collected.problems, as_json, f"{len(collected.runs)} runs, ")
+    if collected.problems:
+        raise typer.Exit(3)
+
+
+@app.command()
+def fields(as_json: AsJson = False) -> None:
+    """What each field of a record is held to, or that it is the submitter's claim and nothing more."""
+    from pcbench.submission.fields import held_to
+
+    checks = held_to()
+    if as_json:
+        typer.echo(json.dumps([asdict(each) for each in checks], indent=1))
+        return
+    for each in checks:
+        typer.echo(f"{each.path}: {each.label}")
 
 
 @app.command()
@@ -84,12 +201,12 @@ def migrate(
         raise typer.Exit(3)
 
 
-def _print(folder: Path, problems: list[Problem], as_json: bool) -> None:
+def _print(folder: str, problems: Sequence[Problem], as_json: bool, before: str = "") -> None:
     if as_json:
         found = [asdict(each) for each in problems]
-        typer.echo(json.dumps({"folder": str(folder), "valid": not problems, "problems": found}, indent=1))
+        typer.echo(json.dumps({"folder": folder, "valid": not problems, "problems": found}, indent=1))
         return
     for each in problems:
         typer.echo(str(each))
     count = "no problem" if not problems else f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-    typer.echo(f"{folder}: {count}")
+    typer.echo(f"{folder}: {before}{count}")

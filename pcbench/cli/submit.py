@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pcbench.cli.evaluate import found_runs
 from pcbench.cli.output import AsJson, PluginFolders, opened
 
 if TYPE_CHECKING:
@@ -43,23 +42,30 @@ def submit(
 ) -> None:
     """Make a submission of finished runs and check it; nothing is sent anywhere.
 
+    Runs that failed, or are not finished or not evaluated, are left out and named.
+
     It holds records, clouds, the source of plugins that are not built in, and a manifest with hashes. Clouds
     made from data that may not be passed on, as ModelNet's, are named by hash, and by address where
     --artifact-url gives one.
     """
+    from pcbench.submission.submit import found
     from pcbench.submission.submit import submit as make
 
-    runs = [each for folder in run for each in found_runs(folder)]
+    runs, unusable = found(run)
     made = make(opened(plugins), runs, out, licence, artifact_url)
+    left_out = [*unusable, *made.left_out]
     if as_json:
         document = {
             "folder": str(made.folder),
             "manifest": made.manifest.model_dump(mode="json"),
             "clouds_elsewhere": list(made.elsewhere),
+            "left_out": left_out,
             "steps": steps(made),
         }
         typer.echo(json.dumps(document, indent=1))
         return
+    for line in left_out:
+        typer.echo(f"left out: {line}", err=True)
     total = sum(entry.bytes for entry in made.manifest.files)
     typer.echo(f"{made.folder}: {len(made.manifest.files)} files, {total / 1e6:.1f} MB, checked.")
     if made.elsewhere and artifact_url is None:

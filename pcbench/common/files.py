@@ -5,11 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+LEFT_OVER = re.compile(r"\..+\.[0-9a-f]{16}\.part")
+"""Names of what `atomic_path` writes to; one that stays is of a writer that was killed."""
+STALE = 3600.0
+"""Seconds: what was not written to for so long has no writer any more."""
 
 
 def canonical_json(value: Any) -> str:
@@ -63,6 +70,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
                 os.close(folder)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_left_overs(folder: Path) -> None:
+    """Remove what killed writers left of files in a folder, not what another writes just now."""
+    for path in folder.glob(".*.part"):
+        with suppress(OSError):  # another tidies too
+            if LEFT_OVER.fullmatch(path.name) and time.time() - path.lstat().st_mtime > STALE:
+                path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pcbench.catalogue import Catalogue, open_catalogue
+from pcbench.catalogue.imports import PUBLIC, undeclared_imports
 from pcbench.catalogue.kinds import CONTRACTS
 from pcbench.catalogue.loading import Plugin
-from pcbench.catalogue.neighbours import Import, Sources, absolute_imports
+from pcbench.catalogue.neighbours import Sources
 from pcbench.catalogue.registry import read_file
 from pcbench.conformance.backbones import BackboneContract
 from pcbench.conformance.clauses import Failed, Item, NotApplicable, Report, tried
@@ -100,22 +101,7 @@ def _imports(plugin: Plugin[Any]) -> str:
     """Methods and backbones take from pcbench its public face alone."""
     if plugin.kind == "dataset":
         raise NotApplicable("a data set may use how pcbench reads and stores clouds")
-    for path in plugin.source_files():
-        for statement in plugin.sources.imports(path):
-            for module in _imported(statement):
-                public = module == "pcbench.api" or (module + ".").startswith("pcbench.ops.")
-                if module.partition(".")[0] == "pcbench" and not public:
-                    where = f"{path}:{statement.lineno}"
-                    raise Failed(
-                        f"{where} imports {module}: a {plugin.kind} imports pcbench.api and pcbench.ops alone"
-                    )
-    return "pcbench.api and pcbench.ops alone"
-
-
-def _imported(statement: Import) -> Iterator[str]:
-    """The modules that a statement imports absolutely; of `from pcbench import api` that is `pcbench.api`."""
-    for module, names in absolute_imports(statement):
-        if module == "pcbench" and names:
-            yield from (f"pcbench.{name}" for name in names)
-        else:
-            yield module
+    past = undeclared_imports(plugin.sources, plugin.source_files())
+    if past:
+        raise Failed(f"{past[0]}: a {plugin.kind} imports {PUBLIC} alone")
+    return f"{PUBLIC} alone"

@@ -219,7 +219,7 @@ class _Plan:
         if (name, points) not in self._loaded:
             dataset = self.datasets.load(name)()
             splits = dataset.load(points)
-            self._loaded[name, points] = splits, _data_inputs(dataset, splits)
+            self._loaded[name, points] = splits, data_inputs(dataset, splits)
         return self._loaded[name, points]
 
     def variant(self, label: str, dataset: str) -> Variant:
@@ -237,13 +237,7 @@ class _Plan:
             raise DataError(f"test {variant.label}: {name}: {error}", "test") from error
         if not classes:
             return splits, data
-        part = crossing.narrowed(splits, name, classes)
-        changed = {
-            "variant": f"{data.variant}; {len(classes)} classes shared with {trained.name}",
-            "hash": part.content_hash,
-            "class_names": list(classes),
-        }
-        return part, data.model_copy(update=changed)
+        return crossed(trained, classes, splits, data)
 
     def network(self, spec: str) -> tuple[type[Backbone], Network]:
         """A backbone and what a record says of it."""
@@ -482,7 +476,21 @@ def _chosen_methods(request: Request, plan: _Plan) -> tuple[dict[str, Any], list
     return of_protocol, [plan.method(spec, of_methods, request.origin) for spec in request.methods]
 
 
-def _data_inputs(dataset: Dataset, splits: Splits) -> DataInputs:
+def crossed(
+    trained: DataInputs, classes: tuple[str, ...], splits: Splits, data: DataInputs
+) -> tuple[Splits, DataInputs]:
+    """Another data set as students of `trained` are tested on it: the clouds of the shared classes alone."""
+    part = crossing.narrowed(splits, data.name, classes)
+    changed = {
+        "variant": f"{data.variant}; {len(classes)} classes shared with {trained.name}",
+        "hash": part.content_hash,
+        "class_names": list(classes),
+    }
+    return part, data.model_copy(update=changed)
+
+
+def data_inputs(dataset: Dataset, splits: Splits) -> DataInputs:
+    """What a record says of a data set that was loaded."""
     return DataInputs(
         name=dataset.name,
         variant=dataset.variant,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,16 +9,9 @@ from torch import Tensor
 from pcbench.clouds import PointClouds
 from pcbench.errors import DataError, UsageError, did_you_mean
 from pcbench.ops.batches import ClassIndex
+from pcbench.ops.draw_names import DRAWS as DRAWS
+from pcbench.ops.draw_names import Draw as Draw
 from pcbench.seeds import Streams
-
-Draw = Literal["nested", "authors", "per-ppc"]
-"""`nested`: seeded; the clouds of PPC 1 are among those of PPC 3, and those among those of PPC 10.
-
-`authors`: the one draw of SADM's public code, nested too. `per-ppc`: seeded, another one for every PPC.
-"""
-
-DRAWS: tuple[Draw, ...] = get_args(Draw)
-"""All of them."""
 
 AUTHORS_SEED = 1999
 """What SADM's public code seeds numpy with, once, before it goes through the classes."""

@@ -53,6 +53,11 @@ def run_folders_anywhere(root: Path) -> list[Path]:
     return sorted(path.parent for path in root.rglob(DISTILLATION))
 
 
+def begun_folders(out: Path) -> list[Path]:
+    """The folders directly below `out` of distillations that were begun and have no record yet, sorted."""
+    return sorted(path.parent for path in out.glob(f"*/{CHECKPOINT}") if not is_run_folder(path.parent))
+
+
 def is_run_folder(folder: Path) -> bool:
     """Whether a distillation stands in a folder itself."""
     return (folder / DISTILLATION).exists()

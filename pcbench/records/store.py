@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from pcbench.common.files import canonical_json, write_json
+from pcbench.common.files import canonical_json, remove_left_overs, write_json
 from pcbench.common.schema import Model
 from pcbench.common.text import one_line
 from pcbench.errors import DataError
@@ -24,7 +24,16 @@ from pcbench.records.models import (
     VerificationRecord,
 )
 
-MAX_RECORD_BYTES = 64 << 20
+MAX_RECORD_BYTES = 8 << 20
+"""A file of JSON is not read if it is larger; a thousand students on fifty classes are 2 MB."""
+MAX_CONTAINERS = 20_000
+"""Lists and objects in a file: each takes some 60 bytes and more, where it is written in two."""
+MAX_VALUES = 400_000
+"""Values in a file, by its commas."""
+MAX_FIELDS = 1000
+"""Names in one object: unknown ones are told apart one by one."""
+MAX_DEPTH = 32
+"""Objects and lists within each other."""
 
 
 class RecordError(DataError):
@@ -43,12 +52,14 @@ def write_record(path: Path, record: DistillationRecord | EvaluationRecord | Ver
 
 
 def write_distillation(folder: Path, record: DistillationRecord) -> None:
-    """Write the record of a distillation into its run's folder."""
+    """Write the record of a distillation into its run's folder, and tidy that."""
+    remove_left_overs(folder)
     write_record(layout.distillation(folder), record)
 
 
 def write_evaluation(folder: Path, record: EvaluationRecord) -> None:
-    """Write the record of an evaluation into its run's folder."""
+    """Write the record of an evaluation into its run's folder, and tidy that."""
+    remove_left_overs(folder)
     write_record(layout.evaluation(folder, record.key), record)
 
 
@@ -110,7 +121,44 @@ def _read_json(path: Path) -> Any:
         raise RecordError("odd-file", path, "is not a file")
     if path.stat().st_size > MAX_RECORD_BYTES:
         raise RecordError("too-large", path, f"larger than a record may be ({MAX_RECORD_BYTES} bytes)")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return bounded_json(path.read_bytes())
+
+
+def bounded_json(content: bytes) -> Any:
+    """A JSON value of a stranger's; ValueError where it holds more, or is deeper, than a record may.
+
+    What a text claims is counted before it is parsed: `{},` takes three bytes there and sixty in memory, and
+    every entry that a model refuses takes a kilobyte more to be told.
+    """
+    for what, most, there in (
+        ("lists and objects", MAX_CONTAINERS, content.count(b"{") + content.count(b"[")),
+        ("values", MAX_VALUES, content.count(b",")),
+    ):
+        if there > most:
+            raise ValueError(f"more than {most} {what}")
+    value = json.loads(content.decode("utf-8"), object_pairs_hook=_object)
+    _check_depth(value)
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; ValueError for one with too many names, or with one twice."""
+    if len(pairs) > MAX_FIELDS:
+        raise ValueError(f"more than {MAX_FIELDS} names in one object")
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return values
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        containers = [each for each in level if isinstance(each, dict | list)]
+        if not containers:
+            return
+        level = [item for each in containers for item in (each.values() if isinstance(each, dict) else each)]
+    raise ValueError(f"values are nested more than {MAX_DEPTH} deep")
 
 
 def _about_version(version: object, current: int) -> str:
@@ -132,7 +180,7 @@ def _agrees(written: Any, read: Any) -> bool:
 
 
 def _invalid(path: Path, error: ValidationError) -> RecordError:
-    first = error.errors()[0]
+    first = error.errors(include_url=False, include_input=False)[0]
     place = one_line(".".join(str(part) for part in first["loc"]), LONGEST_NAME) or "record"
     breach = first.get("ctx", {}).get("error")
     code = breach.code if isinstance(breach, Breach) else "invalid-record"

@@ -24,6 +24,7 @@ from packaging.licenses import InvalidLicenseExpression, canonicalize_license_ex
 from pydantic import AfterValidator, Field
 
 from pcbench.catalogue.tree_hash import joint_digest
+from pcbench.common.files import LEFT_OVER
 from pcbench.common.schema import Model, Sha256
 from pcbench.common.text import one_line
 from pcbench.errors import UsageError
@@ -99,16 +100,21 @@ class PluginSource(Model):
     """The file that defines it, by its path in the submission."""
     files: list[Relative] = Field(min_length=1, max_length=1000)
     """That file and the local modules that it imports."""
+    data: list[Relative] = Field([], max_length=1000)
+    """The data files beside it that it declares."""
 
     def computed(self, digests: Mapping[str, str]) -> str | None:
-        """The hash that `pcbench.catalogue` gives these files; None where one is missing.
+        """The hash that `pcbench.catalogue` gives these files; None where one is missing or out of place.
 
-        digests: by path, what `source_digest` says of each file.
+        digests: by path, what `source_digest` says of each source, and the hash of each data file.
         """
-        if self.entry not in self.files or any(path not in digests for path in self.files):
+        if self.entry not in self.files or any(path not in digests for path in (*self.files, *self.data)):
             return None
         beside = posixpath.dirname(self.entry)
+        if any(posixpath.dirname(path) != beside for path in self.data):
+            return None
         others = {posixpath.relpath(path, beside): digests[path] for path in self.files if path != self.entry}
+        others |= {f"data {posixpath.basename(path)}": digests[path] for path in self.data}
         return joint_digest(digests[self.entry], others)
 
 
@@ -138,6 +144,19 @@ class Problem:
 
 
 REMEDIES = {
+    "wrong-data": "Submit what pcbench wrote, on the data set that it names.",
+    "wrong-parameters": "Submit what pcbench wrote: the method says which parameters it has.",
+    "unknown-preset": "Submit what pcbench wrote, with the source of the backbone that has this preset.",
+    "impossible-times": "Submit what pcbench wrote; where its clock went wrong, run it again.",
+    "odd-provenance": "Submit what pcbench wrote; set the machine's clock, and update pcbench.",
+    "repeated-students": "Students of different seeds differ: 'pcbench check' says what ties them.",
+    "untrained-scores": "Submit beside it the run whose students these are, or evaluate it by itself.",
+    "unfit-clouds": "Distil again, and submit the clouds that pcbench wrote.",
+    "test-clouds": "A method sees the training clouds alone: distil from these.",
+    "reserved-name": "Give the method, the backbone or the data set a name of its own, and run it again.",
+    "undeclared-import": "Take from pcbench its public face alone: 'pcbench check' shows it; then run again.",
+    "loose-file": "submissions/ holds folders of 'pcbench submit' and nothing else: move it or remove it.",
+    "forged-verification": "A maintainer verifies, and commits it: leave it out.",
     "altered-score": "Scores follow from counts: run 'pcbench evaluate' again and submit what it writes.",
     "altered-inputs": "Records are not edited: submit what pcbench wrote.",
     "altered-file": "Run 'pcbench submit' again.",
@@ -173,10 +192,15 @@ def problem(code: str, file: str, told: str) -> Problem:
 
 
 def inventory(folder: Path) -> tuple[dict[str, int], list[Problem]]:
-    """The sizes of all files below a folder by relative path, and what may not be there; opens nothing."""
+    """The sizes of all files below a folder by relative path, and what may not be there; opens nothing.
+
+    What a killed writer left, a file whose name says so, is not counted: nothing ever reads it.
+    """
     sizes: dict[str, int] = {}
     problems: list[Problem] = []
     for number, (path, entry) in enumerate(_below(folder)):
+        if is_left_over(entry):
+            continue
         if number >= MAX_FILES:
             problems.append(problem("too-many", path, f"more than {MAX_FILES} files and folders"))
             break
@@ -201,6 +225,11 @@ def inventory(folder: Path) -> tuple[dict[str, int], list[Problem]]:
     return sizes, problems
 
 
+def is_left_over(entry: os.DirEntry[str]) -> bool:
+    """Whether a file is what a killed writer left of another: of `files.atomic_path`."""
+    return bool(LEFT_OVER.fullmatch(entry.name)) and entry.is_file(follow_symlinks=False)
+
+
 def _below(folder: Path, above: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Everything below a folder, sorted, with its relative path; links are not followed."""
     with os.scandir(folder) as entries:
@@ -223,7 +252,12 @@ def used(run: Run) -> list[tuple[PluginKind, str, str]]:
 
 def run_folders(folder: Path) -> list[Path]:
     """The folders of runs of a submission, or of a folder of runs."""
-    return layout.run_folders(folder / RUNS if (folder / MANIFEST).exists() else folder)
+    return layout.run_folders(folder / RUNS if is_submission(folder) else folder)
+
+
+def is_submission(folder: Path) -> bool:
+    """Whether a folder is one that `pcbench submit` made, and not a plain folder of runs."""
+    return (folder / MANIFEST).exists()
 
 
 def licence_option(text: str) -> str:

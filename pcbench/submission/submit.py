@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from pcbench.common.files import file_digest, write_json
 from pcbench.errors import DataError, UsageError
 from pcbench.records import layout
 from pcbench.records.models import Run
-from pcbench.records.store import write_distillation, write_evaluation
+from pcbench.records.store import read_run, read_runs, write_distillation, write_evaluation
 from pcbench.submission.manifest import (
     MANIFEST,
     MAX_FILE_BYTES,
@@ -42,11 +43,50 @@ from pcbench.submission.validate import validate
 
 @dataclass(frozen=True)
 class Submitted:
-    """A submission that was made. elsewhere: the folders of runs whose clouds it does not hold."""
+    """A submission that was made."""
 
     folder: Path
+    """Where."""
     manifest: Manifest
+    """What it holds."""
     elsewhere: tuple[str, ...]
+    """The folders of runs whose clouds it does not hold."""
+    left_out: tuple[str, ...] = ()
+    """The runs that were given and are not in it, each with the reason, a line each."""
+
+
+def found(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
+    """The runs that are, or stand below, some folders; and a line for all else of runs that is there.
+
+    DataError where a folder is no run's, and holds none.
+    """
+    runs: list[Run] = []
+    left_out: list[str] = []
+    for folder in folders:
+        if layout.is_run_folder(folder):
+            run, problems = read_run(folder)
+            runs.append(run)
+        else:
+            below, problems = read_runs(folder)
+            begun = layout.begun_folders(folder)
+            if not below and not begun:
+                raise DataError(f"{folder} is no run's folder and has no run in it: do 'pcbench run' first")
+            runs += below
+            left_out += [f"{each}: is not finished" for each in begun]
+        left_out += problems
+    return runs, left_out
+
+
+def unfinished(run: Run) -> str:
+    """Why a run cannot be submitted yet, in a line; empty where it can."""
+    made = run.distillation
+    if made.status != "ok":
+        return f"{run.folder}: {made.status}: {made.reason}"
+    if not run.evaluations:
+        return f"{run.folder}: has no evaluation"
+    if not any(run.complete(record) for record in run.evaluations):
+        return f"{run.folder}: has no evaluation of its last snapshot"
+    return ""
 
 
 def submit(
@@ -56,8 +96,9 @@ def submit(
     licence: str,
     address: str | None = None,
 ) -> Submitted:
-    """Write a submission of the runs into the new folder `out`, and check it as a maintainer would.
+    """Write a submission of the finished runs into the new folder `out`; check it as a maintainer would.
 
+    Runs that failed, or are not evaluated, are left out and named; UsageError where none is left.
     Clouds go in where their data set may be passed on and `address` is None; else by hash alone, and by
     ADDRESS/RUN/clouds.h5 where there is an address. UsageError for what cannot be submitted, DataError where
     the records or clouds are not what they should be; nothing is left behind then.
@@ -71,6 +112,10 @@ def submit(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is there already: name a new folder", "output")
     out.parent.mkdir(parents=True, exist_ok=True)
+    left_out = tuple(filter(None, map(unfinished, runs)))
+    runs = [run for run in runs if not unfinished(run)]
+    if not runs:
+        raise UsageError("there is no finished run to submit:\n" + "\n".join(left_out or ("none was given",)))
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
         artifacts = [_add_run(run, temporary, address, catalogue.datasets) for run in runs]
@@ -86,15 +131,12 @@ def submit(
         shutil.rmtree(temporary, ignore_errors=True)
     held = {entry.path for entry in manifest.files}
     elsewhere = [each.run for each in manifest.artifacts if f"{RUNS}/{each.run}/{layout.CLOUDS}" not in held]
-    return Submitted(out, manifest, tuple(elsewhere))
+    return Submitted(out, manifest, tuple(elsewhere), left_out)
 
 
 def _add_run(run: Run, folder: Path, address: str | None, datasets: Registry[Dataset]) -> Artifact | None:
     """Write the records of a run and, where they may be passed on, its clouds."""
     made = run.distillation
-    if made.status != "ok" or not run.evaluations:
-        state = "has no evaluation" if made.status == "ok" else f"{made.status}: {made.reason}"
-        raise UsageError(f"{run.folder}: {state}; only finished runs are submitted")
     target = layout.run_folder(folder / RUNS, made.inputs)
     if target.exists():
         raise UsageError(f"{run.folder}: the same distillation is named twice")
@@ -150,11 +192,19 @@ def _copied(plugin: Plugin[Any], kind: PluginKind, source: str, folder: Path) ->
     root = Path(os.path.commonpath([file.parent for file in files]))
     home = f"{PLUGINS}/{kind}s/{plugin.name}-{layout.short(source)}"
     places = [f"{home}/{file.relative_to(root).as_posix()}" for file in files]
-    for file, place in zip(files, places, strict=True):
+    data = {file: f"{posixpath.dirname(places[0])}/{file.name}" for file in plugin.data_files()}
+    for file, place in [*zip(files, places, strict=True), *data.items()]:
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, folder / place)
     try:
-        return PluginSource(kind=kind, name=plugin.name, source=source, entry=places[0], files=sorted(places))
+        return PluginSource(
+            kind=kind,
+            name=plugin.name,
+            source=source,
+            entry=places[0],
+            files=sorted(places),
+            data=sorted(data.values()),
+        )
     except ValidationError as error:
         raise UsageError(
             f"{plugin.path}: a file of its source has a name that a submission may not hold: "

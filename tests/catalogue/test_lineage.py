@@ -90,6 +90,32 @@ def test_a_list_keeps_its_first_hash_unless_results_changed(
     assert lineage.unlisted(new, {"method": {"mine": FOUR}}) == []
 
 
+@pytest.mark.parametrize(
+    ("before", "changed", "after"),
+    [
+        ([ONE, TWO], [], None),
+        ([ONE, TWO], ["mine"], [ONE]),
+        ([ONE, TWO], ["other"], None),
+        ([FOUR], ["mine"], None),
+    ],
+)
+def test_what_records_carried_before_results_changed_is_known(
+    before: list[str], changed: list[str], after: list[str] | None
+) -> None:
+    lists = {"method": {"mine": before}, "earlier-method": {"old": [THREE]}}
+    left = lineage.left_behind(lists, {"method": {"mine": FOUR}}, changed)
+    expected = {"old": [THREE]} if after is None else {"mine": after, "old": [THREE]}
+    assert left == {"earlier-method": expected}
+    again = {"method": {"mine": [TWO]}, **left}
+    twice = lineage.left_behind(again, {"method": {"mine": FOUR}}, ["mine"])
+    assert twice["earlier-method"]["mine"] == [*(after or []), TWO]
+
+
+def test_what_records_of_a_plugin_carried_that_is_gone_is_known() -> None:
+    left = lineage.left_behind({"method": {"gone": [ONE, TWO]}}, {"method": {"mine": FOUR}})
+    assert left == {"earlier-method": {"gone": [ONE]}}
+
+
 def test_the_command_writes_what_is_new(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -103,6 +129,9 @@ def test_the_command_writes_what_is_new(
     written, current = lineage.read(file), lineage.current_hashes(CATALOGUE)
     assert written["method"]["sadm"] == [current["method"]["sadm"]]
     assert written["method"]["dm"] == [ONE, current["method"]["dm"]]
+    assert written["earlier-method"] == {"sadm": [ONE]}
+    assert lineage.earlier("method", "sadm") == {ONE}
+    assert lineage.earlier_names("method") == ["sadm"]
     assert written["backbone"]["pointnet"] == [ONE, current["backbone"]["pointnet"]]
     assert "method sadm: other results" in capsys.readouterr().out
     monkeypatch.setattr(sys, "argv", ["catalogue", "changed", "sadn"])

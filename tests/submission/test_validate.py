@@ -24,9 +24,10 @@ from pcbench.records import layout
 from pcbench.records.models import VerificationRecord
 from pcbench.records.store import write_record
 from pcbench.submission import manifest as rules
+from pcbench.submission import sources
 from pcbench.submission import validate as module
 from pcbench.submission.manifest import MANIFEST, REMEDIES
-from pcbench.submission.validate import published_at, validate
+from pcbench.submission.validate import Strictness, published_at, validate
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,26 @@ def test_published_results_pass_without_a_manifest(tmp_path):
     assert validate(CATALOGUE, tmp_path / "results", tmp_path / "results") == []
 
 
+def a_verification(given: Submission) -> VerificationRecord:
+    """Of the submission's first evaluation, true to its scores."""
+    return VerificationRecord(
+        evaluation=json.loads(given.evaluation.read_text())["key"],
+        distillation=json.loads(given.distillation.read_text())["key"],
+        iteration=20,
+        clouds=json.loads(given.distillation.read_text())["snapshots"][-1]["clouds"],
+        redistilled=False,
+        repetitions=[0, 1],
+        published=[0.5, 0.5],
+        totals=TOTALS,
+        correct=RIGHT,
+        low=-1,
+        high=1,
+        margin=3,
+        verdict="verified",
+        provenance=provenance(),
+    )
+
+
 # Tampering
 
 
@@ -70,8 +91,8 @@ def _raise_counts(data: dict[str, Any]) -> None:
     from pcbench.records.models import accuracies
 
     scores = data["snapshots"][-1]
-    scores["correct"][0] = [6, 11]
-    scores["oa"][0], scores["macc"][0] = accuracies([6, 11], data["totals"])
+    scores["correct"][0] = [26] * 10
+    scores["oa"][0], scores["macc"][0] = accuracies([26] * 10, data["totals"])
 
 
 @pytest.mark.parametrize("change", [_raise, _raise_counts])
@@ -132,8 +153,8 @@ def test_a_changed_published_number(tmp_path, given):
         from pcbench.records.models import accuracies
 
         for scores in data["snapshots"]:
-            scores["correct"][0] = [4, 10]
-            scores["oa"][0], scores["macc"][0] = accuracies([4, 10], data["totals"])
+            scores["correct"][0] = [24] * 10
+            scores["oa"][0], scores["macc"][0] = accuracies([24] * 10, data["totals"])
         del data["confusion"]
 
     given.edit(given.evaluation, lower)
@@ -195,7 +216,7 @@ def test_a_chosen_repetition(tmp_path):
     record = json.loads(path.read_text())
     record["inputs"]["setting"] = record["inputs"]["data"]["variant"] = "another word for the same"
     path.write_text(json.dumps(record))
-    assert validate(CATALOGUE, tmp_path / "results") == []
+    assert not [e for e in validate(CATALOGUE, tmp_path / "results") if "repetition" in e.code]
     alone = tmp_path / "alone" / given.folder.name
     shutil.copytree(given.folder, alone)
     assert validate(CATALOGUE, tmp_path / "alone", None)
@@ -240,29 +261,35 @@ def test_a_published_submission_may_grow_but_not_change(tmp_path, given):
 def test_a_published_verification_stays_beside_its_evaluation(tmp_path, given):
     shutil.copytree(given.folder, tmp_path / "published" / "submission")
     earlier = Submission(tmp_path / "published" / "submission")
-    key = json.loads(given.evaluation.read_text())["key"]
-    record = VerificationRecord(
-        evaluation=key,
-        distillation=json.loads(given.distillation.read_text())["key"],
-        iteration=20,
-        clouds=json.loads(given.distillation.read_text())["snapshots"][-1]["clouds"],
-        redistilled=False,
-        repetitions=[0, 1],
-        published=[0.5, 0.5],
-        totals=TOTALS,
-        correct=RIGHT,
-        low=-1,
-        high=1,
-        margin=3,
-        verdict="verified",
-        provenance=provenance(),
-    )
+    record = a_verification(given)
+    key = record.evaluation
     for each in (given, earlier):
         write_record(layout.verification(each.run, key), record)
-    assert validate(CATALOGUE, given.folder, tmp_path / "published") == []
-    assert codes(given) == ["unexpected-file"]
-    write_record(layout.verification(given.run, key), record.model_copy(update={"margin": 4.0}))
-    assert codes(given, tmp_path / "published") == ["unexpected-file"]
+    published = tmp_path / "published"
+    file = layout.verification(given.run, key)
+    assert validate(CATALOGUE, given.folder, published) == []
+    assert codes(given) == []
+    write_record(file, record.model_copy(update={"margin": 4.0}))
+    assert codes(given, published) == ["removed-published"]
+    file.unlink()
+    (found,) = validate(CATALOGUE, given.folder, published)
+    assert (found.code, found.file) == ("removed-published", str(file.relative_to(given.folder)))
+    assert codes(given, published, [key]) == ["removed-published"]  # a correction of scores lifts nothing
+    assert codes(given, published, lifted=[key[:10]]) == []
+
+
+def test_a_verification_that_verify_wrote_is_read_and_one_of_a_submitter_is_told(given):
+    record = a_verification(given)
+    file = layout.verification(given.run, record.evaluation)
+    write_record(file, record)
+    assert codes(given) == []
+    assert codes(given, strictness=Strictness(new_verifications=False)) == ["forged-verification"]
+    data = json.loads(file.read_text())
+    data["published"] = [0.75, 0.75]
+    file.write_text(json.dumps(data | {"low": -30.0, "high": 30.0, "verdict": "refuted"}))
+    assert codes(given) == ["changed-published"]
+    given.reseal()
+    assert "unexpected-file" in codes(given)
 
 
 def test_records_without_a_run_are_seen(given):
@@ -359,7 +386,7 @@ def test_a_hostile_source_is_a_named_problem(with_a_plugin, content):
 
 
 def test_sources_are_parsed_only_as_far_as_they_are_few(with_a_plugin, monkeypatch):
-    monkeypatch.setattr(module, "MAX_SOURCE_BYTES", 10)
+    monkeypatch.setattr(sources, "MAX_SOURCE_BYTES", 10)
     assert codes(with_a_plugin) == ["altered-plugin", "missing-plugin", "too-large"]
 
 
@@ -590,16 +617,19 @@ def test_against_a_commit(tmp_path):
     shutil.copytree(other.folder, top / "submissions" / "mine")
     with published_at("HEAD:results", top / "submissions" / "mine") as published:
         assert validate(CATALOGUE, top / "submissions" / "mine", published) == []
-    for name in ("HEAD", "nothing:results", "-x", "HEAD:nothing"):
+    for name in ("nothing:results", "nothing", "-x", ":results", "", " "):
         with (
-            pytest.raises(UsageError, match="is no folder"),
+            pytest.raises(UsageError, match=r"is no folder|nothing is named"),
             published_at(name, top / "submissions" / "mine"),
         ):
             pass
+    for name in ("HEAD", "HEAD:submissions"):  # whoever submits first
+        with published_at(name, top / "submissions" / "mine") as published:
+            assert validate(CATALOGUE, top / "submissions" / "mine", published) == []
     with published_at("HEAD", top / "results") as published:
         assert validate(CATALOGUE, top / "results", published) == []
     Submission(top).edit(
-        run.folder / "distillation.json", lambda data: data["snapshots"][0].update(seconds=9)
+        run.folder / "distillation.json", lambda data: data["snapshots"][0].update(seconds=0.25)
     )
     with published_at("HEAD", top / "results") as published:
         assert [each.code for each in validate(CATALOGUE, top / "results", published)] == [
@@ -612,7 +642,7 @@ def test_published_records_that_cannot_be_read_are_no_excuse(tmp_path, given):
     (run.folder / "distillation.json").write_text("{")
     with pytest.raises(DataError, match=r"distillation\.json"):
         validate(CATALOGUE, given.folder, tmp_path / "published")
-    with pytest.raises(UsageError, match="holds no run"):
+    with pytest.raises(UsageError, match="no run that is published"):
         validate(CATALOGUE, given.folder, tmp_path / "none")
 
 

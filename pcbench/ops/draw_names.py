@@ -1,0 +1,14 @@
+"""The draws of training clouds by name, for whoever reads records without torch."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Draw = Literal["nested", "authors", "per-ppc"]
+"""`nested`: seeded; the clouds of PPC 1 are among those of PPC 3, and those among those of PPC 10.
+
+`authors`: the one draw of SADM's public code, nested too. `per-ppc`: seeded, another one for every PPC.
+"""
+
+DRAWS: tuple[Draw, ...] = get_args(Draw)
+"""All of them."""

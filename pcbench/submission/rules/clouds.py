@@ -1,0 +1,71 @@
+"""Synthetic clouds of a record: its own, as many and as large as it says, and such as a method can give."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pcbench.common.installed import has_torch
+from pcbench.errors import DataError, UsageError
+from pcbench.records import layout
+from pcbench.records.models import DistillationInputs, Run
+
+if TYPE_CHECKING:
+    from pcbench.api import PointClouds
+
+REACH = 10.0
+"""Training clouds lie in the unit sphere; no point of a synthetic one is farther out than this."""
+EXTENT = 1e-3
+"""Most clouds of a set are larger than this, from their mean to their farthest point."""
+
+
+class UnfitClouds(DataError):
+    """Clouds that are those of their record, and not such as the record says."""
+
+
+def check_clouds(run: Run) -> None:
+    """DataError unless the clouds beside a record are its own, nothing left out; UnfitClouds where unfit.
+
+    Every snapshot has PPC clouds of each class in the order of the classes, each of N points within REACH,
+    most of them no single points, and no one cloud makes up more than half of them. UsageError where torch is
+    not installed: clouds are never taken for checked that were not.
+    """
+    if not has_torch():
+        raise UsageError(f"{layout.clouds(run.folder)} cannot be checked without torch: install it")
+    from pcbench.engine.artifacts import load_snapshots
+
+    path, inputs = layout.clouds(run.folder), run.distillation.inputs
+    for snapshot in load_snapshots(path, run.distillation.snapshots):
+        wrong = _shape(snapshot.clouds, inputs) or _content(snapshot.clouds)
+        if wrong:
+            raise UnfitClouds(f"{path}: iteration {snapshot.iteration} {wrong}")
+
+
+def _shape(clouds: PointClouds, inputs: DistillationInputs) -> str:
+    """What is wrong with numbers, classes and order; empty where nothing is."""
+    if clouds.points_per_cloud != inputs.data.points:
+        return f"has clouds of {clouds.points_per_cloud} points, and the record says {inputs.data.points}"
+    names, counts = list(clouds.class_names), set(clouds.counts().tolist())
+    if (names, counts) != (inputs.data.class_names, {inputs.ppc}):
+        return f"has not {inputs.ppc} clouds of every class"
+    if bool((clouds.labels.diff() < 0).any()):
+        return "has clouds that are not in the order of their classes"
+    return ""
+
+
+def _content(clouds: PointClouds) -> str:
+    """What is wrong with the coordinates; empty where nothing is."""
+    import torch
+
+    points = clouds.points.double()
+    reach = float(torch.linalg.vector_norm(points, dim=-1).max())
+    if not reach <= REACH:
+        return f"reaches {reach:.3g} from the origin, where clouds lie in the unit sphere"
+    centred = points - points.mean(1, keepdim=True)
+    extent = torch.linalg.vector_norm(centred, dim=-1).amax(1)
+    if clouds.points_per_cloud > 1 and float(extent.median()) < EXTENT:
+        return f"has clouds that are single points: most are smaller than {EXTENT:g}"
+    _, times = torch.unique(points.flatten(1), dim=0, return_counts=True)
+    most = int(times.max())
+    if 2 * most > max(len(clouds), 2):
+        return f"has the same cloud {most} times among {len(clouds)}"
+    return ""
