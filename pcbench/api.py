@@ -223,6 +223,11 @@ class Method(ABC, Generic[P]):
     """
     Params: ClassVar[type[MethodParams]] = MethodParams
     """The parameters, each with a default and its source."""
+    files: ClassVar[tuple[str, ...]] = ()
+    """Data files beside the plugin that it reads, by name, written out as a tuple of texts.
+
+    They are hashed with its code. A method sees no other file, and one that has any is open division.
+    """
     settings: ClassVar[Mapping[str, Setting]] = {}
     """Named values of the parameters, where a paper and its code, say, have others."""
 

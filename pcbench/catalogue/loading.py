@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import inspect
 import os
+import re
 import sys
 import traceback
 from collections.abc import Mapping
@@ -20,9 +21,18 @@ from pcbench.catalogue.kinds import CONTRACTS, LABELS, Kind
 from pcbench.catalogue.neighbours import UNREADABLE, Neighbourhood, Sources
 from pcbench.catalogue.source import ClassSource, classes
 from pcbench.catalogue.tree_hash import joint_digest
+from pcbench.common.files import file_digest
+from pcbench.common.text import one_line
 from pcbench.errors import UsageError
 
 T = TypeVar("T")
+
+PLAIN_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}"
+"""What a data file beside a plugin may be called."""
+
+
+class UnusablePlugin(UsageError):
+    """There is a plugin of that name, and it cannot be imported or breaks its contract."""
 
 
 class _Unusable(Exception):
@@ -55,11 +65,11 @@ class Plugin(Generic[T]):
     """Where its files are parsed."""
 
     def load(self) -> type[T]:
-        """The class itself; raises UsageError with the reason if it cannot be used."""
+        """The class itself; raises UnusablePlugin with the reason if it cannot be used."""
         try:
             return self._load()
         except _Unusable as error:
-            raise UsageError(f"{LABELS[self.kind]} {self.name!r} cannot be used: {error}") from error
+            raise UnusablePlugin(f"{LABELS[self.kind]} {self.name!r} cannot be used: {error}") from error
 
     def tried(self) -> Plugin[T]:
         """The same plugin with its error filled in where importing it fails."""
@@ -93,17 +103,36 @@ class Plugin(Generic[T]):
         """SHA-256 over what its source and the local modules that it imports compute, as 64 digits.
 
         Local are the files that it imports from beside it, directly or through others, or those of its own
-        package if it is installed. Comments, docstrings, layout and the place of the file are no part of it.
+        package if it is installed. Comments, docstrings, layout and the place of the file are no part of it;
+        the data files that it declares are.
         """
         others = {
             Path(os.path.relpath(file, self.path.parent)).as_posix(): self.sources.digest(file)
             for file in self._neighbourhood.reached(self.path)
         }
+        others |= {f"data {file.name}": file_digest(file) for file in self.data_files()}
         return joint_digest(self.sources.digest(self.path), others)
 
     def source_files(self) -> list[Path]:
         """Its file and those of the local modules that it imports."""
         return [self.path, *self._neighbourhood.reached(self.path)]
+
+    def data_files(self) -> list[Path]:
+        """The data files beside it that it declares; UsageError where one is not there, or oddly named."""
+        if self.kind != "method" or not self.class_name:
+            return []
+        try:
+            names = self.literal("files")
+        except LookupError as error:
+            if not self._class().binds("files"):
+                return []
+            raise UsageError(f"{self.origin}: write out its files, as in files = ('weights.npz',)") from error
+        if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+            raise UsageError(f"{self.origin}: files is a tuple of names, as in files = ('weights.npz',)")
+        for name in names:
+            if not re.fullmatch(PLAIN_NAME, name) or not (self.path.parent / name).is_file():
+                raise UsageError(f"{self.origin}: there is no file {one_line(name, 100)!r} beside the plugin")
+        return [self.path.parent / name for name in names]
 
     def _private_module(self) -> str:
         digests = {file: self.sources.digest(file) for file in self.source_files()}

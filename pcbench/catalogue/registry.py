@@ -215,8 +215,40 @@ def _plugin_files(folder: Path) -> list[Path]:
 
 
 def _entry_point(entry: importlib.metadata.EntryPoint, kind: Kind, sources: Sources) -> Plugin[T]:
-    """The plugin that an installed package offers; broken, with its reason, where it cannot be imported."""
+    """The plugin that an installed package offers; broken, with its reason, where it cannot be imported.
+
+    It is read and not imported where its module's file defines the class.
+    """
     declared = f"entry point {entry.group}: {entry.name} = {entry.value}"
+    path = _module_file(entry.module)
+    with contextlib.suppress(*UNREADABLE):
+        source = classes(sources, path).get(entry.attr) if path else None
+        if source is not None and source.contract() == CONTRACTS[kind] and source.name() == entry.name:
+            place = source.path.resolve()
+            origin, module = f"{place}:{source.node.lineno}", entry.module
+            summary, class_name = source.summary(), source.node.name
+            return Plugin(kind, entry.name, summary, origin, place, None, class_name, module, sources=sources)
+    return _imported_entry_point(entry, kind, sources, declared)
+
+
+def _module_file(module: str) -> Path | None:
+    """The Python file of an installed module, found without importing any part of it."""
+    search: list[str] | None = None
+    origin: str | None = None
+    for end in range(1, module.count(".") + 2):
+        name = ".".join(module.split(".")[:end])
+        finders = (finder for finder in sys.meta_path if hasattr(finder, "find_spec"))
+        spec = next((spec for finder in finders if (spec := finder.find_spec(name, search))), None)
+        if spec is None:
+            return None
+        origin = spec.origin
+        search = list(spec.submodule_search_locations or ())
+    return Path(origin) if origin and origin.endswith(".py") else None
+
+
+def _imported_entry_point(
+    entry: importlib.metadata.EntryPoint, kind: Kind, sources: Sources, declared: str
+) -> Plugin[T]:
     home = Path(str(entry.dist.locate_file(""))).resolve() if entry.dist else Path()
     try:
         with contextlib.redirect_stdout(sys.stderr):

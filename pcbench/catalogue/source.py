@@ -65,6 +65,10 @@ class ClassSource:
                 break
         raise LookupError(f"{self.path}: class {self.node.name} has no literal {attribute}")
 
+    def binds(self, attribute: str) -> bool:
+        """Whether its own body gives the name a value, in whatever way."""
+        return self._times_bound(attribute) > 0
+
     def summary(self) -> str:
         """The first line of its own docstring; empty where it has none."""
         return first_line(ast.get_docstring(self.node))

@@ -44,9 +44,9 @@ class Point:
 
     def options(self) -> list[str]:
         """As words of a command."""
-        found = ["--dataset", self.dataset, "--ppc", str(self.ppc), "--points", str(self.points)]
-        found += ["--backbone", self.backbone, "--students", str(self.students)]
-        return found if self.classes is None else [*found, "--classes", str(self.classes)]
+        options = ["--dataset", self.dataset, "--ppc", str(self.ppc), "--points", str(self.points)]
+        options += ["--backbone", self.backbone, "--students", str(self.students)]
+        return options if self.classes is None else [*options, "--classes", str(self.classes)]
 
     def label(self, classes: int) -> str:
         """What the setting is, for people."""
@@ -103,9 +103,9 @@ def bench(
         typer.echo(json.dumps(_memory_here(settings[0], on, memory_of)))
         return
     machine.warm_up(on)
-    found = []
+    results = []
     for result in _measured(settings, on, seconds, plain, one_allocator):
-        found.append(result)
+        results.append(result)
         if as_json:
             typer.echo(json.dumps(result))
         elif len(settings) > 1:
@@ -113,8 +113,8 @@ def bench(
                 f"{result['line']} {result['setting']}: {_time(result['pcbench']['seconds'])}", err=True
             )
     if not as_json:
-        _print(found, torch.get_num_threads())
-    if any(result["agrees"] is False for result in found):
+        _print(results, torch.get_num_threads())
+    if any(result["agrees"] is False for result in results):
         raise typer.Exit(1)
 
 
@@ -130,23 +130,23 @@ def _points(
     """Every setting that was asked for, in order."""
     by_students = ("students", "backbone")
     counts: list[int | None] = [*_numbers("--classes", classes)] or [None]
-    found = [
+    points_asked = [
         Point(line.value, dataset, count, per_class, points, network, students)
         for line in lines
         for count in counts
         for per_class in (_numbers("--ppc", ppc) or [1])
         for network in (words(backbone) or ["pointnet"] if line in by_students else ["pointnet"])
     ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(points_asked))
 
 
 def _numbers(option: str, given: Sequence[str] | None) -> list[int]:
-    found = []
+    numbers = []
     for word in words(given):
         if not word.isdecimal() or int(word) < 1:
             raise UsageError(f"{option} {word}: whole numbers from 1 are needed, as in {option} 1,3,10")
-        found.append(int(word))
-    return found
+        numbers.append(int(word))
+    return numbers
 
 
 def _package() -> ModuleType:
@@ -190,8 +190,8 @@ def _memory_here(point: Point, device: torch.device, which: str) -> dict[str, in
     cases, _ = _cases(point, device)
     (case,) = (case for case in cases if case.name == name)
     measure.set_allocator(side)
-    found: dict[str, int] = measure.memory_and_flop(case.sides[side], device)
-    return found
+    figures: dict[str, int] = measure.memory_and_flop(case.sides[side], device)
+    return figures
 
 
 def _measured(
@@ -223,12 +223,12 @@ def _measured(
             }
 
 
-def _print(found: Sequence[dict[str, Any]], threads: int) -> None:
+def _print(results: Sequence[dict[str, Any]], threads: int) -> None:
     from rich.table import Table
 
     from pcbench.cli.output import console
 
-    first = found[0]
+    first = results[0]
     rates = f"{first['matrix_rate'] / 1e9:.0f} GFLOP/s, {first['memory_rate'] / 1e9:.1f} GB/s"
     console().print(
         f"{first['device']}; matrix products {rates} read and written ({threads} threads)", soft_wrap=True
@@ -249,7 +249,7 @@ def _print(found: Sequence[dict[str, Any]], threads: int) -> None:
         "agree",
     ):
         table.add_column(name, justify="right", no_wrap=True)
-    for figures in found:
+    for figures in results:
         ours, theirs = figures["pcbench"], figures.get("plain")
         table.add_row(
             figures["line"],
@@ -267,9 +267,9 @@ def _print(found: Sequence[dict[str, Any]], threads: int) -> None:
             {None: "", True: "yes", False: "NO"}[figures["agrees"]],
         )
     show(table)
-    for label, power in growth(found):
+    for label, power in growth(results):
         typer.echo(f"{label}: seconds grow with the classes to the power {power:.2f}")
-    for figures in found:
+    for figures in results:
         if figures["agrees"] is False:
             gaps = ", ".join(
                 f"{name} {gap:.1e} (at most {figures['tolerances'][name]:.0e})"
@@ -278,13 +278,13 @@ def _print(found: Sequence[dict[str, Any]], threads: int) -> None:
             typer.echo(f"error: {figures['line']} differs from the plain loop: {gaps}", err=True)
 
 
-def growth(found: Sequence[dict[str, Any]]) -> list[tuple[str, float]]:
+def growth(results: Sequence[dict[str, Any]]) -> list[tuple[str, float]]:
     """The exponent of the seconds in the number of classes, by least squares, for all else that is alike."""
     import math
     import statistics
 
     alike: dict[str, dict[int, float]] = {}
-    for figures in found:
+    for figures in results:
         label = f"{figures['line']}, PPC {figures['ppc']}"
         alike.setdefault(label, {})[figures["classes"]] = figures["pcbench"]["seconds"]
     return [

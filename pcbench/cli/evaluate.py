@@ -113,12 +113,12 @@ def found_runs(folder: Path) -> Sequence[Run]:
         run, problems = read_run(folder)
         if run.distillation.status != "ok":
             raise DataError(f"{folder}: {run.distillation.status}: {run.distillation.reason}")
-        found = [run]
+        chosen = [run]
     else:
         runs, problems = read_runs(folder)
-        found = [run for run in runs if run.distillation.status == "ok"]
-        if not found:
+        chosen = [run for run in runs if run.distillation.status == "ok"]
+        if not chosen:
             raise DataError(f"{folder} is no run's folder and has no finished run: do 'pcbench run' first")
     for problem in problems:
         typer.echo(f"warning: left out {problem}", err=True)
-    return found
+    return chosen

@@ -82,13 +82,13 @@ def words(values: Sequence[str] | None) -> list[str]:
 
 def pairs(settings: Sequence[str]) -> dict[str, str]:
     """`--set KEY=VALUE` options; UsageError for what is no pair."""
-    found = {}
+    chosen = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key:
             raise UsageError(f"--set {setting}: KEY=VALUE is needed, as in --set iterations=20")
-        found[key] = value
-    return found
+        chosen[key] = value
+    return chosen
 
 
 def show(table: Table) -> None:

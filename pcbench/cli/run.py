@@ -85,6 +85,13 @@ def run(
     again: Annotated[
         Again | None, typer.Option("--again", help="Compute cells anew that are stale; what is there stays.")
     ] = None,
+    in_process: Annotated[
+        bool,
+        typer.Option(
+            "--in-process",
+            help="Run the method in this process, for a debugger; its records are open division.",
+        ),
+    ] = False,
     plugins: PluginFolders = None,
     as_json: AsJson = False,
 ) -> None:
@@ -94,6 +101,10 @@ def run(
     A cell that is done already is shown, not computed again. One whose records are of older code or other
     defaults is stale: its reason is shown, and `--again stale` computes it anew.
     """
+    from pcbench.engine import server
+
+    if not dry_run and not in_process:
+        server.start()
     from pcbench.engine import plan
 
     common = plan.Request(
@@ -116,11 +127,11 @@ def run(
         chosen = _suite(suite, common)
         which = snapshots.choice if snapshots else chosen.snapshots
         requests, absent = plan.available(catalogue, *_of_suite(chosen, suite, common, draw is not None))
-    cells = plan.cells(catalogue, *requests)
+    cells = plan.cells(catalogue, *requests, in_process=in_process)
     if dry_run:
         print_plan(cells, absent, device, out, as_json, which, again is not None)
         return
-    finish(_execute(cells, device, out, which, again is not None), absent, out, as_json)
+    finish(_execute(cells, device, out, which, again is not None, in_process), absent, out, as_json)
 
 
 def _with_defaults(asked: Request) -> Request:
@@ -168,7 +179,7 @@ def _numbers(texts: Sequence[str]) -> list[int]:
 
 
 def _execute(
-    cells: Sequence[Cell], device: str, out: Path, snapshots: Snapshots, again: bool
+    cells: Sequence[Cell], device: str, out: Path, snapshots: Snapshots, again: bool, in_process: bool
 ) -> list[Outcome]:
     """Every cell; a distillation that fails is not tried again for its other students."""
     from pcbench.engine import machine
@@ -183,7 +194,7 @@ def _execute(
         key = cell.inputs.key
         if key in failed:
             return replace(failed[key], network=cell.evaluation.network.label)
-        outcome = execute(cell, out, chosen, report, runs, snapshots, again)
+        outcome = execute(cell, out, chosen, report, runs, snapshots, again, in_process)
         if outcome.run.distillation.status != "ok":
             failed[key] = outcome
         return outcome

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pcbench.api import Backbone, Streams
-from pcbench.conformance.clauses import Doubtful, Failed, Verdict, other_seeds, small_clouds
+from pcbench.conformance.clauses import Doubtful, Failed, Verdict, small_clouds
+from pcbench.engine.independence import other_seeds
 from pcbench.ops.layers import set_dropout, stack
 
 POINTS = 64

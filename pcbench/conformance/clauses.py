@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
-import numpy as np
 import torch
 
 from pcbench.api import PointClouds, Streams
@@ -95,40 +92,3 @@ def small_clouds(points: int = 16, classes: int = 3) -> PointClouds:
     xyz = torch.randn(len(labels), points, 3, generator=streams.stream("clouds"))
     names = tuple(f"class {number}" for number in range(classes))
     return PointClouds(xyz * scale[labels].unsqueeze(1), labels, names).normalised()
-
-
-def _global_state() -> dict[str, Any]:
-    """What no plugin may change, by its name."""
-    kind, key, *rest = np.random.get_state()  # noqa: NPY002 - the global generator is what is watched
-    return {
-        "torch's global generator": torch.get_rng_state().numpy().tobytes(),
-        "numpy's global generator": (kind, np.asarray(key).tobytes(), *rest),
-        "the generator of the module random": random.getstate(),
-        "torch's grad mode": torch.is_grad_enabled(),
-        "torch's default dtype": torch.get_default_dtype(),
-        "torch's number of threads": torch.get_num_threads(),
-        "torch's deterministic mode": torch.are_deterministic_algorithms_enabled(),
-    }
-
-
-@contextmanager
-def other_seeds(seed: int) -> Iterator[Callable[[], set[str]]]:
-    """Other seeds in the global generators, undone afterwards; gives a function that names what changed."""
-    ours, numpys, pythons = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
-    grad, dtype, threads = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    torch.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
-    random.seed(seed)
-    before = _global_state()
-    try:
-        yield lambda: {name for name, value in _global_state().items() if value != before[name]}
-    finally:
-        torch.set_rng_state(ours)
-        np.random.set_state(numpys)  # noqa: NPY002
-        random.setstate(pythons)
-        torch.set_grad_enabled(grad)
-        torch.set_default_dtype(dtype)
-        torch.use_deterministic_algorithms(deterministic)
-        if torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)

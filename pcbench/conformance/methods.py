@@ -13,8 +13,9 @@ from torch.optim import Optimizer
 
 from pcbench.api import Backbone, MakeTensors, Method, MethodParams, PointClouds, Snapshot, Streams, Task
 from pcbench.common.files import canonical_json, digest
-from pcbench.conformance.clauses import Failed, NotApplicable, other_seeds, small_clouds
-from pcbench.engine import checkpoint, guard, students
+from pcbench.conformance.clauses import Failed, NotApplicable, small_clouds
+from pcbench.engine import guard, optimisers, students
+from pcbench.engine.independence import other_seeds
 from pcbench.ops.layers import Dense, Dropout, Linear, LinearNorm, max_over_points, mlp
 from pcbench.protocols.protocol import Recipe
 
@@ -281,13 +282,13 @@ class MethodContract:
     def resumption(self) -> str:
         """All that one iteration hands to the next stands in the optimiser that the task is given."""
         first = self.done()
-        kept: dict[int, checkpoint.State] = {}
+        kept: dict[int, optimisers.State] = {}
 
         def keep(iteration: int, optimiser: Optimizer) -> None:
-            kept[iteration] = checkpoint.state_of(optimiser)
+            kept[iteration] = optimisers.state_of(optimiser)
 
         def restore(optimiser: Optimizer) -> int:
-            checkpoint.put_back(optimiser, kept[1])
+            optimisers.put_back(optimiser, kept[1])
             return 1
 
         self.follow(replace(self.bench.task(), keep=keep), seed=1)
@@ -315,12 +316,14 @@ class MethodContract:
         trace = _Trace(given, [], [], set())
         task = replace(trace.task, report=trace.reported.append)
         method = self.instance()
+        expected = guard.Expected.of(method, task)
         with other_seeds(seed) as changed:
             for snapshot in guard.watched(method, task):
                 trace.changed.update(changed())
-                trace.snapshots.append(guard.checked(method, snapshot, task, trace.snapshots))
+                earlier = [each.iteration for each in trace.snapshots]
+                trace.snapshots.append(guard.checked(expected, snapshot, earlier))
             trace.changed.update(changed())
-        guard.check_complete(method, trace.snapshots, task)
+        guard.check_complete(expected, [each.iteration for each in trace.snapshots])
         return trace
 
 

@@ -26,10 +26,11 @@ class TensorCache:
     common: what all tensors of one run depend on, as plain JSON values. One cache serves one run. The
     time that making took belongs to whoever asks, once a run, also when the tensors come from the cache:
     `debt` gives it to the runner's clock. It is of the same hardware, which is part of the key.
+    pid: the process of the method, which may make some of them.
     """
 
-    def __init__(self, common: Mapping[str, Any], device: torch.device) -> None:
-        self.device = device
+    def __init__(self, common: Mapping[str, Any], device: torch.device, pid: int | None = None) -> None:
+        self.device, self.pid = device, pid
         self.common = {
             **common,
             "engine": identity.ENGINE,
@@ -63,7 +64,7 @@ class TensorCache:
 
     def _make(self, path: Path, make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
         before, self._debt = self._debt, NOTHING
-        watch = machine.Stopwatch(self.device)
+        watch = machine.Stopwatch(self.device, self.pid)
         tensors = {name: tensor.detach().float().clone() for name, tensor in make().items()}
         cost = watch.read() + self._debt  # with what `make` itself took from the cache
         self._debt += before

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 from torch import Tensor
-from torch.optim import Optimizer
 
 from pcbench.api import Snapshot
 from pcbench.clouds import (
@@ -25,16 +23,15 @@ from pcbench.clouds import (
 )
 from pcbench.common.files import canonical_json
 from pcbench.common.schema import Model
-from pcbench.engine import guard, machine
+from pcbench.engine import machine
 from pcbench.engine.artifacts import load_snapshots, write_snapshots
+from pcbench.engine.assignment import Earlier
+from pcbench.engine.optimisers import State
 from pcbench.errors import DataError
 from pcbench.records.models import NOTHING, Clock, Count, SnapshotEntry
 
 EVERY = 60.0
 """Seconds from one checkpoint to the next: what an interruption may cost."""
-
-State = list[dict[str, Tensor]]
-"""Of every parameter of an optimiser its `value`, and by name what the optimiser keeps for it."""
 
 
 class Reached:
@@ -49,11 +46,12 @@ class Reached:
         """At its last reading."""
         self.cache_debt: Callable[[], Clock] = lambda: NOTHING
         """Work that the cache has spared the method since the last call, and that counts as its own."""
+        self._device = device
         self._watch = machine.Stopwatch(device)
 
-    def start(self) -> None:
-        """The method begins to work."""
-        self._watch.restart()
+    def start(self, pid: int | None = None) -> None:
+        """The method begins to work, in the process of that number or in this one."""
+        self._watch = machine.Stopwatch(self._device, pid)
 
     def read(self) -> Clock:
         """The clock, while the method works or just after."""
@@ -98,7 +96,7 @@ class _Kept:
 
 
 class Checkpoint:
-    """The file of one distillation, written every `EVERY` seconds between two iterations."""
+    """The file of one distillation, from which it goes on after an interruption."""
 
     def __init__(self, path: Path, about: Mapping[str, str], reached: Reached) -> None:
         self.path = path
@@ -107,32 +105,25 @@ class Checkpoint:
         """What a file must belong to, to be gone on from: key, engine, torch, hardware."""
         self.reached = reached
         """What is kept beside the optimiser's state."""
-        self.earlier = _load(path, self.about)
+        self.left = _load(path, self.about)
         """What an interrupted run left; None where that is absent, damaged or foreign."""
-        self.due = time.monotonic() + EVERY
-        """When the file is to be written next."""
 
-    def restore(self, optimiser: Optimizer) -> int:
-        """Put back what was kept, and give the number of iterations done; 0 where nothing was.
+    @property
+    def earlier(self) -> Earlier | None:
+        """Where an interrupted run stood."""
+        return None if self.left is None else Earlier(self.left.header.iteration, self.left.state)
 
-        Raises DataError where that is not of these parameters.
-        """
-        if self.earlier is None:
-            return 0
-        try:
-            put_back(optimiser, self.earlier.state)
-        except ValueError as error:
-            raise DataError(f"{self.path}: {error}: delete the file to begin again") from error
+    def went_on(self) -> None:
+        """The method goes on from what was left: that clock and those snapshots count."""
+        if self.left is None:
+            raise ValueError("nothing was left to go on from")
         self.reached.read()  # what was done up to here had been done, and counted, before
-        self.reached.clock = self.earlier.header.clock
-        self.reached.snapshots = list(self.earlier.snapshots)
-        self.reached.entries = list(self.earlier.header.snapshots)
-        return self.earlier.header.iteration
+        self.reached.clock = self.left.header.clock
+        self.reached.snapshots = list(self.left.snapshots)
+        self.reached.entries = list(self.left.header.snapshots)
 
-    def keep(self, iteration: int, optimiser: Optimizer) -> None:
-        """Write the file if it is due; where that cannot be done, a warning says so and the work goes on."""
-        if time.monotonic() < self.due:
-            return
+    def keep(self, iteration: int, state: State) -> None:
+        """Write the file; where that cannot be done, a warning says so and the work goes on."""
         header = _Header(
             about=self.about,
             iteration=iteration,
@@ -140,40 +131,9 @@ class Checkpoint:
             snapshots=self.reached.entries,
         )
         try:
-            with guard.suspended():
-                _save(self.path, _Kept(header, self.reached.snapshots, state_of(optimiser)))
+            _save(self.path, _Kept(header, self.reached.snapshots, state))
         except OSError as error:
             warnings.warn(f"no checkpoint was left, so an interruption costs more: {error}", stacklevel=2)
-        self.due = time.monotonic() + EVERY
-
-
-def state_of(optimiser: Optimizer) -> State:
-    """Copies, on the CPU, of its parameters and of the tensors that it keeps for each."""
-    return [
-        {
-            name: value.detach().to("cpu", copy=True)
-            for name, value in {"value": parameter, **optimiser.state.get(parameter, {})}.items()
-            if isinstance(value, Tensor)
-        }
-        for parameter in _parameters(optimiser)
-    ]
-
-
-def put_back(optimiser: Optimizer, state: State) -> None:
-    """The inverse of `state_of`, in place; ValueError where the state is of other parameters."""
-    parameters = _parameters(optimiser)
-    shapes = [tuple(kept["value"].shape) for kept in state]
-    if shapes != [tuple(parameter.shape) for parameter in parameters]:
-        raise ValueError(f"it holds parameters of the shapes {shapes}, which are not the method's")
-    with torch.no_grad():
-        for parameter, kept in zip(parameters, state, strict=True):
-            parameter.copy_(kept["value"])
-    others = [{name: value for name, value in kept.items() if name != "value"} for kept in state]
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": dict(enumerate(others))})
-
-
-def _parameters(optimiser: Optimizer) -> Sequence[Tensor]:
-    return [parameter for group in optimiser.param_groups for parameter in group["params"]]
 
 
 def _save(path: Path, kept: _Kept) -> None:

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import filelock
 import torch
 from torch import Tensor
 
-from pcbench.api import Backbone, MakeTensors, PointClouds, Task
-from pcbench.engine import guard, machine, students
+from pcbench.api import Backbone, PointClouds, Snapshot
+from pcbench.common.files import digest, write_text
+from pcbench.datasets.store import cache_root
+from pcbench.engine import apart, checkpoint, guard, machine, methods, students
+from pcbench.engine.apart import MethodFailed
 from pcbench.engine.artifacts import save_snapshots
+from pcbench.engine.assignment import Assignment, follow
 from pcbench.engine.cache import TensorCache
 from pcbench.engine.checkpoint import Checkpoint, Reached
 from pcbench.engine.evaluate import Outcome, Report, evaluate, explained, stored_snapshots
+from pcbench.engine.optimisers import State
 from pcbench.engine.plan import Cell
 from pcbench.errors import DataError
 from pcbench.records import layout
-from pcbench.records.models import DistillationRecord, Run, Status
+from pcbench.records.models import DistillationRecord, Isolation, Memory, Run, Status
 from pcbench.records.state import Snapshots, state
 from pcbench.records.store import read_distillation, read_evaluation, write_distillation
 
@@ -34,12 +41,14 @@ def execute(
     runs: Sequence[Run] = (),
     snapshots: Snapshots = "all",
     again: bool = False,
+    in_process: bool = False,
 ) -> Outcome:
     """Bring one cell to its records below `out`, doing only what is not there yet.
 
     runs: those that stand there. snapshots: those that students are trained on. again: a stale cell is
-    computed anew, beside what there is; else its reason is the outcome's problem. A method that fails leaves
-    a record with its reason and no evaluation. An interruption is recorded and raised.
+    computed anew, beside what there is; else its reason is the outcome's problem. in_process: see `distil`. A
+    method that fails leaves a record with its reason and no evaluation. An interruption is recorded, and
+    raised.
     """
     there = state(cell.inputs, cell.evaluation.asked(cell.inputs.key), snapshots, runs)
     folder = layout.run_folder(out, cell.inputs)
@@ -50,7 +59,7 @@ def execute(
         return Outcome(kept, cell.evaluation.network.label, problem=there.label)
     layout.traceback(folder).unlink(missing_ok=True)
     finished = _finished_distillation(folder, cell)
-    run = Run(folder, finished or distil(cell, folder, device, report), ())
+    run = Run(folder, finished or distil(cell, folder, device, report, in_process), ())
     status, reason = run.distillation.status, run.distillation.reason
     if status != "ok":
         return Outcome(run, cell.evaluation.network.label, problem=f"{status}: {reason}")
@@ -72,21 +81,41 @@ def _finished_distillation(folder: Path, cell: Cell) -> DistillationRecord | Non
     return record
 
 
-def distil(cell: Cell, folder: Path, device: torch.device, report: Report) -> DistillationRecord:
-    """Run the method of a cell; its record and clouds, however it ends, stand in `folder` then."""
+def distil(
+    cell: Cell, folder: Path, device: torch.device, report: Report, in_process: bool = False
+) -> DistillationRecord:
+    """Run the method of a cell; its record and clouds, however it ends, stand in `folder` then.
+
+    The method works in a process of its own. in_process: it works in this one, for debuggers, and the record
+    says so.
+    """
     machine.warm_up(device)
-    memory = machine.PeakMemory(device)
-    reached = Reached(device)
+    runner = _Runner(cell, folder, device, report)
     status: Status = "ok"
     reason = ""
     interruption: KeyboardInterrupt | None = None
     try:
-        _follow(cell, folder, device, report, reached)
+        runner.work_here() if in_process else runner.work_apart()
     except KeyboardInterrupt as error:
         interruption, status, reason = error, "interrupted", "interrupted by the user"
+    except MethodFailed as error:
+        status, reason = "oom" if error.out_of_memory else "failed", str(error)
+        write_text(layout.traceback(folder), error.trace or traceback.format_exc())
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything; its record says what
         out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
         status, reason = "oom" if out_of_memory else "failed", explained(error, layout.traceback(folder))
+    record = _written(cell, folder, runner, status, reason)
+    if interruption is not None:
+        raise interruption
+    return record
+
+
+def _written(cell: Cell, folder: Path, runner: _Runner, status: Status, reason: str) -> DistillationRecord:
+    """The record of what a runner has reached, in its folder with the clouds.
+
+    Where another command has finished the same distillation there meanwhile, its record stands, and is given.
+    """
+    reached = runner.reached
     record = DistillationRecord(
         key=cell.inputs.key,
         status=status,
@@ -94,18 +123,28 @@ def distil(cell: Cell, folder: Path, device: torch.device, report: Report) -> Di
         inputs=cell.inputs,
         snapshots=reached.entries,
         clock=reached.clock,
-        memory=memory.read(),
-        provenance=machine.provenance(device, reached.clock.seconds),
+        memory=runner.memory,
+        isolation=runner.isolation,
+        provenance=machine.provenance(runner.device, reached.clock.seconds),
     )
-    if not cell.method.whole:
-        save_snapshots(layout.clouds(folder), reached.snapshots)
-    write_distillation(folder, record)
-    if status == "ok":
-        _drop_replaced(folder, record)
-        layout.checkpoint(folder).unlink(missing_ok=True)
-    if interruption is not None:
-        raise interruption
+    with _only_one(folder):
+        finished = _finished_distillation(folder, cell)
+        if finished is not None:
+            return finished
+        if not cell.method.whole:
+            save_snapshots(layout.clouds(folder), reached.snapshots)
+        write_distillation(folder, record)
+        if status == "ok":
+            _drop_replaced(folder, record)
+            layout.checkpoint(folder).unlink(missing_ok=True)
     return record
+
+
+def _only_one(folder: Path) -> filelock.BaseFileLock:
+    """Held by the one command of this machine that writes the distillation of a folder."""
+    locks = cache_root() / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    return filelock.FileLock(locks / f"{digest(str(folder.resolve()))}.lock")
 
 
 def _drop_replaced(folder: Path, record: DistillationRecord) -> None:
@@ -121,45 +160,118 @@ def _drop_replaced(folder: Path, record: DistillationRecord) -> None:
                 path.unlink()
 
 
-def _follow(cell: Cell, folder: Path, device: torch.device, report: Report, reached: Reached) -> None:
-    """Run the method and keep its checked snapshots; it goes on from a checkpoint in `folder`."""
-    iterations = cell.inputs.iterations
-    split = cell.evaluation.splits.train
-    train = _own_copy(split, device)
-    trained = _Trained(cell, _own_copy(split, device), device, report)
-    reached.cache_debt = trained.cache.debt
-    kept = Checkpoint(layout.checkpoint(folder), _about(cell, device), reached)
-    backbone, preset = cell.backbone, cell.inputs.network.preset
+class _Runner:
+    """What the process of the run does for a method, as an `assignment.Runner`."""
 
-    def network(generator: torch.Generator) -> Backbone:
-        return backbone.build(train.classes, preset, generator).to(device)
+    def __init__(self, cell: Cell, folder: Path, device: torch.device, report: Report) -> None:
+        self.cell, self.folder, self.device, self.show = cell, folder, device, report
+        self.train = cell.evaluation.splits.train
+        self.reached = Reached(device)
+        """The snapshots so far, and the clock."""
+        self.kept = Checkpoint(layout.checkpoint(folder), _about(cell, device), self.reached)
+        self.memory = Memory(host_bytes=0, device_bytes=None)
+        """The peak of the method's process, once it has ended well."""
+        self.isolation: Isolation = "in-process"
+        """How far the method is kept apart from the run."""
+        inputs = cell.inputs
+        self.expected = guard.Expected(cell.method.whole, self.train, inputs.ppc, tuple(inputs.snapshots))
+        self.streams = cell.trained_network_streams()
+        self.common = {
+            "data": inputs.data.hash,
+            "network": inputs.network.model_dump(mode="json"),
+            "streams": dict(self.streams.axes),
+        }
+        self.cache = TensorCache(self.common, device)
 
-    task = Task(
-        train=train,
-        ppc=cell.inputs.ppc,
-        iterations=iterations,
-        snapshots=tuple(cell.inputs.snapshots),
-        device=device,
-        streams=cell.distillation_streams(),
-        network=network,
-        trained_network=trained.network,
-        cached=trained.tensors,
-        report=lambda done: report("distil", done, iterations),
-        selected=cell.selected(train),
-        restore=kept.restore,
-        keep=kept.keep,
-    )
-    report("distil", 0, iterations)
-    source = guard.watched(cell.method, task)
-    while True:
-        reached.start()
-        snapshot = next(source, None)
-        reached.read()
-        if snapshot is None:
-            break
-        reached.add(guard.checked(cell.method, snapshot, task, reached.snapshots))
-    guard.check_complete(cell.method, reached.snapshots, task)
-    report("distil", iterations, iterations)
+    def work_here(self) -> None:
+        """Run the method in this process."""
+        memory = machine.PeakMemory(self.device)
+        self._begin(None)
+        method = methods.instance(self.cell.catalogue, self.cell.method)
+        follow(method, self.cell.backbone, self._assignment(), self)
+        self._end()
+        self.memory = memory.read()
+
+    def work_apart(self) -> None:
+        """Run the method in a process of its own; all of that process's life after its start is timed."""
+        cell = self.cell
+        with apart.worker() as process:
+
+            def begin(walled: bool) -> None:
+                self.isolation = "walled" if walled else "process"
+                self._begin(process.pid)
+
+            network, assignment = cell.inputs.network, self._assignment()
+            self.memory = apart.distil(
+                cell.catalogue, cell.method, network, assignment, [self.folder.parent], process, begin, self
+            )
+            self._end()
+
+    def _begin(self, pid: int | None) -> None:
+        self.cache = TensorCache(self.common, self.device, pid)
+        self.reached.cache_debt = self.cache.debt
+        self.reached.start(pid)
+
+    def _end(self) -> None:
+        self.reached.read()
+        guard.check_complete(self.expected, [entry.iteration for entry in self.reached.entries])
+        self.show("distil", self.cell.inputs.iterations, self.cell.inputs.iterations)
+
+    def _assignment(self) -> Assignment:
+        inputs, train = self.cell.inputs, self.train
+        selected = self.cell.selected(train)
+        return Assignment(
+            train=_own_copy(train, self.device),
+            ppc=inputs.ppc,
+            iterations=inputs.iterations,
+            snapshots=tuple(inputs.snapshots),
+            preset=inputs.network.preset,
+            axes=self.cell.distillation_streams().axes,
+            trained_axes=self.streams.axes,
+            selected=selected() if selected and not self.cell.method.whole else None,
+            earlier=self.kept.earlier,
+            keep_every=checkpoint.EVERY,
+        )
+
+    def report(self, phase: str, done: int, total: int) -> None:
+        """See `assignment.Runner`, as for all below."""
+        self.show(phase, done, total)
+
+    def snapshot(self, snapshot: Snapshot) -> None:
+        self.reached.read()
+        earlier = [entry.iteration for entry in self.reached.entries]
+        self.reached.add(guard.checked(self.expected, snapshot, earlier))
+
+    def went_on(self) -> None:
+        self.kept.went_on()
+
+    def keep(self, iteration: int, state: State) -> None:
+        self.kept.keep(iteration, state)
+
+    def trained_network(self) -> dict[str, Tensor]:
+        recipe = self.cell.inputs.whole
+        return self.cache.get({"recipe": recipe.model_dump(mode="json")}, self._trained)
+
+    def cached(
+        self, inputs: Mapping[str, Any], make: Callable[[], Mapping[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        own = {
+            "method": self.cell.inputs.method,
+            "source": self.cell.inputs.source,
+            "inputs": dict(inputs),
+        }
+        return self.cache.get(own, make)
+
+    def _trained(self) -> dict[str, Tensor]:
+        recipe, preset = self.cell.inputs.whole, self.cell.inputs.network.preset
+
+        def build(generator: torch.Generator) -> Backbone:
+            return self.cell.backbone.build(self.train.classes, preset, generator)
+
+        report = partial(self.show, "train feature network")
+        clouds = _own_copy(self.train, self.device)
+        stacked = students.train(build, clouds, recipe, [self.streams], report)
+        return {name: values[0] for name, values in stacked.state_dict().items()}
 
 
 def _about(cell: Cell, device: torch.device) -> dict[str, str]:
@@ -176,45 +288,3 @@ def _own_copy(clouds: PointClouds, device: torch.device) -> PointClouds:
     """The clouds in memory of their own: no view of another split, and no other's to change."""
     points, labels = (tensor.detach().to(device, copy=True) for tensor in (clouds.points, clouds.labels))
     return PointClouds(points, labels, clouds.class_names)
-
-
-class _Trained:
-    """What a method may ask for that is trained once per data set and seed and kept in the cache."""
-
-    def __init__(self, cell: Cell, train: PointClouds, device: torch.device, report: Report) -> None:
-        self.train, self.device, self.report = train, device, report
-        self.backbone, self.inputs = cell.backbone, cell.inputs
-        self.streams = cell.trained_network_streams()
-        common = {
-            "data": self.inputs.data.hash,
-            "network": self.inputs.network.model_dump(mode="json"),
-            "streams": dict(self.streams.axes),
-        }
-        self.cache = TensorCache(common, device)
-
-    @guard.suspended()
-    def network(self) -> Backbone:
-        """The backbone trained on the whole training split by the protocol's recipe, frozen."""
-        recipe = self.inputs.whole
-        state = self.cache.get({"recipe": recipe.model_dump(mode="json")}, self._state)
-        network = self._build(self.streams.stream("weights"))
-        network.load_state_dict(state)
-        return network.to(self.device).eval().requires_grad_(False)
-
-    @guard.suspended()
-    def tensors(self, inputs: Mapping[str, Any], make: MakeTensors) -> dict[str, Tensor]:
-        """Tensors that the method makes itself, kept under its source and these inputs."""
-        own = {"method": self.inputs.method, "source": self.inputs.source, "inputs": dict(inputs)}
-        return self.cache.get(own, partial(self._made, make))
-
-    @guard.resumed()
-    def _made(self, make: MakeTensors) -> Mapping[str, Tensor]:
-        return make(self.streams, partial(self.report, "prepare"))
-
-    def _build(self, generator: torch.Generator) -> Backbone:
-        return self.backbone.build(self.train.classes, self.inputs.network.preset, generator)
-
-    def _state(self) -> dict[str, Tensor]:
-        report = partial(self.report, "train feature network")
-        stacked = students.train(self._build, self.train, self.inputs.whole, [self.streams], report)
-        return {name: values[0] for name, values in stacked.state_dict().items()}

@@ -16,13 +16,14 @@ from pcbench.clouds import concatenate
 from pcbench.common.files import write_text
 from pcbench.engine import machine, students
 from pcbench.engine.artifacts import load_snapshots
+from pcbench.engine.independence import check_students
 from pcbench.engine.plan import Evaluation
+from pcbench.engine.scores import Scored, ScoreStore
 from pcbench.errors import DataError, PcbenchError
 from pcbench.ops.batches import POINT_BYTES, groups_at_once, in_chunks
 from pcbench.protocols.protocol import Recipe
 from pcbench.protocols.variants import Variant
 from pcbench.records import layout
-from pcbench.records.identity import same_work
 from pcbench.records.models import (
     NOTHING,
     Clock,
@@ -37,7 +38,7 @@ from pcbench.records.models import (
     accuracies,
 )
 from pcbench.records.state import Snapshots, has_scores, state_of_evaluations, wanted
-from pcbench.records.store import checked_run, read_runs, write_evaluation
+from pcbench.records.store import checked_run, write_evaluation
 
 Report = Callable[[str, int, int], None]
 """Called with what is being done, the steps done and the steps in all."""
@@ -135,16 +136,12 @@ def train_students(
     """S students trained on each of several sets of clouds, each set normalised: a stacked network.
 
     repetitions: the students' axes of the seeds, (S,); those of the first set stand first in the stack.
+    Raises NotIndependent where the students would be fewer than they seem.
     """
-    streams = evaluation.streams()
-    return students.train(
-        evaluation.build,
-        concatenate([clouds.normalised() for clouds in sets]).to(device),
-        recipe,
-        [streams[repetition] for repetition in repetitions],
-        report,
-        sets=len(sets),
-    )
+    streams = [evaluation.streams()[repetition] for repetition in repetitions]
+    clouds = concatenate([each.normalised() for each in sets]).to(device)
+    check_students(evaluation.build, clouds.points[:2], streams)
+    return students.train(evaluation.build, clouds, recipe, streams, report, sets=len(sets))
 
 
 @dataclass(frozen=True)
@@ -170,16 +167,6 @@ def answers_of(
 # Scores that are known, and those that are not
 
 
-@dataclass(frozen=True)
-class Scored:
-    """What S students of one set of clouds scored, wherever it was found out."""
-
-    scores: SnapshotScores
-    """Their scores, under the iteration that they were found at."""
-    confusion: list[list[int]] | None
-    """Their summed confusion, (K, K), where it is known."""
-
-
 @dataclass
 class _Test:
     """One test of a distillation's students: its record so far, and the scores that it can take over."""
@@ -203,20 +190,11 @@ class _Test:
         """Whether its record has the scores of these snapshots."""
         return self.record is not None and has_scores(self.record, entries)
 
-    def take_over(self, runs: Iterable[Run], provenance: Provenance) -> None:
-        """Know the scores that equal clouds got in other runs: same test and students, here and now.
-
-        All methods start from the same clouds, which are therefore scored once.
-        """
-        for run in runs:
-            for record in () if run.distillation.inputs.is_whole else run.evaluations:
-                there = record.provenance
-                same_machine = (there.packages, there.hardware) == (provenance.packages, provenance.hardware)
-                here = record.inputs.model_copy(update={"distillation": self.inputs.distillation})
-                if same_machine and same_work(here, self.inputs):
-                    for clouds, scored in _scores_in(record).items():
-                        if clouds not in self.known or self.known[clouds].confusion is None:
-                            self.known[clouds] = scored
+    def take_over(self, store: ScoreStore, entries: Iterable[SnapshotEntry]) -> None:
+        """Know what equal clouds scored in other runs by the same test."""
+        for clouds, scored in store.get(self.inputs, {entry.clouds for entry in entries}).items():
+            if clouds not in self.known or self.known[clouds].confusion is None:
+                self.known[clouds] = scored
 
     def lacks(self, clouds: str) -> bool:
         """Whether students have to be trained on these clouds for this test."""
@@ -256,7 +234,7 @@ def _scores_in(record: EvaluationRecord) -> dict[str, Scored]:
     """The scores of a record by the hash of the clouds; the confusion is of the last snapshot alone."""
     last = record.headline
     return {
-        scores.clouds: Scored(scores, record.confusion if scores is last else None)
+        scores.clouds: Scored(scores=scores, confusion=record.confusion if scores is last else None)
         for scores in record.snapshots
     }
 
@@ -281,10 +259,10 @@ def _complete(
     clouds_of = {
         entry.clouds: snapshot.clouds for entry, snapshot in zip(distillation.snapshots, stored, strict=True)
     }
-    if not distillation.inputs.is_whole:
-        runs, _ = read_runs(run.folder.parent)
+    store = None if distillation.inputs.is_whole else ScoreStore(run.folder.parent, provenance)
+    if store:
         for test in tests:
-            test.take_over(runs, provenance)
+            test.take_over(store, entries)
     recipe = recipe_for(evaluation, distillation)
     first: dict[str, SnapshotEntry] = {}
     for entry in (entries[-1], *entries[:-1]):  # the last snapshot is the one that is reported
@@ -313,7 +291,10 @@ def _complete(
             per_set = answers.confusions.split(protocol.students)
             totals = evaluation.totals(variant)
             for place in lacking:
-                test.known[group[place].clouds] = _scored(group[place], per_set[place], totals)
+                scored = _scored(group[place], per_set[place], totals)
+                test.known[group[place].clouds] = scored
+                if store:
+                    store.put(test.inputs, scored)
             share.add([group[place].iteration for place in lacking], trained, answers.clock)
             test.write(entries, totals, share.work(memory, provenance))
 
@@ -368,4 +349,4 @@ def _scored(entry: SnapshotEntry, confusions: Tensor, totals: list[int]) -> Scor
         macc=[macc for _, macc in pairs],
         correct=correct,
     )
-    return Scored(scores, confusions.sum(0).tolist())
+    return Scored(scores=scores, confusion=confusions.sum(0).tolist())

@@ -190,38 +190,57 @@ def watched(method: Method, task: Task) -> Iterator[Snapshot]:
             yield snapshot
 
 
-def checked(method: Method, snapshot: Snapshot, task: Task, earlier: Sequence[Snapshot]) -> Snapshot:
+@dataclass(frozen=True)
+class Expected:
+    """What the snapshots of a distillation must be."""
+
+    whole: bool
+    """Whether the method gives the whole training split."""
+    train: PointClouds
+    """The training clouds."""
+    ppc: int
+    """Clouds of every class, where it is not the whole split."""
+    iterations: tuple[int, ...]
+    """Those at which a snapshot is asked for, ascending."""
+
+    @classmethod
+    def of(cls, method: Method, task: Task) -> Expected:
+        """Of a method that is given a task."""
+        return cls(method.whole, task.train, task.ppc, task.snapshots)
+
+
+def checked(expected: Expected, snapshot: Snapshot, earlier: Sequence[int]) -> Snapshot:
     """The snapshot on the CPU, ordered by class; MethodFault where it is not what the contract asks for.
 
-    The whole split stays in its own order.
+    The whole split stays in its own order. earlier: the iterations of the snapshots before it.
     """
-    clouds = snapshot.clouds
+    clouds, train = snapshot.clouds, expected.train
     here = f"snapshot {snapshot.iteration}"
-    if snapshot.iteration not in task.snapshots or any(s.iteration >= snapshot.iteration for s in earlier):
+    if snapshot.iteration not in expected.iterations or any(each >= snapshot.iteration for each in earlier):
         raise MethodFault(f"{here} was not asked for, or came out of order")
-    if clouds.class_names != task.train.class_names:
+    if clouds.class_names != train.class_names:
         raise MethodFault(f"{here} has other classes than the training clouds")
-    if clouds.points_per_cloud != task.train.points_per_cloud:
+    if clouds.points_per_cloud != train.points_per_cloud:
         raise MethodFault(
-            f"{here} has {clouds.points_per_cloud} points a cloud instead of {task.train.points_per_cloud}"
+            f"{here} has {clouds.points_per_cloud} points a cloud instead of {train.points_per_cloud}"
         )
     counts = clouds.counts().tolist()
-    if method.whole:
-        if clouds.content_hash() != task.train.content_hash():
+    if expected.whole:
+        if clouds.content_hash() != train.content_hash():
             raise MethodFault(f"{here} is not the training split, which a method with whole = True gives")
         return Snapshot(snapshot.iteration, clouds.to("cpu"))
-    if any(count != task.ppc for count in counts):
-        raise MethodFault(f"{here} has {counts} clouds per class instead of {task.ppc} of each")
+    if any(count != expected.ppc for count in counts):
+        raise MethodFault(f"{here} has {counts} clouds per class instead of {expected.ppc} of each")
     order = torch.argsort(clouds.labels, stable=True)
     return Snapshot(snapshot.iteration, clouds.select(order).to("cpu"))
 
 
-def check_complete(method: Method, given: Sequence[Snapshot], task: Task) -> None:
-    """MethodFault unless the snapshots are all that were asked for, or the one at 0 alone."""
-    iterations = [snapshot.iteration for snapshot in given]
-    if method.whole and iterations != [0]:
+def check_complete(expected: Expected, given: Sequence[int]) -> None:
+    """MethodFault unless the snapshots, by iteration, are all that were asked for, or the one at 0 alone."""
+    iterations = list(given)
+    if expected.whole and iterations != [0]:
         raise MethodFault(f"the method gave snapshots {iterations}; one with whole = True gives 0 alone")
-    if iterations not in ([0], list(task.snapshots)):
+    if iterations not in ([0], list(expected.iterations)):
         raise MethodFault(
-            f"the method gave snapshots {iterations}; asked for were {list(task.snapshots)}, or 0 alone"
+            f"the method gave snapshots {iterations}; asked for were {list(expected.iterations)}, or 0 alone"
         )

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
-from pcbench.api import Backbone, Dataset, Method, MethodParams, PointClouds, Splits
+from pcbench.api import Backbone, Dataset, PointClouds, Splits
 from pcbench.catalogue import Catalogue, Registry
 from pcbench.catalogue.kinds import LABELS, split_spec
-from pcbench.engine import crossing
+from pcbench.catalogue.loading import UnusablePlugin
+from pcbench.engine import apart, crossing, methods
+from pcbench.engine.methods import ChosenMethod
 from pcbench.engine.testing import changed
 from pcbench.errors import DataError, UsageError, did_you_mean
 from pcbench.ops import draws
@@ -150,21 +151,24 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Cell:
-    """One method on one data set at one PPC, with one network of students: the loaded parts and all inputs.
+    """One method on one data set at one PPC, with one network of students."""
 
-    backbone: the network that is distilled with.
-    """
-
-    method: Method
+    catalogue: Catalogue = field(repr=False)
+    """Where its method comes from."""
+    method: ChosenMethod
+    """The method with its parameters."""
     backbone: type[Backbone]
+    """The network that is distilled with."""
     inputs: DistillationInputs
+    """All that the distillation depends on."""
     evaluation: Evaluation
+    """Its students."""
 
     @property
     def label(self) -> str:
         """The networks: `pointnet:paper`, or `pointnet:paper → dgcnn:paper` where students are others."""
-        made, student = self.inputs.network.label, self.evaluation.network.label
-        return made if made == student else f"{made} → {student}"
+        distilled, student = self.inputs.network.label, self.evaluation.network.label
+        return distilled if distilled == student else f"{distilled} → {student}"
 
     def distillation_streams(self) -> Streams:
         """Random streams of the distillation; the method is no axis, so that methods are paired."""
@@ -197,11 +201,18 @@ def _streams(data: DataInputs, level: str, **axes: str | int) -> Streams:
 class _Plan:
     """What a plan is made from: the plugins that there are, and the data sets that it has loaded."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
-        self.catalogue = catalogue
+    def __init__(self, catalogue: Catalogue, in_process: bool = False) -> None:
+        self.catalogue, self.in_process = catalogue, in_process
         self.methods, self.backbones = catalogue.methods, catalogue.backbones
         self.datasets = catalogue.datasets
         self._loaded: dict[tuple[str, int], tuple[Splits, DataInputs]] = {}
+
+    def method(self, spec: str, values: Mapping[str, Any], origin: str) -> ChosenMethod:
+        """A method with parameters; a stranger's is imported in a process of its own."""
+        name = split_spec(spec)[0]
+        if self.in_process or self.methods.get(name).built_in:
+            return methods.chosen(self.catalogue, spec, values, origin)
+        return apart.choose(self.catalogue, spec, values, origin)
 
     def data(self, name: str, points: int) -> tuple[Splits, DataInputs]:
         """A data set, loaded once for each number of points."""
@@ -267,31 +278,19 @@ def of_suite(suite: Suite, origin: Path, common: Request) -> list[Request]:
     ]
 
 
-def cells(catalogue: Catalogue, *requests: Request) -> list[Cell]:
+def cells(catalogue: Catalogue, *requests: Request, in_process: bool = False) -> list[Cell]:
     """All cells of requests, each once; within a request data set by data set.
 
-    UsageError or DataError before any work is done.
+    in_process: also a stranger's method is imported here. UsageError or DataError before any work is done.
     """
     if not requests:
         return []
-    plan = _Plan(catalogue)
+    plan = _Plan(catalogue, in_process)
     by_keys: dict[tuple[str, str], Cell] = {}
     for request in requests:
         for cell in _cells(request, plan):
             by_keys.setdefault((cell.inputs.key, cell.evaluation.inputs(cell.inputs.key).key), cell)
     return list(by_keys.values())
-
-
-@dataclass(frozen=True)
-class _ChosenMethod:
-    """A method with its parameters, as a request chooses it."""
-
-    method: type[Method]
-    """Its class."""
-    source: str
-    """The hash of its code."""
-    params: MethodParams
-    """All parameters in effect."""
 
 
 def _cells(request: Request, plan: _Plan) -> list[Cell]:
@@ -300,25 +299,25 @@ def _cells(request: Request, plan: _Plan) -> list[Cell]:
         raise UsageError(f"PPC {min(request.ppcs)}: at least one cloud per class is needed", "ppc")
     if request.students is not None and request.students < 1:
         raise UsageError(f"{request.students} students: at least one is needed", "students")
-    of_protocol, methods = _chosen_methods(request, plan)
+    of_protocol, chosen_methods = _chosen_methods(request, plan)
     backbone, network = plan.network(request.backbone)
     rules = plan.rules(request.protocol, network.name, of_protocol)
     students = [
         (student, its_network, plan.rules(request.protocol, its_network.name, of_protocol))
         for student, its_network in map(plan.network, request.evaluate or (request.backbone,))
     ]
-    whole = [(WHOLE, chosen) for chosen in methods if chosen.method.whole]
-    small = [(ppc, chosen) for ppc in request.ppcs for chosen in methods if not chosen.method.whole]
+    whole = [(WHOLE, chosen) for chosen in chosen_methods if chosen.whole]
+    small = [(ppc, chosen) for ppc in request.ppcs for chosen in chosen_methods if not chosen.whole]
     cells = []
     for splits, data in [plan.data(name, rules.points) for name in request.datasets]:
         for ppc, chosen in (*whole, *small):
             _check_ppc(ppc, data.name, splits, request.origin)
             _check_draw(request, data.name, splits)
             inputs = DistillationInputs(
-                method=chosen.method.name,
-                params=chosen.params.model_dump(mode="json"),
-                variation=_variation(chosen.params),
-                setting=_setting_of(chosen.method, chosen.params),
+                method=chosen.name,
+                params=dict(chosen.params),
+                variation=dict(chosen.variation),
+                setting=chosen.setting,
                 source=chosen.source,
                 data=data,
                 ppc=ppc,
@@ -329,9 +328,10 @@ def _cells(request: Request, plan: _Plan) -> list[Cell]:
                 repetition=request.repetition,
                 engine=identity.ENGINE,
                 draw=request.draw,
+                files=chosen.files,
             )
             cells += [
-                Cell(chosen.method(chosen.params), backbone, inputs, Evaluation(splits, data, *student))
+                Cell(plan.catalogue, chosen, backbone, inputs, Evaluation(splits, data, *student))
                 for student in students
             ]
     return cells
@@ -357,7 +357,7 @@ def evaluations(
             near = did_you_mean(key, protocol.SETTINGS)
             raise UsageError(f"setting {key}: the protocol has no such setting. {near}", "setting")
     plan = _Plan(catalogue)
-    made = []
+    evaluated_runs = []
     for run in runs:
         inputs = run.distillation.inputs
         chosen = rules or _followed(run)
@@ -378,8 +378,8 @@ def evaluations(
             )
         asked = tuple(dict.fromkeys(plan.variant(label, data.name) for label in tests or (PLAIN.label,)))
         others = {(v.on, v.points): plan.tested(data, v) for v in asked if v.on or v.points}
-        made += [(run, Evaluation(splits, data, *student, asked, others)) for student in evaluated]
-    return made
+        evaluated_runs += [(run, Evaluation(splits, data, *student, asked, others)) for student in evaluated]
+    return evaluated_runs
 
 
 def _follows(inputs: DistillationInputs, rules: Protocol) -> bool:
@@ -392,8 +392,8 @@ def _followed(run: Run) -> Protocol:
     if len(used) > 1:
         labels = "; ".join(used)
         raise UsageError(f"{run.folder} was evaluated by several protocols ({labels}): name one", "protocol")
-    made = run.distillation.inputs
-    fitting = [*used.values()] or [p for p in protocol.PROTOCOLS.values() if _follows(made, p)]
+    inputs = run.distillation.inputs
+    fitting = [*used.values()] or [p for p in protocol.PROTOCOLS.values() if _follows(inputs, p)]
     if not fitting:
         raise UsageError(
             f"{run.folder} follows no standard protocol: name one, and how it departs from it",
@@ -413,21 +413,23 @@ def available(catalogue: Catalogue, *requests: Request) -> tuple[list[Request], 
     possible, absent = [], []
     for request in requests:
         asked = request.evaluate or (request.backbone,)
-        methods = {spec: _no_method(plan, spec) for spec in request.methods}
+        methods = {spec: _tried(plan, spec) for spec in request.methods}
         networks = {name: _no_network(plan, request.backbone, name) for name in asked}
         datasets = {name: _no_data(plan.datasets, name) for name in request.datasets}
         for dataset, method, network in itertools.product(datasets, methods, networks):
-            reason = methods[method] or networks[network] or datasets[dataset]
+            choice = methods[method]
+            unusable = choice if isinstance(choice, str) else ""
+            reason = unusable or networks[network] or datasets[dataset]
             if not reason:
                 continue
-            whole = not methods[method] and plan.catalogue.method(method)[0].whole
+            whole = not isinstance(choice, str) and choice.whole
             absent += [
                 Absent(method, request.settings, dataset, ppc, network, request.protocol, reason)
                 for ppc in ((0,) if whole else request.ppcs)
             ]
         if not _no_network(plan, request.backbone):
             students = tuple(name for name, reason in networks.items() if not reason)
-            known = tuple(name for name, reason in methods.items() if not reason)
+            known = tuple(name for name, choice in methods.items() if not isinstance(choice, str))
             present = tuple(name for name, reason in datasets.items() if not reason) if students else ()
             possible.append(replace(request, methods=known, datasets=present, evaluate=students))
     return possible, absent
@@ -442,12 +444,15 @@ def _unknown(registry: Registry[Any], name: str) -> str:
     return f"there is no {label} {name!r}: see 'pcbench list {registry.kind}s', or name its folder"
 
 
-def _no_method(plan: _Plan, spec: str) -> str:
-    """Why a method cannot be used; empty where it can. A setting that it lacks raises UsageError."""
-    unknown = _unknown(plan.methods, split_spec(spec)[0])
-    if not unknown:
-        plan.catalogue.method(spec)
-    return unknown
+def _tried(plan: _Plan, spec: str) -> ChosenMethod | str:
+    """A method, or why it cannot be used. A setting that it lacks raises UsageError."""
+    name = split_spec(spec)[0]
+    if name not in plan.methods.names():
+        return _unknown(plan.methods, name)
+    try:
+        return plan.method(spec, {}, "")
+    except UnusablePlugin as error:
+        return str(error)
 
 
 def _no_network(plan: _Plan, *specs: str) -> str:
@@ -465,7 +470,7 @@ def _no_data(registry: Registry[Dataset], name: str) -> str:
     return "" if dataset.present() else f"{name} is not on this machine: {dataset.how_to_get()}"
 
 
-def _chosen_methods(request: Request, plan: _Plan) -> tuple[dict[str, Any], list[_ChosenMethod]]:
+def _chosen_methods(request: Request, plan: _Plan) -> tuple[dict[str, Any], list[ChosenMethod]]:
     """The settings that are the protocol's, and the methods with theirs; one that neither has: UsageError.
 
     What is asked for departs from a method's named setting, where it has one.
@@ -474,46 +479,7 @@ def _chosen_methods(request: Request, plan: _Plan) -> tuple[dict[str, Any], list
     of_methods = {key: value for key, value in request.settings.items() if key not in protocol.SETTINGS}
     if request.students is not None:
         of_protocol["students"] = str(request.students)
-    chosen = []
-    for spec in request.methods:
-        method, setting = plan.catalogue.method(spec)
-        values = {**(setting.params if setting else {}), **of_methods}
-        params = _params(method, values, request.origin)
-        chosen.append(_ChosenMethod(method, plan.methods.get(method.name).source_hash(), params))
-    return of_protocol, chosen
-
-
-def _params(method: type[Method], settings: Mapping[str, Any], origin: str) -> MethodParams:
-    place = f"{origin}: " if origin else ""
-    known = method.Params.model_fields
-    for key in settings:
-        if key not in known:
-            near = did_you_mean(key, {*known, *protocol.SETTINGS})
-            problem = f"neither method {method.name!r} nor the protocol has such a parameter. {near}"
-            if origin:
-                raise UsageError(f"{place}{key}: {problem}")
-            raise UsageError(f"setting {key}: {problem}", "setting")
-    try:
-        return method.Params.model_validate(dict(settings))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = str(first["loc"][0]) if first["loc"] else "parameters"
-        problem = f"method {method.name!r}: {where}={first['input']!r}: {first['msg']}"
-        raise UsageError(place + problem) from error
-
-
-def _setting_of(method: type[Method], params: MethodParams) -> str:
-    """The name of the setting that parameters are, however they were asked for; empty for none."""
-    for name, setting in method.settings.items():
-        if setting.params and method.Params.model_validate(dict(setting.params)) == params:
-            return name
-    return ""
-
-
-def _variation(params: MethodParams) -> dict[str, object]:
-    """The parameters that differ from their defaults."""
-    defaults = type(params)().model_dump(mode="json")
-    return {key: value for key, value in params.model_dump(mode="json").items() if value != defaults[key]}
+    return of_protocol, [plan.method(spec, of_methods, request.origin) for spec in request.methods]
 
 
 def _data_inputs(dataset: Dataset, splits: Splits) -> DataInputs:

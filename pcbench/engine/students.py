@@ -55,8 +55,8 @@ def train(
 
     def gradients(labels: Tensor, points: Tensor, *geometry: Tensor) -> tuple[Tensor, ...]:
         losses = student_losses(network(points, *geometry), labels, recipe.label_smoothing)
-        found = torch.autograd.grad(losses.sum(), parameters, allow_unused=True, materialize_grads=True)
-        return tuple(gradient.contiguous() for gradient in found)  # as the fused optimisers want them
+        slopes = torch.autograd.grad(losses.sum(), parameters, allow_unused=True, materialize_grads=True)
+        return tuple(gradient.contiguous() for gradient in slopes)  # as the fused optimisers want them
 
     step = Replayed(gradients, device)
     optimiser = _optimiser(parameters, recipe)
@@ -67,8 +67,8 @@ def train(
             group["lr"] = recipe.rate(epoch)
         order = torch.stack([torch.randperm(size, generator=g) for g in orders]) + first
         for batch in order.to(device).split(recipe.batch, dim=1):
-            found = step(clouds.labels[batch], *inputs.batch(batch))
-            for parameter, gradient in zip(parameters, found, strict=True):
+            slopes = step(clouds.labels[batch], *inputs.batch(batch))
+            for parameter, gradient in zip(parameters, slopes, strict=True):
                 parameter.grad = gradient
             optimiser.step()
         if report is not None:

@@ -120,16 +120,16 @@ def nearest_clouds(
         best = int((distances == distances.min()).nonzero()[0])
         return Neighbour(int(rows[best]), float(distances[best]))
 
-    found: list[Neighbour] = []
+    neighbours: list[Neighbour] = []
     threads = torch.get_num_threads()
     try:  # a thread a cloud: torch's own threads would meet after each of many short operations
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             for neighbour in pool.map(nearest, clouds.points, clouds.labels.tolist()):
-                found.append(neighbour)
-                report(len(found), len(clouds))
+                neighbours.append(neighbour)
+                report(len(neighbours), len(clouds))
     finally:
         torch.set_num_threads(threads)
-    return found
+    return neighbours
 
 
 def drawn_sections(clouds: PointClouds, labels: Sequence[int], count: int, streams: Streams) -> list[Section]:

@@ -26,7 +26,7 @@ def chamfer(cloud: Tensor, others: Tensor) -> Tensor:
     number, theirs = len(cloud), others.shape[1]
     if min(number, theirs) < 1:
         raise DataError("a Chamfer distance needs at least one point in each cloud")
-    found = cloud.new_empty(len(others))
+    distances = cloud.new_empty(len(others))
     columns = max(1, BLOCK_BYTES // cloud.element_size() // theirs)
     rows, step = min(columns, number), max(1, columns // number)
     ours = cloud.T.unsqueeze(-1).contiguous()
@@ -40,10 +40,10 @@ def chamfer(cloud: Tensor, others: Tensor) -> Tensor:
             torch.minimum(to_ours, squared.amin(0), out=to_ours)
             to_theirs += squared.view(-1, len(part), theirs).amin(-1).sum(0, dtype=torch.float64)
         back = to_ours.view(len(part), theirs).mean(-1, dtype=torch.float64)
-        found[first : first + step] = to_theirs / number + back
-    if not torch.isfinite(found).all():
+        distances[first : first + step] = to_theirs / number + back
+    if not torch.isfinite(distances).all():
         raise DataError("a Chamfer distance needs finite coordinates, and finite squares of them")
-    return found
+    return distances
 
 
 def _squared(ours: Tensor, theirs: Tensor) -> Tensor:

@@ -94,8 +94,8 @@ def match_gradients(
         own = copies[len(label)]
         clouds = synthetic[part].detach().requires_grad_()
         target = class_gradients(own, real[part], label)
-        found = class_gradients(own, clouds, label, create_graph=True)
-        value = gradient_distance(target, found, metric, epsilon)
+        gradient = class_gradients(own, clouds, label, create_graph=True)
+        value = gradient_distance(target, gradient, metric, epsilon)
         return value.detach(), torch.autograd.grad(value.sum(), clouds)[0]
 
     losses, gradients = zip(*in_chunks(work, len(real), size), strict=True)

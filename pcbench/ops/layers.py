@@ -296,28 +296,37 @@ def max_over_points(x: Tensor) -> Tensor:
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
     """Draw every layer's parameters, in the order of the layers, from one generator.
 
-    Raises TypeError for a module with parameters, or a dropout, that is not one of these layers, since it
-    would draw from torch's global generator and could not be stacked.
+    Raises TypeError for a module with parameters or buffers, or a dropout, that is not one of these layers:
+    it would draw from torch's global generator and could not be stacked.
     """
     for name, module in network.named_modules():
         if isinstance(module, Layer):
             module.reset_parameters(generator)
-        elif next(module.parameters(recurse=False), None) is not None or isinstance(module, _DropoutNd):
-            raise TypeError(
-                f"layer {name or 'network'!r} is a {type(module).__name__}: build backbones from "
-                "pcbench.ops.layers, whose weights and masks come from the run's own random streams"
-            )
+        else:
+            _refuse_foreign(name, module)
+
+
+def _refuse_foreign(name: str, module: nn.Module) -> None:
+    """TypeError for a module that has something to draw or to keep, and is no `Layer`."""
+    held = [*module._parameters.values(), *module._buffers.values()]
+    if any(value is not None for value in held) or isinstance(module, _DropoutNd):
+        raise TypeError(
+            f"layer {name or 'network'!r} is a {type(module).__name__}: build backbones from "
+            "pcbench.ops.layers, whose weights and masks come from the run's own random streams"
+        )
 
 
 def stack(networks: Sequence[Network]) -> Network:
     """S networks of one architecture as one network whose parameters carry a leading axis S.
 
-    The parameters are copies. A stacked network takes (S, B, N, 3) and gives (S, B, K).
+    The parameters are copies. A stacked network takes (S, B, N, 3) and gives (S, B, K). Raises TypeError for
+    a part with parameters, buffers or dropout that is no `Layer`: all students would share it.
     """
     stacked = copy.deepcopy(networks[0])
     members = [dict(network.named_modules()) for network in networks]
     for name, module in stacked.named_modules():
         if not isinstance(module, Layer):
+            _refuse_foreign(name, module)
             continue
         module.stacked = True
         for key, parameter in module._parameters.items():

@@ -116,8 +116,8 @@ def gather_points(features: Tensor, index: Tensor) -> Tensor:
     axis = -3 if leading else -2
     channels = features.movedim(-1, axis)
     rows = index.flatten(len(leading)).unsqueeze(axis).expand(*channels.shape[:-1], -1)
-    found: Tensor = channels.gather(-1, rows).movedim(axis, -1).unflatten(-2, chosen)
-    return found
+    gathered: Tensor = channels.gather(-1, rows).movedim(axis, -1).unflatten(-2, chosen)
+    return gathered
 
 
 def index_of_rows(index: Tensor, stacked: bool, points: int) -> Tensor:
@@ -170,7 +170,7 @@ def _search(
     _require_finite("a search for neighbours", queries, points)
     many, number, channels = queries.shape[-2], points.shape[-2], points.shape[-1]
     from_all, to_all = _merged(queries), _merged(points)
-    found = torch.empty(len(to_all), many, k, dtype=torch.int64, device=points.device)
+    nearest = torch.empty(len(to_all), many, k, dtype=torch.int64, device=points.device)
     query_bytes = 16 * number + 32 * k
     cloud_bytes = many * query_bytes + 24 * (channels + 2) * (many + number)
     most = min(SEARCH_BYTES, CACHE_BYTES) if points.device.type == "cpu" else SEARCH_BYTES
@@ -180,8 +180,8 @@ def _search(
         squared = distances(from_all[part], to_all[part])
         for row in range(0, many, rows):
             some = slice(row, row + rows)
-            found[part, some] = choose(squared(some))
-    return found.view(*queries.shape[:-1], k)
+            nearest[part, some] = choose(squared(some))
+    return nearest.view(*queries.shape[:-1], k)
 
 
 def _by_differences(queries: Tensor, points: Tensor) -> Distances:

@@ -40,7 +40,7 @@ class _MaxOfProducts(torch.autograd.Function):
             values = torch.bmm(weight, xs).view(students, outputs, clouds, points)
             if not kept:
                 return values.amax(3).mT
-            largest, winners = (found.mT.contiguous() for found in values.max(3))
+            largest, winners = (extreme.mT.contiguous() for extreme in values.max(3))
         elif not kept:
             return _largest_in_parts(xs, weight, points)
         else:
@@ -67,8 +67,8 @@ def _largest_in_parts(xs: Tensor, weight: Tensor, points: int) -> Tensor:
     largest = xs.new_empty(students, clouds, outputs)
     size, width = max(1, MAX_VALUES // (outputs * points)), max(1, MAX_VALUES // points)
     for s in range(students):
-        for columns, found in zip(xs[s].split(size * points, 1), largest[s].split(size), strict=True):
-            for rows, best in zip(weight[s].split(width), found.split(width, 1), strict=True):
+        for columns, maxima in zip(xs[s].split(size * points, 1), largest[s].split(size), strict=True):
+            for rows, best in zip(weight[s].split(width), maxima.split(width, 1), strict=True):
                 values = torch.mm(rows, columns).view(len(rows), -1, points)
                 torch.amax(values.transpose(0, 1), 2, out=best)
     return largest

@@ -31,8 +31,8 @@ def ascending(rows: Tensor) -> Tensor:
     if not (fits and has_triton()):
         return rows.sort(-1).values.contiguous()
     clouds = rows.flatten(0, -3) if rows.dim() > 2 else rows.unsqueeze(0)
-    found: Tensor = _InRegisters.apply(clouds)  # type: ignore[no-untyped-call]
-    return found.view(rows.shape)
+    ordered: Tensor = _InRegisters.apply(clouds)  # type: ignore[no-untyped-call]
+    return ordered.view(rows.shape)
 
 
 @cache

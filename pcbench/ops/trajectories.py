@@ -76,10 +76,10 @@ def shuffled_batches(count: int, size: int, batches: int, generator: torch.Gener
 
     The last batch before a new shuffle may be smaller.
     """
-    found: list[Tensor] = []
-    while len(found) < batches:
-        found += torch.randperm(count, generator=generator).split(size)
-    return found[:batches]
+    order: list[Tensor] = []
+    while len(order) < batches:
+        order += torch.randperm(count, generator=generator).split(size)
+    return order[:batches]
 
 
 class FlatNetwork:

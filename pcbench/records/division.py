@@ -16,8 +16,9 @@ def division(run: Run, *scored: EvaluationRecord) -> Division:
     The rules: a standard protocol, not `custom`; training on the whole split, also of the network that was
     distilled with, by that protocol's recipe, under `standard` by the one that pcbench has for the backbone;
     standard data; the first S students, in order; a test that is plain or listed in
-    `pcbench.protocols.variants`. Anything else is `open`, and no table mixes the two. Which snapshots were
-    evaluated beside the last one does not matter.
+    `pcbench.protocols.variants`; a method that read no file and did not work in the process of the run.
+    Anything else is `open`, and no table mixes the two. Which snapshots were evaluated beside the last one
+    does not matter.
     """
     evaluations = scored or run.evaluations
     closed = evaluations and all(_closed(run.distillation, evaluation) for evaluation in evaluations)
@@ -37,6 +38,8 @@ def _closed(distillation: DistillationRecord, evaluation: EvaluationRecord) -> b
         and inputs.data.standard
         and inputs.repetitions == list(range(protocol.students))
         and listed(inputs.variant)
+        and distillation.isolation != "in-process"
+        and not distillation.inputs.files
     )
 
 

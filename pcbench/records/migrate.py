@@ -91,10 +91,10 @@ def _verification_1(record: Json, folder: Path) -> Json:
 
 def _new_key_of_distillation(old: str, folder: Path) -> str:
     """The key that the distillation in a folder has now, if it is the one of that old key."""
-    made = json.loads(layout.distillation(folder).read_text(encoding="utf-8"))
-    if made["key"] != old or made["schema_version"] != 1:
+    distillation = json.loads(layout.distillation(folder).read_text(encoding="utf-8"))
+    if distillation["key"] != old or distillation["schema_version"] != 1:
         raise Breach("misplaced-record", "belongs to another distillation than the one beside it")
-    return str(_distillation_1(made, folder)["key"])
+    return str(_distillation_1(distillation, folder)["key"])
 
 
 def _evaluation_of_1(old: str, folder: Path) -> Json:

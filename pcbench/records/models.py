@@ -27,6 +27,7 @@ _DEEPEST = 6
 Status = Literal["ok", "failed", "oom", "interrupted"]
 Division = Literal["closed", "open"]
 Verdict = Literal["verified", "refuted", "inconclusive"]
+Isolation = Literal["unknown", "in-process", "process", "walled"]
 
 
 def _named(value: Any) -> Any:
@@ -220,6 +221,8 @@ class DistillationInputs(Model):
     """The number of pcbench's arithmetic, `pcbench.records.identity.ENGINE` when it ran."""
     draw: Name = "per-ppc"
     """How training clouds to start from were chosen, by the names in `pcbench.ops.draws`."""
+    files: list[Name] = Field([], max_length=1000)
+    """Data files that the method reads beside the training clouds; `source` covers what is in them."""
 
     @property
     def key(self) -> str:
@@ -262,6 +265,9 @@ class DistillationRecord(Model):
     """Its time without evaluation; the training of a feature network included."""
     memory: Memory
     """Its peak memory."""
+    isolation: Isolation = "unknown"
+    """How far the method was kept apart from the run: it worked in the run's own process, in a process of its
+    own, or in one that was walled in from files and the network; unknown in records from before."""
     provenance: Provenance
     """Where and with what it ran."""
 

@@ -30,14 +30,14 @@ def rewrite(out: Path, report: Callable[[Path], None] = lambda _: None) -> list[
     rewritten = []
     for folder in layout.run_folders(out):
         try:
-            found = checked_run(folder)
+            checked = checked_run(folder)
         except DataError:
             report(folder)
             continue
-        if found.problems:
+        if checked.problems:
             report(folder)
             continue
-        run = found.run
+        run = checked.run
         old = {layout.distillation(folder), *layout.evaluations(folder), *layout.verifications(folder)}
         before = {path: path.read_bytes() for path in old}
         for evaluation in run.evaluations:

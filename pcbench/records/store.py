@@ -101,8 +101,8 @@ def read_record(path: Path, kind: type[R]) -> R:
     except Breach as error:
         raise RecordError(error.code, path, one_line(str(error))) from error
     except (ValueError, RecursionError) as error:
-        told = f"is not a JSON record ({one_line(str(error), LONGEST_NAME)})"
-        raise RecordError("invalid-record", path, told) from error
+        reason = f"is not a JSON record ({one_line(str(error), LONGEST_NAME)})"
+        raise RecordError("invalid-record", path, reason) from error
 
 
 def _read_json(path: Path) -> Any:
@@ -179,8 +179,8 @@ def checked_run(folder: Path) -> FolderRead:
 
 def read_run(folder: Path) -> tuple[Run, list[str]]:
     """As `checked_run`, with the problems as lines."""
-    found = checked_run(folder)
-    return found.run, [str(error) for error in found.problems]
+    checked = checked_run(folder)
+    return checked.run, [str(error) for error in checked.problems]
 
 
 def read_runs(out: Path) -> tuple[list[Run], list[str]]:

@@ -349,6 +349,8 @@ def test_entry_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """,
     )
     monkeypatch.syspath_prepend(tmp_path)
+    named = open_catalogue().methods.get("packed")
+    assert (named.summary, named.origin.startswith(f"{path}:")) == ("From a package.", True)
     listed = found()
     assert (listed["packed"].summary, listed["packed"].error) == ("From a package.", None)
     assert listed["packed"].origin.startswith(f"{path}:")
@@ -362,6 +364,19 @@ def test_entry_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found()["packed"].source_hash() == before
     write(tmp_path / "extra_pack_a" / "util.py", "ONE = 2\n")
     assert found()["packed"].source_hash() != before
+
+
+def test_an_entry_point_is_read_and_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "extra_pack_b" / "__init__.py", "raise SystemExit('imported')\n")
+    method(tmp_path / "extra_pack_b" / "mine.py", "unimported")
+    install(tmp_path, "[pcbench.methods]\nunimported = extra_pack_b.mine:Mine\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    plugin = open_catalogue().methods.get("unimported")
+    assert plugin.error is None
+    assert len(plugin.source_hash()) == 64
+    assert "extra_pack_b" not in sys.modules
+    with pytest.raises(UsageError, match="imported"):
+        plugin.load()
 
 
 def test_built_in_folders_travel_with_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

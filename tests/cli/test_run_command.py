@@ -246,11 +246,12 @@ def test_a_failed_evaluation_keeps_the_distillation_and_goes_on(pcbench, faulty)
     assert [(run.distillation.status, run.evaluations) for run in runs] == [("ok", ())] * 2
 
 
-def test_an_interruption_is_recorded_and_leaves_130(pcbench, faulty):
-    done = pcbench("run", "--method", "interrupted", "--plugins", faulty, *TINY)
-    assert done.code == 130
-    (run,), _ = read_runs(Path("results"))
-    assert run.distillation.status == "interrupted"
+def test_a_method_that_interrupts_itself_has_failed_like_any_other(pcbench, faulty):
+    done = pcbench("run", "--method", "interrupted,random", "--plugins", faulty, *TINY)
+    assert done.code == 1
+    runs, _ = read_runs(Path("results"))
+    status = {run.distillation.inputs.method: run.distillation.status for run in runs}
+    assert status == {"interrupted": "failed", "random": "ok"}
 
 
 @pytest.mark.parametrize(

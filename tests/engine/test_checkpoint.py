@@ -12,11 +12,11 @@ import pytest
 import torch
 from built_in import CATALOGUE
 
-from pcbench.engine import checkpoint, machine
+from pcbench.clouds import write_array
+from pcbench.engine import checkpoint, machine, optimisers
 from pcbench.engine import distil as run
 from pcbench.engine.artifacts import load_snapshots
 from pcbench.engine.plan import Cell, Request, cells
-from pcbench.errors import DataError
 from pcbench.records import layout
 from pcbench.records.models import DistillationRecord
 from pcbench.records.store import read_distillation
@@ -215,10 +215,10 @@ def walk(parameters: list[torch.Tensor], optimiser: torch.optim.Optimizer, begin
 def test_an_optimiser_that_is_put_back_goes_the_same_way(make) -> None:
     parameters, optimiser = begun(make)
     walk(parameters, optimiser, 0, 3)
-    kept = checkpoint.state_of(optimiser)
+    kept = optimisers.state_of(optimiser)
     walk(parameters, optimiser, 3, 6)
     again, other = begun(make)
-    checkpoint.put_back(other, kept)
+    optimisers.put_back(other, kept)
     walk(again, other, 3, 6)
     for one, two in zip(parameters, again, strict=True):
         assert torch.equal(one, two)
@@ -228,15 +228,19 @@ def test_an_optimiser_that_is_put_back_goes_the_same_way(make) -> None:
 def test_a_state_of_other_shapes_is_refused() -> None:
     _, optimiser = begun(lambda parameters: torch.optim.SGD(parameters, 0.1))
     with pytest.raises(ValueError, match="not the method's"):
-        checkpoint.put_back(optimiser, checkpoint.state_of(torch.optim.SGD([torch.zeros(3)], 0.1)))
+        optimisers.put_back(optimiser, optimisers.state_of(torch.optim.SGD([torch.zeros(3)], 0.1)))
 
 
 @pytest.mark.usefixtures("always")
 def test_a_checkpoint_of_other_parameters_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
-    path = tmp_path / layout.CHECKPOINT
-    reached = checkpoint.Reached(CPU)
-    checkpoint.Checkpoint(path, {"key": "k"}, reached).keep(7, torch.optim.SGD([torch.zeros(3)], 0.1))
-    kept = checkpoint.Checkpoint(path, {"key": "k"}, reached)
-    assert kept.restore(torch.optim.SGD([torch.ones(3)], 0.1)) == 7
-    with pytest.raises(DataError, match=r"checkpoint\.h5: .*delete the file"):
-        kept.restore(torch.optim.SGD([torch.zeros(2)], 0.1))
+    folder = tmp_path / "run"
+    stopped("dm", folder)
+    path = folder / layout.CHECKPOINT
+    with h5py.File(path, "r+") as file:
+        values = file["state/0.value"][()]
+        del file["state/0.value"]
+        write_array(file["state"], "0.value", values[:-1])
+    record = run.distil(cell_of("dm"), folder, CPU, lambda *_: None)
+    assert record.status == "failed"
+    assert "the checkpoint: " in record.reason
+    assert "delete it" in record.reason

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import threading
-import types
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +17,8 @@ from torch import Tensor
 
 from pcbench.api import Method, MethodParams, PointClouds, Snapshot, Task
 from pcbench.clouds import save_clouds
-from pcbench.datasets.store import cache_root, data_root, splits_hash
-from pcbench.engine import guard
+from pcbench.datasets.store import cache_root, data_root
+from pcbench.engine import guard, methods
 from pcbench.engine.distil import Outcome, execute
 from pcbench.engine.guard import MethodFault, Trespass
 from pcbench.engine.plan import Cell, Request, cells
@@ -55,9 +54,17 @@ def method_that(act: Callable[[Task], object]) -> Method:
     return Acting(MethodParams())
 
 
-def outcome_of(cell: Cell, act: Callable[[Task], object], out: Path) -> Outcome:
+def outcome_with(cell: Cell, method: Method, out: Path) -> Outcome:
+    """What becomes of a cell whose method is this one, in the process of the test."""
     report = functools.partial(lambda phase, done, total: None)
-    return execute(replace(cell, method=method_that(act)), out, torch.device("cpu"), report)
+    choice = replace(cell.method, name=method.name, whole=method.whole)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(methods, "instance", lambda *_: method)
+        return execute(replace(cell, method=choice), out, torch.device("cpu"), report, in_process=True)
+
+
+def outcome_of(cell: Cell, act: Callable[[Task], object], out: Path) -> Outcome:
+    return outcome_with(cell, method_that(act), out)
 
 
 def reason(cell: Cell, act: Callable[[Task], object], out: Path) -> str:
@@ -65,86 +72,6 @@ def reason(cell: Cell, act: Callable[[Task], object], out: Path) -> str:
     assert outcome.run.evaluations == ()
     assert outcome.run.distillation.status == "failed"
     return outcome.run.distillation.reason
-
-
-def ways_on(value: object) -> list[object]:
-    """What a value leads to: closures, bound objects, partials, attributes and members; no globals."""
-    on: list[object] = []
-    if isinstance(value, types.FunctionType):
-        on += [cell.cell_contents for cell in value.__closure__ or ()]
-        on += [value.__defaults__, value.__kwdefaults__]
-    elif isinstance(value, types.MethodType):
-        on += [value.__self__, value.__func__]
-    elif isinstance(value, functools.partial):
-        on += [value.func, value.args, value.keywords]
-    elif isinstance(value, dict | types.MappingProxyType):
-        on += [*value.keys(), *value.values()]
-    elif isinstance(value, list | tuple | set | frozenset):
-        on += list(value)
-    if isinstance(value, type):
-        on += [*value.__bases__, *value.__subclasses__()] if value is not object else []
-    if isinstance(value, Tensor):
-        on += [value._base, value.grad]
-    on += [getattr(value, slot) for slot in getattr(type(value), "__slots__", ()) if hasattr(value, slot)]
-    attributes = getattr(value, "__dict__", None)
-    return [*on, attributes] if attributes is not None else on
-
-
-def reachable(start: object) -> list[object]:
-    seen: dict[int, object] = {}
-    waiting = [start]
-    while waiting:
-        value = waiting.pop()
-        plain = isinstance(value, types.ModuleType | str | bytes | int | float | type(None))
-        foreign = isinstance(value, type) and not value.__module__.startswith(("pcbench", "_pcbench", "test"))
-        if plain or foreign or id(value) in seen:
-            continue
-        seen[id(value)] = value
-        waiting += ways_on(value)
-    return list(seen.values())
-
-
-def memory(tensor: Tensor) -> bytes:
-    """All bytes of the memory that a tensor is a view of."""
-    return torch.empty(0, dtype=torch.uint8).set_(tensor.untyped_storage()).numpy().tobytes()
-
-
-@pytest.mark.parametrize("views", [False, True])
-def test_no_way_leads_from_a_task_to_the_test_clouds(cell: Cell, tmp_path: Path, views: bool) -> None:
-    """Also where a data set's splits are two views of one tensor."""
-    if views:
-        both = torch.cat([cell.evaluation.splits.train.points, cell.evaluation.splits.test.points])
-        train = replace(cell.evaluation.splits.train, points=both[: len(cell.evaluation.splits.train)])
-        test = replace(cell.evaluation.splits.test, points=both[len(cell.evaluation.splits.train) :])
-        splits = replace(
-            cell.evaluation.splits, train=train, test=test, content_hash=splits_hash(train, test)
-        )
-        cell = replace(cell, evaluation=replace(cell.evaluation, splits=splits))
-    tasks: list[Task] = []
-    outcome = outcome_of(cell, tasks.append, tmp_path)
-    assert outcome.problem == ""
-    found = reachable(tasks[0])
-    held = b"".join(memory(value) for value in found if isinstance(value, Tensor))
-    bytes_of = [
-        clouds.points[k].numpy().tobytes()
-        for clouds in (cell.evaluation.splits.train, cell.evaluation.splits.test)
-        for k in (0, 250, -1)
-    ]
-    assert [cloud in held for cloud in bytes_of] == [True] * 3 + [False] * 3
-    assert not any(isinstance(value, Cell) or value is cell.evaluation.splits for value in found)
-
-
-def test_the_walk_finds_what_a_closure_hides() -> None:
-    secret = torch.zeros(2)
-
-    class Holder:
-        def __init__(self) -> None:
-            self.inner = functools.partial(lambda x: secret, {"a": [1]})
-
-        def bound(self) -> None:
-            pass
-
-    assert any(value is secret for value in reachable({"report": Holder().bound}))
 
 
 def test_what_a_method_does_to_its_clouds_reaches_no_one_else(cell: Cell, tmp_path: Path) -> None:
@@ -217,9 +144,7 @@ def test_work_before_the_first_snapshot_of_a_plain_function_is_guarded_too(
             load(task)
             return iter([Snapshot(0, first_of_each(task.train))])
 
-    outcome = execute(
-        replace(cell, method=Eager(MethodParams())), tmp_path, torch.device("cpu"), lambda *_: None
-    )
+    outcome = outcome_with(cell, Eager(MethodParams()), tmp_path)
     assert "method 'eager' loaded data set 'shapes10'" in outcome.problem
 
 
@@ -313,14 +238,15 @@ class Whole(Giving):
 def test_a_method_of_the_whole_split_gives_that_split_once() -> None:
     task = task_of(few=1, ppc=0)
     method = Whole()
-    given = guard.checked(method, Snapshot(0, task.train), task, [])
+    expected = guard.Expected.of(method, task)
+    given = guard.checked(expected, Snapshot(0, task.train), [])
     assert given.clouds.labels.tolist() == [0, 1, 0, 1, 0, 1]
-    guard.check_complete(method, [given], task)
+    guard.check_complete(expected, [0])
     with pytest.raises(MethodFault, match="gives 0 alone"):
-        guard.check_complete(method, [given, Snapshot(1, task.train)], task)
+        guard.check_complete(expected, [0, 1])
     part = task.train.select(torch.arange(4))
     with pytest.raises(MethodFault, match="not the training split"):
-        guard.checked(method, Snapshot(0, part), task, [])
+        guard.checked(expected, Snapshot(0, part), [])
 
 
 @pytest.mark.parametrize(
@@ -334,9 +260,10 @@ def test_a_method_of_the_whole_split_gives_that_split_once() -> None:
 def test_wrong_clouds_are_a_fault(change: Callable[[PointClouds], PointClouds], why: str) -> None:
     task = task_of(few=1)
     right = task.train.select(torch.tensor([0, 1]))
-    assert guard.checked(Giving(), Snapshot(0, right), task, []).iteration == 0
+    expected = guard.Expected.of(Giving(), task)
+    assert guard.checked(expected, Snapshot(0, right), []).iteration == 0
     with pytest.raises(MethodFault, match=why):
-        guard.checked(Giving(), Snapshot(0, change(right)), task, [])
+        guard.checked(expected, Snapshot(0, change(right)), [])
 
 
 def test_a_trespass_is_a_fault_of_the_method() -> None:
@@ -353,5 +280,5 @@ def test_a_method_that_forgets_to_yield_is_told_so(cell: Cell, tmp_path: Path) -
             task.initial_clouds()
 
     method = Forgetful(MethodParams())
-    outcome = execute(replace(cell, method=method), tmp_path, torch.device("cpu"), lambda *_: None)
+    outcome = outcome_with(cell, method, tmp_path)
     assert "distill gives nothing: yield a Snapshot, or yield from task.learn(...)" in str(outcome.problem)

@@ -180,7 +180,7 @@ def test_the_inputs_say_what_is_in_effect(cells):
     assert (inputs.data.points, inputs.data.class_names) == (8, ["a", "b", "c"])
     assert inputs.data.hash == cell.evaluation.splits.content_hash
     assert (inputs.network.label, inputs.ppc, inputs.repetition) == ("pointnet:paper", 1, 0)
-    assert cell.method.params.rounds == 5
+    assert cell.method.params == inputs.params
     assert cell.backbone.name == "pointnet"
     assert cell.evaluation.protocol.changes == {"iterations": 20, "points": 8}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,12 @@ from built_in import CATALOGUE
 
 from pcbench.engine import distil as run
 from pcbench.engine import evaluate, students
+from pcbench.engine.artifacts import load_snapshots
 from pcbench.engine.plan import Request, cells
 from pcbench.records import layout
 from pcbench.records.models import Run
 from pcbench.records.state import Snapshots
-from pcbench.records.store import read_evaluation, read_runs
+from pcbench.records.store import read_distillation, read_evaluation, read_runs, write_evaluation
 from pcbench.report.cells import board, results
 
 SMALL = {"points": "16", "iterations": "2", "recipe.epochs": "2", "recipe.batch": "16", "whole.epochs": "1"}
@@ -120,8 +122,51 @@ def test_a_record_that_is_broken_is_made_again(interrupted, trainings):
     (path,) = layout.evaluations(interrupted)
     path.write_text("{")
     (dm,) = executed(interrupted.parent, "dm")
-    assert trainings == [10, 10]
-    assert dm.evaluations[0].trained == [0, 2]
+    assert trainings == [10]  # what the students of the last snapshot scored is known still
+    assert [scores.iteration for scores in dm.evaluations[0].snapshots] == [0, 2]
+    assert dm.evaluations[0].trained == [0]
+
+
+def test_scores_are_taken_over_from_no_record_that_lies_around(tmp_path, trainings):
+    """A forged record of equal clouds in the same folder, with the packages and hardware of this machine."""
+    (random,) = executed(tmp_path / "mine", "random")
+    record = random.evaluations[0]
+    scores = record.snapshots[0]
+    right = [list(record.totals) for _ in scores.correct]
+    forged = record.model_copy(
+        update={
+            "snapshots": [scores.model_copy(update={"correct": right, "oa": [1.0, 1.0], "macc": [1.0, 1.0]})],
+            "confusion": None,
+        }
+    )
+    shutil.copytree(random.folder, tmp_path / "out" / random.folder.name)
+    write_evaluation(tmp_path / "out" / random.folder.name, forged)
+    assert trainings == [10]
+    (dm,) = executed(tmp_path / "out", "dm")
+    assert trainings == [10, 10, 10]
+    assert dm.evaluations[0].snapshots[0].correct == scores.correct
+
+
+def test_a_finished_distillation_is_replaced_by_no_unfinished_one(tmp_path):
+    """A second driver of the same cell is stopped, or fails, after the first one has finished."""
+    request = Request(("dm",), ("shapes10",), (1,), protocol="quick", students=2, settings=SMALL)
+    (cell,) = cells(CATALOGUE, request)
+    folder = tmp_path / "run"
+    finished = []
+
+    def beside(what: str, done: int, _: int) -> None:
+        if what == "distil" and done == 1:
+            finished.append(run.distil(cell, folder, torch.device("cpu"), lambda *_: None))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.distil(cell, folder, torch.device("cpu"), beside)
+    assert finished[0].status == "ok"
+    assert read_distillation(layout.distillation(folder)) == finished[0]
+    kept = load_snapshots(layout.clouds(folder), finished[0].snapshots)
+    assert [snapshot.iteration for snapshot in kept] == [0, 2]
+    again = run.distil(cell, folder, torch.device("cpu"), lambda *_: None)
+    assert again == finished[0]
 
 
 def test_the_last_snapshot_first_then_only_what_is_missing(tmp_path, trainings):

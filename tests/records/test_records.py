@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -33,6 +33,7 @@ from pcbench.records.models import (
     EvaluationInputs,
     EvaluationRecord,
     Hardware,
+    Isolation,
     Memory,
     Network,
     Provenance,
@@ -349,6 +350,15 @@ def test_only_a_standard_protocol_on_standard_data_is_in_the_closed_division(tmp
     assert of(an_evaluation(a_distillation()), a_distillation()) == "open"
     other = made.model_copy(update={"inputs": inputs.model_copy(update={"whole": PAPER.whole})})
     assert of(made=other) == "open"
+    reads = made.model_copy(update={"inputs": inputs.model_copy(update={"files": ["weights.npz"]})})
+    assert of(made=reads) == "open"
+    apart = [of(made=made.model_copy(update={"isolation": each})) for each in get_args(Isolation)]
+    assert dict(zip(get_args(Isolation), apart, strict=True)) == {
+        "unknown": "closed",  # records from before methods had processes of their own
+        "in-process": "open",
+        "process": "closed",
+        "walled": "closed",
+    }
     assert division(Run(tmp_path, made, ())) == "open"
     both = Run(tmp_path, made, (closed, closed.model_copy(update={"inputs": an_evaluation(made).inputs})))
     assert (division(both), division(both, closed)) == ("open", "closed")

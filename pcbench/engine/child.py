@@ -1,0 +1,222 @@
+"""The process that a method works in: it has the training clouds, and no test split, record or store.
+
+It is forked from a server that has imported pcbench and no plugin (`pcbench.engine.apart`), walls itself in,
+and only then imports the plugin. Everything that it says goes through one pipe and is data to the other side.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+import torch
+from torch import Tensor
+
+from pcbench.api import PointClouds, Snapshot
+from pcbench.catalogue import Catalogue, open_catalogue
+from pcbench.catalogue.kinds import Kind
+from pcbench.engine import machine, methods, wall
+from pcbench.engine.assignment import Assignment, Earlier, follow
+from pcbench.engine.messages import BrokenMessage, Message, receive, send
+from pcbench.engine.methods import ChosenMethod
+from pcbench.engine.optimisers import State
+from pcbench.errors import PcbenchError
+
+PARENT_DEATH_SIGNAL = 1  # of prctl(2)
+
+# torch imports a second's worth of modules for the first optimiser of a process: in the server, once.
+torch.optim.SGD([torch.zeros(1)], 0.1)
+
+
+def main(connection: Connection) -> None:
+    """Do what the other end of the connection asks for: choose a method, or work with one."""
+    _settle(connection)
+    try:
+        asked = receive(connection)
+        work = {"choose": _choose, "distil": _distil}[asked.word]
+        with torch.random.fork_rng(devices=[]):
+            answer = work(connection, asked)
+    except BrokenMessage:
+        return  # the run is gone, and with it whoever wanted an answer
+    except BaseException as error:  # noqa: BLE001 - a plugin may raise anything; the run says what
+        answer = _failure(error)
+    try:
+        send(connection, answer)
+        connection.poll(None)  # the run reads the clock of this process before it lets it go
+    except (BrokenMessage, OSError):
+        return
+
+
+def _settle(connection: Connection) -> None:
+    """Leave the terminal's signals and streams to the run, and end when the server does."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+    sys.stdout = sys.stderr = cast(TextIO, _Lines(connection))
+
+
+class _Lines:
+    """A text stream whose lines the run prints."""
+
+    encoding, errors = "utf-8", "replace"
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.begun = ""
+
+    def write(self, text: str) -> int:
+        """Take a text; what is a whole line is sent."""
+        *lines, self.begun = (self.begun + str(text)).split("\n")
+        for line in lines:
+            send(self.connection, Message("print", {"line": line}))
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is kept back but a line that has not ended."""
+
+    def isatty(self) -> bool:
+        """It is no terminal."""
+        return False
+
+
+def _failure(error: BaseException) -> Message:
+    """What went wrong, in one line and as a traceback."""
+    text = str(error).partition("\n")[0]
+    if isinstance(error, PermissionError):
+        text += ": a method reads its own code and what its task gives it, and leaves no files"
+    values = {
+        "kind": type(error).__name__,
+        "reason": text if isinstance(error, PcbenchError) else f"{type(error).__name__}: {text}",
+        "traceback": "".join(traceback.format_exception(error)),
+        "out of memory": isinstance(error, torch.OutOfMemoryError | MemoryError),
+        "things": list(error.things) if isinstance(error, PcbenchError) else [],
+        "exit code": error.exit_code if isinstance(error, PcbenchError) else 1,
+    }
+    return Message("failed", values)
+
+
+def _catalogue(values: Mapping[str, Any]) -> Catalogue:
+    """The plugins of the run: its folders, and no others that the environment may name."""
+    os.environ.pop("PCBENCH_PLUGINS", None)
+    os.environ.update(values["environment"])
+    return open_catalogue([Path(folder) for folder in values["folders"]])
+
+
+def _wall_in(catalogue: Catalogue, values: Mapping[str, Any], used: list[tuple[Kind, str]]) -> bool:
+    """Close files and the network, but for the code of what is used and the scratch folder."""
+    scratch = Path(values["scratch"])
+    tempfile.tempdir = os.environ["TMPDIR"] = str(scratch)
+    plugins = [catalogue.registries()[kind].get(name) for kind, name in used]
+    given = [file for plugin in plugins for file in (*plugin.source_files(), *plugin.data_files())]
+    kernels = [Path(folder).expanduser() for folder in (*values["kernel caches"],)]
+    return wall.close(
+        given,
+        [scratch, *(folder for folder in kernels if folder.is_dir())],
+        [Path(folder) for folder in values["closed"]],
+    )
+
+
+def _choose(_: Connection, asked: Message) -> Message:
+    values = asked.values
+    catalogue = _catalogue(values)
+    _wall_in(catalogue, values, [("method", values["spec"].partition(":")[0])])
+    return Message(
+        "chosen", asdict(methods.chosen(catalogue, values["spec"], values["params"], values["origin"]))
+    )
+
+
+def _distil(connection: Connection, asked: Message) -> Message:
+    values, tensors = asked.values, dict(asked.tensors)
+    torch.set_num_threads(values["threads"])
+    device = torch.device(values["device"])
+    machine.keep_pages()
+    machine.warm_up(device)
+    memory = machine.PeakMemory(device)
+    catalogue = _catalogue(values)
+    choice, network = ChosenMethod.from_values(values["method"]), values["network"]
+    used: list[tuple[Kind, str]] = [("method", choice.name), ("backbone", network["name"])]
+    walled = _wall_in(catalogue, values, used)
+    send(connection, Message("ready", {"walled": walled}))
+    method = methods.instance(catalogue, choice)
+    backbone = catalogue.backbones.load(network["name"])
+    clouds = PointClouds(tensors.pop("points"), tensors.pop("labels"), tuple(values["class names"]))
+    assignment = Assignment(
+        train=clouds.to(device),
+        ppc=values["ppc"],
+        iterations=values["iterations"],
+        snapshots=tuple(values["snapshots"]),
+        preset=network["preset"],
+        axes=values["axes"],
+        trained_axes=values["trained axes"],
+        selected=tensors.pop("selected", None),
+        earlier=None if values["done"] is None else Earlier(values["done"], unpacked(tensors)),
+        keep_every=values["keep every"],
+    )
+    follow(method, backbone, assignment, _Away(connection))
+    peak = memory.read()
+    return Message("end", {"host bytes": peak.host_bytes, "device bytes": peak.device_bytes})
+
+
+class _Away:
+    """The runner, at the other end of a pipe."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def report(self, phase: str, done: int, total: int) -> None:
+        """See `assignment.Runner`, as for all below."""
+        send(self.connection, Message("report", {"phase": phase, "done": done, "total": total}))
+
+    def snapshot(self, snapshot: Snapshot) -> None:
+        clouds = snapshot.clouds
+        values = {"iteration": snapshot.iteration, "class names": list(clouds.class_names)}
+        send(self.connection, Message("snapshot", values, {"points": clouds.points, "labels": clouds.labels}))
+
+    def went_on(self) -> None:
+        send(self.connection, Message("went on"))
+
+    def keep(self, iteration: int, state: State) -> None:
+        send(self.connection, Message("keep", {"iteration": iteration}, packed(state)))
+
+    def trained_network(self) -> dict[str, Tensor]:
+        send(self.connection, Message("trained network"))
+        return dict(receive(self.connection).tensors)
+
+    def cached(
+        self, inputs: Mapping[str, Any], make: Callable[[], Mapping[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        send(self.connection, Message("cached", {"inputs": dict(inputs)}))
+        answer = receive(self.connection)
+        if answer.word == "make":
+            send(
+                self.connection, Message("made", {}, {name: t.detach().float() for name, t in make().items()})
+            )
+            answer = receive(self.connection)
+        return dict(answer.tensors)
+
+
+def packed(state: State) -> dict[str, Tensor]:
+    """An optimiser's state as tensors by name: `0.value`, `0.momentum_buffer`, `1.value`, …"""
+    return {f"{number}.{name}": tensor for number, part in enumerate(state) for name, tensor in part.items()}
+
+
+def unpacked(tensors: Mapping[str, Tensor]) -> State:
+    """The inverse of `packed`; ValueError for other names."""
+    parts: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        number, _, what = name.partition(".")
+        parts.setdefault(int(number), {})[what] = tensor
+    if sorted(parts) != list(range(len(parts))):
+        raise ValueError(f"{sorted(parts)} are no numbers of parameters")
+    return [parts[number] for number in range(len(parts))]

@@ -1,0 +1,41 @@
+"""What an optimiser holds, taken out and put back: all that an iteration hands to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+State = list[dict[str, Tensor]]
+"""Of every parameter of an optimiser its `value`, and by name what the optimiser keeps for it."""
+
+
+def state_of(optimiser: Optimizer) -> State:
+    """Copies, on the CPU, of its parameters and of the tensors that it keeps for each."""
+    return [
+        {
+            name: value.detach().to("cpu", copy=True)
+            for name, value in {"value": parameter, **optimiser.state.get(parameter, {})}.items()
+            if isinstance(value, Tensor)
+        }
+        for parameter in _parameters(optimiser)
+    ]
+
+
+def put_back(optimiser: Optimizer, state: State) -> None:
+    """The inverse of `state_of`, in place; ValueError where the state is of other parameters."""
+    parameters = _parameters(optimiser)
+    shapes = [tuple(kept["value"].shape) for kept in state]
+    if shapes != [tuple(parameter.shape) for parameter in parameters]:
+        raise ValueError(f"it holds parameters of the shapes {shapes}, which are not the method's")
+    with torch.no_grad():
+        for parameter, kept in zip(parameters, state, strict=True):
+            parameter.copy_(kept["value"])
+    others = [{name: value for name, value in kept.items() if name != "value"} for kept in state]
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": dict(enumerate(others))})
+
+
+def _parameters(optimiser: Optimizer) -> Sequence[Tensor]:
+    return [parameter for group in optimiser.param_groups for parameter in group["params"]]
