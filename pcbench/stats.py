@@ -281,9 +281,7 @@ def tiers(
     """
     methods, units_of = _complete(cells)
     steps = resolution or {}
-    means, p = _all_pairs(
-        len(methods), [(those, steps.get(cell, 0.0)) for cell, those in units_of.items()]
-    )
+    means, p = _all_pairs(len(methods), [(those, steps.get(cell, 0.0)) for cell, those in units_of.items()])
     found: dict[str, int] = {}
     tier, best = 0, -1
     for i in sorted(range(len(methods)), key=lambda i: (-means[i], methods[i])):
@@ -317,9 +315,7 @@ def _all_pairs(m: int, cells: Iterable[tuple[_Units, float]]) -> tuple[Floats, F
         unpaired = np.add.outer(own**2 / freedom, own**2 / freedom)
         least = least_variance(1.0, resolution) * np.abs(_rounded(np.subtract.outer(means, means)))
         smaller = np.minimum.outer(freedom, freedom)
-        squares += np.where(
-            here < least, least**2 / smaller, np.where(paired, here**2 / freedom, unpaired)
-        )
+        squares += np.where(here < least, least**2 / smaller, np.where(paired, here**2 / freedom, unpaired))
         variance += np.maximum(here, least)
     sums = _rounded(sums)
     pairs = np.triu_indices(m, 1)

@@ -12,13 +12,14 @@ from pcbench.catalogue.describe import value_text
 from pcbench.records import labels, layout
 from pcbench.records.labels import amount, bare_amount
 from pcbench.records.layout import short
-from pcbench.records.models import EvaluationRecord, Run, VerificationRecord
+from pcbench.records.models import DistillationRecord, EvaluationRecord, Memory, Run
 from pcbench.report.cells import NOTHING_KNOWN, MeasuredCell, page_name, result_of
 from pcbench.report.current import Current
 from pcbench.report.details import Confusion, by_class, confusion, learning_curves
+from pcbench.report.status import MEANING, finding, status_of
 from pcbench.report.tables import Block, Head, Heading, Line, Table, Value
-from pcbench.report.text import duration, number, plain, shown, signed, size
-from pcbench.report.values import method_page, run_page
+from pcbench.report.text import duration, number, plain, shown, size
+from pcbench.report.values import beginning_note, method_page, run_page
 
 Pairs = tuple[tuple[str, str], ...]
 """Terms and what is said of each."""
@@ -115,11 +116,8 @@ def page(run: Run, current: Current = NOTHING_KNOWN) -> RunPage:
             ("Repetition", str(inputs.repetition)),
             ("Method's source", inputs.source),
             ("Engine", str(inputs.engine)),
-            (
-                "Time",
-                clocked(distillation.seconds, distillation.clock.busy(distillation.provenance.hardware)),
-            ),
-            ("Peak memory", memory(distillation.memory.host_bytes, distillation.memory.device_bytes)),
+            ("Time", _time(distillation)),
+            *_memory(distillation.memory),
             ("Key", distillation.key),
         ),
         params=tuple((plain(key), shown(value)) for key, value in sorted(inputs.params.items())),
@@ -146,14 +144,23 @@ def record_files(run: Run) -> dict[str, Any]:
     return files
 
 
+def _time(distillation: DistillationRecord) -> str:
+    """The clock of a distillation, with what went by before the first clouds."""
+    text = clocked(distillation.seconds, distillation.clock.busy(distillation.provenance.hardware))
+    if not distillation.snapshots:
+        return text
+    note = beginning_note(distillation.snapshots[0].seconds, distillation.seconds)
+    return f"{text}, {note}" if note else text
+
+
 def clocked(seconds: float, busy: bool) -> str:
     """`3 min 05 s`, marked where the machine was busy."""
     return duration(seconds) + (f" ({BUSY})" if busy else "")
 
 
-def memory(host: int, device: int | None) -> str:
-    """`590 MiB, on the device 2.0 GiB`."""
-    return size(host) + ("" if device is None else f", on the device {size(device)}")
+def _memory(memory: Memory) -> Pairs:
+    """Peak memory of a GPU. That of the host is the peak of a process that did other work before: left out."""
+    return () if memory.device_bytes is None else (("Peak memory of the GPU", size(memory.device_bytes)),)
 
 
 def provenance(values: Mapping[str, Any]) -> Pairs:
@@ -170,9 +177,12 @@ def provenance(values: Mapping[str, Any]) -> Pairs:
 def _evaluated(run: Run, evaluation: EvaluationRecord, current: Current, name: str) -> Evaluated:
     inputs, cell = evaluation.inputs, MeasuredCell((result_of(run, evaluation, current),))
     stale = current.evaluation(inputs)
-    text = " ".join(
-        [*([f"Stale: {'; '.join(stale)}."] if stale else []), _checked(run.verification(evaluation))]
-    )
+    status = status_of(run, evaluation)
+    said = [f"Stale: {'; '.join(stale)}."] if stale else []
+    said += [f"{_sentence(status.text)} That is, {MEANING[status.state]}."]
+    checks = [each for each in run.verifications if each.evaluation == evaluation.key]
+    said += [f"Made again {each.provenance.created[:10]}: {finding(each)}." for each in checks]
+    text = " ".join(plain(words) for words in said)
     training_busy = any(share.train.busy(share.provenance.hardware) for share in evaluation.work)
     testing_busy = any(share.test.busy(share.provenance.hardware) for share in evaluation.work)
     title = f"Protocol {plain(inputs.protocol.label)}, student {plain(inputs.network.label)}"
@@ -192,7 +202,7 @@ def _evaluated(run: Run, evaluation: EvaluationRecord, current: Current, name: s
         ),
         ("time of training", clocked(evaluation.train.seconds, training_busy)),
         ("time of testing", clocked(evaluation.test.seconds, testing_busy)),
-        ("peak memory", memory(evaluation.memory.host_bytes, evaluation.memory.device_bytes)),
+        *_memory(evaluation.memory),
         ("engine", str(evaluation.inputs.engine)),
         ("key", evaluation.key),
     )
@@ -205,16 +215,8 @@ def _evaluated(run: Run, evaluation: EvaluationRecord, current: Current, name: s
     )
 
 
-def _checked(checked: VerificationRecord | None) -> str:
-    """Who evaluated it anew found what, in a sentence."""
-    if checked is None:
-        return ""
-    found = f"{signed(checked.difference)} points ({signed(checked.low)} to {signed(checked.high)})"
-    clouds = "distilled anew" if checked.redistilled else "the same clouds"
-    return (
-        f"{checked.verdict.capitalize()}: {len(checked.repetitions)} students on {clouds} scored {found} "
-        f"against these, with ± {number(checked.margin)} counting as equal."
-    )
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}."
 
 
 def _raw(evaluation: EvaluationRecord, name: str, title: str) -> Table:

@@ -46,6 +46,8 @@ class Status:
     """What it was computed on."""
     details: str = ""
     """What was found by who made it again; empty where nobody did."""
+    submitted: str = ""
+    """The submission that the score came with; empty where this board's maintainers made it."""
 
     @property
     def text(self) -> str:
@@ -71,16 +73,17 @@ def submitter(folder: Path) -> str | None:
 def status_of(run: Run, evaluation: EvaluationRecord) -> Status:
     """The state of an evaluation: that of the weightiest verification, or else of who submitted it."""
     found = [each for each in run.verifications if each.evaluation == evaluation.key]
-    for state in ("refuted", "re-distilled", "re-evaluated"):
+    heavier: tuple[State, ...] = ("refuted", "re-distilled", "re-evaluated")
+    for state in heavier:
         for verification in found:
             if _shows(verification) == state:
-                return _verified(verification, state)
+                return _verified(verification, state, submitter(run.folder) or "")
     name, provenance = submitter(run.folder), evaluation.provenance
     made = plain(provenance.created), plain(provenance.hardware.label)
     tried = "; ".join(sorted(f"tried again, {finding(each)}" for each in found))
     if name is None:
         return Status("run here", MAINTAINERS, *made, tried)
-    return Status("claimed", name, *made, tried)
+    return Status("claimed", name, *made, tried, name)
 
 
 def _shows(verification: VerificationRecord) -> State | None:
@@ -92,10 +95,10 @@ def _shows(verification: VerificationRecord) -> State | None:
     return "re-distilled" if verification.redistilled else "re-evaluated"
 
 
-def _verified(verification: VerificationRecord, state: State) -> Status:
+def _verified(verification: VerificationRecord, state: State, name: str) -> Status:
     made = verification.provenance
     hardware = plain(made.hardware.label)
-    return Status(state, MAINTAINERS, plain(made.created), hardware, finding(verification))
+    return Status(state, MAINTAINERS, plain(made.created), hardware, finding(verification), name)
 
 
 def finding(verification: VerificationRecord) -> str:
