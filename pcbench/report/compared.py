@@ -151,7 +151,7 @@ def grounded(rows: Iterable[BoardRow], places: Sequence[Place], asked: Asked) ->
     there = [row for row in rows if any(place in row.cells for place in places)]
     compared = [place for place in places if not place.whole]
     may = [row for row in there if rankable(row)]
-    counted = core(may, compared, asked)
+    counted = core([row for row in may if any(place in row.cells for place in compared)], compared, asked)
     ranked = [row for row in may if counted and all(has(row, place) for place in counted)]
     basis = _basis(ranked, counted, asked)
     partial = {

@@ -86,7 +86,7 @@ class _Part:
     def line(self, row: BoardRow, stand: Standing, values: Sequence[Value]) -> Line:
         """A row with what is to be said of it; below the others where it is not ranked among them."""
         remarks = stand.ground.remarks(row)
-        about = head(row.entry, self.board, self.section.setting.student, remarks, named_draw=False)
+        about = head(row.entry, self.board, self.section.setting.student, remarks)
         return Line(about, tuple(values), last=row not in stand.ground.ranked)
 
     def notes(self, stand: Standing) -> tuple[str, ...]:

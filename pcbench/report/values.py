@@ -32,20 +32,13 @@ def run_page(name: str) -> str:
 
 
 def head(
-    entry: Entry,
-    board: Board,
-    student: str,
-    remarks: Sequence[str] = (),
-    place: int | None = None,
-    named_draw: bool = True,
+    entry: Entry, board: Board, student: str, remarks: Sequence[str] = (), place: int | None = None
 ) -> Head:
     """The head of an entry's line: the draw where it is not the usual one, the network where the student is
-    another. named_draw: whether nothing above says the draw."""
+    another."""
     said = [f"distilled with {entry.network}"] if entry.network != student else []
     said += [f"setting {entry.setting}"] if entry.setting else []
-    said += draw_remark(entry.draw) if named_draw else []
-    said += _version(entry, board)
-    said += [] if entry.genuine else [f"not pcbench's own {entry.method}"]
+    said += [*draw_remark(entry.draw), *_version(entry, board)]
     return Head(entry.method, method_page(entry.method), entry.variation, (*said, *remarks), place)
 
 
