@@ -195,11 +195,15 @@ def has(row: BoardRow, place: Place, repetitions: int = 1) -> bool:
 def core(rows: Sequence[BoardRow], places: Sequence[Place], asked: Asked) -> list[Place]:
     """The places that rows are ranked on: the PPC that the protocol asks for, if more than half have them.
 
-    One place after the other, those that most methods have first, as long as more than half of the methods,
-    and two rows where there are two, have all of them. A method counts once, however many rows it has. Where none of the PPC that
-    are asked for is there, all places may count.
+    Where none of these is had by so many, all places may count.
     """
-    wanted = [place for place in places if place.ppc in asked.ppc] or list(places)
+    wanted = [place for place in places if place.ppc in asked.ppc]
+    return _had_by_most(rows, wanted) or _had_by_most(rows, places)
+
+
+def _had_by_most(rows: Sequence[BoardRow], places: Sequence[Place]) -> list[Place]:
+    """One place after the other, those that most methods have first, as long as more than half of the methods,
+    and two rows where there are two, have all of them. A method counts once, however many rows it has."""
     methods = len({row.entry.method for row in rows})
 
     def share(those: Sequence[Place]) -> tuple[int, int]:
@@ -207,7 +211,7 @@ def core(rows: Sequence[BoardRow], places: Sequence[Place], asked: Asked) -> lis
         return len({row.entry.method for row in having}), len(having)
 
     counted: list[Place] = []
-    for place in sorted(wanted, key=lambda place: (*(-n for n in share([place])), place.order)):
+    for place in sorted(places, key=lambda place: (*(-n for n in share([place])), place.order)):
         having, lines = share([*counted, place])
         if 2 * having > methods and lines >= min(2, len(rows)):
             counted.append(place)
@@ -229,7 +233,8 @@ def _shared(
 ) -> tuple[list[Place], list[BoardRow]]:
     """What a row has of the places that count or, if none, of all, as far as another row has it too; and all
     rows that have that."""
-    having = [place for place in counted if has(row, place)] or [place for place in places if has(row, place)]
+    shared = [place for place in places if has(row, place) and sum(has(other, place) for other in rows) > 1]
+    having = [place for place in shared if place in counted] or shared
     for those in (having, *([place] for place in having)):
         others = [other for other in rows if all(has(other, place) for place in those)]
         if len(others) > 1:
