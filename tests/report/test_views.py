@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from report_records import a_run
 
-from pcbench.protocols.protocol import PAPER
+from pcbench.protocols.protocol import LITE, PAPER
 from pcbench.records.store import read_distillation
 from pcbench.report import against_papers, comparisons, methods, overview, timing
 from pcbench.report.cells import Board, page_name
@@ -135,6 +135,95 @@ def test_times_have_one_block_a_hardware_class(tmp_path: Path) -> None:
     span = [tick for tick in plot.x_ticks if tick.label in ("10", "100")]
     assert slow.x - fast.x == pytest.approx(span[1].at - span[0].at, abs=0.2)
     assert left <= fast.x < slow.x <= right
+
+
+def test_a_time_of_0_seconds_is_drawn_as_such_left_of_the_logarithmic_axis(tmp_path: Path) -> None:
+    for method, seconds in (("random", 0.0014), ("dm", 10.0), ("sadm", 100.0)):
+        a_run(tmp_path, method=method, seconds=seconds)
+    (block,) = timing.blocks(made(tmp_path))
+    (plot,) = block.plots
+    marks = {mark.title.partition(":")[0].partition(",")[0]: mark for mark in plot.series[0].marks}
+    assert marks["random"].title.endswith("in 0.0 s")
+    ticks = {tick.label: tick.at for tick in plot.x_ticks}
+    assert marks["random"].x == ticks["0.0"] < min(at for label, at in ticks.items() if label != "0.0")
+    assert marks["dm"].x == pytest.approx(ticks["10"], abs=0.2)
+    assert not {"0.01", "0.1"} & ticks.keys()
+
+
+def test_times_of_nothing_but_0_seconds_have_a_plot(tmp_path: Path) -> None:
+    a_run(tmp_path, method="random", seconds=0.0)
+    (block,) = timing.blocks(made(tmp_path))
+    assert [mark.x for mark in block.plots[0].series[0].marks] == [block.plots[0].x_ticks[0].at]
+
+
+def test_a_time_says_what_of_it_went_by_before_the_first_clouds(tmp_path: Path) -> None:
+    a_run(tmp_path, method="herding", seconds=306.0)
+    a_run(tmp_path, method="pcc", seconds=900.0, beginning=300.0)
+    a_run(tmp_path, method="dm", seconds=123.0, beginning=0.002)
+    (block,) = timing.blocks(made(tmp_path))
+    notes = {line.head.name: (line.values[1].text, line.values[1].note) for line in block.tables[0].lines}
+    assert notes == {
+        "herding": ("5 min 06 s", "all of it before the first clouds: training of its network"),
+        "pcc": ("15 min 00 s", "5 min 00 s of it before the first clouds: training of its network"),
+        "dm": ("2 min 03 s", ""),
+    }
+
+
+def test_memory_is_that_of_the_gpu_and_never_the_hosts(tmp_path: Path) -> None:
+    a_run(tmp_path, method="dm", hardware="CPU")
+    (block,) = timing.blocks(made(tmp_path))
+    assert [heading.key for heading in block.tables[0].headings] == ["ppc1", "seconds-ppc1"]
+    a_run(tmp_path, method="sadm", hardware="CPU", device_bytes=3 << 30)
+    (block,) = timing.blocks(made(tmp_path))
+    assert [heading.key for heading in block.tables[0].headings] == ["ppc1", "seconds-ppc1", "memory-ppc1"]
+    assert {line.head.name: line.values[2].text for line in block.tables[0].lines} == {
+        "sadm": "3.0 GiB",
+        "dm": "–",
+    }
+
+
+def test_every_figure_of_a_method_names_its_parameters(tmp_path: Path) -> None:
+    from built_in import CATALOGUE
+
+    a_run(tmp_path, params={"lr": 1.0}, variation={"rotate": False}, data={"name": "modelnet10"})
+    a_run(tmp_path, params={"lr": 1.0})
+    page = methods.page(methods.about("sadm", CATALOGUE.methods), made(tmp_path))
+    closer = {block.title: block for block in page.blocks if block.title.startswith("Closer")}
+    setting = "Protocol quick, student pointnet:paper"
+    assert set(closer) == {f"Closer: modelnet10, rotate=false, {setting}", f"Closer: shapes10, {setting}"}
+    assert closer[f"Closer: modelnet10, rotate=false, {setting}"].text == "Parameters: lr 1.0, rotate false."
+    assert closer[f"Closer: shapes10, {setting}"].text == "Parameters, the defaults: lr 1.0."
+    titles = [plot.title for block in closer.values() for plot in block.plots]
+    assert any("rotate=false" in title for title in titles)
+
+
+def test_a_named_setting_is_ranked_and_named(tmp_path: Path) -> None:
+    a_run(tmp_path, right=scores(5))
+    a_run(tmp_path, variation={"lr": 0.01}, setting="paper", right=scores(7))
+    (block,) = overview.blocks(made(tmp_path))
+    first, second = block.tables[0].lines
+    assert first.head.text == "sadm (lr=0.01), setting paper"
+    assert [line.values[0].text for line in (first, second)] == ["1", "2"]
+    assert not first.last
+
+
+def test_lite_figures_are_never_counted_as_outside(tmp_path: Path) -> None:
+    data = {"name": "modelnet10", "class_names": ["class0", "class1"]}
+    a_run(tmp_path, method="random", ppc=3, protocol=LITE, data=data, right=[(1, 1)] * 5)
+    first, *found = against_papers.blocks(made(tmp_path))
+    assert "0 of ours are comparable; of 0 judged differences 0 lie outside" in first.text
+    assert "Not comparable, for protocol lite / draw nested / sampling surface: 2." in first.notes
+    for block in found:
+        assert "0 lie outside" in block.text
+        assert {value.text for line in block.tables[0].lines for value in line.values} & {"outside"} == set()
+        for line in block.tables[0].lines:
+            assert line.values[6].note == "protocol lite / draw nested / sampling surface"
+            assert line.values[4].value is not None
+
+
+def test_nothing_of_ours_is_no_page_of_dashes(tmp_path: Path) -> None:
+    a_run(tmp_path)
+    assert against_papers.blocks(made(tmp_path)) == []
 
 
 def test_the_papers_figures_stand_beside_ours(tmp_path: Path) -> None:
