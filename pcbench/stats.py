@@ -275,9 +275,9 @@ def tiers(
     Told: Student's t of the difference of means, paired within cells, Satterthwaite's degrees of freedom, and
     Holm over all pairs of methods: of boards whose methods are all alike, no more than 1 − level get a second
     tier. A method with a single unit in a cell is told from none. Who is left out is as in `rank_intervals`.
-    resolution: what one test cloud of a cell is worth, in the unit of the scores; the variance of a difference
-    is never taken below `least_variance`. Where a difference has no spread at all, p is no smaller than that
-    of the sign-flip test.
+    resolution: what one test cloud of a cell is worth, in the unit of the scores; the variance of a
+    difference is never taken below `least_variance`. Where a difference has no spread at all, p is no smaller
+    than that of the sign-flip test.
     """
     methods, units_of = _complete(cells)
     steps = resolution or {}

@@ -1,4 +1,4 @@
-"""The page "paper against here": the figures of the papers' tables that have something of ours beside them."""
+"""The page "paper against here": the figures of the papers' tables that we have something beside."""
 
 from __future__ import annotations
 
@@ -76,14 +76,15 @@ def _opening(pairs: dict[tuple[str, int], dict[str, list[Beside]]]) -> Block:
     figures = sum(len(paper.figures) for paper in tables())
     absent = figures - len({id(each.reported) for each in ours})
     text = (
-        f"Comparable is what was made as the papers' figures were: protocol {PAPERS_PROTOCOL}, draw {PAPERS_DRAW}, "
-        f"sampling {PAPERS_SAMPLING}. Of {figures} printed figures {absent} have no cell here and are left out. "
-        f"{len(comparable)} of ours are comparable; of {len(judged)} judged differences {outside} lie outside. "
+        f"Comparable is what was made as the papers' figures were: protocol {PAPERS_PROTOCOL}, draw "
+        f"{PAPERS_DRAW}, sampling {PAPERS_SAMPLING}. Of {figures} printed figures {absent} have no cell here and "
+        f"are left out. {len(comparable)} of ours are comparable; of {len(judged)} judged differences {outside} "
+        "lie outside."
     )
     reasons = grouped((each for each in ours if each.unlike), lambda each: each.unlike)
     notes = [f"Not comparable, for {' / '.join(unlike)}: {len(those)}." for unlike, those in reasons.items()]
     meanings = [f"{state}: {MEANING[state]}" for state in ("reported", *WEAKEST)]
-    return Block("comparable", "What is comparable", text.strip(), notes=(*notes, "; ".join(meanings) + "."))
+    return Block("comparable", "What is comparable", text, notes=(*notes, "; ".join(meanings) + "."))
 
 
 def _measured(board: Board, sections: Sequence[BoardSection]) -> list[MeasuredRow]:

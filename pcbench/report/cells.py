@@ -80,7 +80,7 @@ class Entry:
 
     @property
     def chosen(self) -> bool:
-        """Whether somebody chose its parameters: they are no defaults, and the method has no name for them."""
+        """Whether somebody chose its parameters: no defaults, and nothing that the method has a name for."""
         return bool(self.variation) and not self.setting
 
 
@@ -160,8 +160,8 @@ class Result:
     beginning: float
     """That clock when the first clouds were there, the training of networks to choose them by included."""
     device_bytes: int | None
-    """The distillation's peak memory on a GPU, None without one. That of the host is not shown: it is the peak
-    of a process that did other work before."""
+    """The distillation's peak memory on a GPU, None without one. That of the host is not shown: it is the
+    peak of a process that did other work before."""
     hardware: str
     """What the distillation ran on."""
     stale: tuple[str, ...]

@@ -69,8 +69,8 @@ class Ground:
     """The rows of a table in their order, and what each is compared on."""
 
     rows: tuple[BoardRow, ...]
-    """Those that are ranked, the best first; those that lack something; those that are not ranked; and those of
-    the whole training split."""
+    """Those that are ranked, the best first; those that lack something; those that are not ranked; and those
+    of the whole training split."""
     ranked: tuple[BoardRow, ...]
     """Those that have all that is compared."""
     basis: Basis
@@ -233,7 +233,8 @@ def _shared(
 ) -> tuple[list[Place], list[BoardRow]]:
     """What a row has of the places that count or, if none, of all, as far as another row has it too; and all
     rows that have that."""
-    shared = [place for place in places if has(row, place) and sum(has(other, place) for other in rows) > 1]
+    own = [place for place in places if has(row, place)]
+    shared = [place for place in own if sum(has(other, place) for other in rows) > 1]
     having = [place for place in shared if place in counted] or shared
     for those in (having, *([place] for place in having)):
         others = [other for other in rows if all(has(other, place) for place in those)]

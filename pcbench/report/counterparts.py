@@ -13,8 +13,8 @@ from pcbench.report.papers import Reported
 from pcbench.stats import Interval, hierarchical_interval, mean_interval, printed_difference
 
 PAPERS_PROTOCOL, PAPERS_DRAW, PAPERS_SAMPLING = "paper", "authors", "farthest"
-"""What the papers' figures were made by: their protocol, the one draw of their code, and how the points of a cloud
-were taken from the dense ones."""
+"""What the papers' figures were made by: their protocol, the one draw of their code, and how the points of a
+cloud were taken from the dense ones."""
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,8 @@ class Slim:
     key: str
     """The distillation's key."""
     rank: tuple[bool, bool, int, int, str]
-    """Of two runs of one distillation the smaller counts: finished ones, those that nobody submitted, those with
-    more scores."""
+    """Of two runs of one distillation the smaller counts: finished ones, those that nobody submitted, those
+    with more scores."""
     results: tuple[Result, ...]
     """Its evaluations."""
     without: Unfinished | None

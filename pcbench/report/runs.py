@@ -159,7 +159,7 @@ def clocked(seconds: float, busy: bool) -> str:
 
 
 def _memory(memory: Memory) -> Pairs:
-    """Peak memory of a GPU. That of the host is the peak of a process that did other work before: left out."""
+    """Peak memory of a GPU. That of the host is left out: its process did other work before."""
     return () if memory.device_bytes is None else (("Peak memory of the GPU", size(memory.device_bytes)),)
 
 

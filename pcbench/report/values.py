@@ -18,7 +18,7 @@ USUAL_DRAW = "nested"
 """The draw of the first clouds that is not mentioned beside a method."""
 
 ANCHOR = "random"
-"""The method that others are compared with, beside the leader, where pcbench's own was run with its defaults."""
+"""The method that others are compared with, beside the leader: pcbench's own, with its defaults."""
 
 
 def method_page(name: str) -> str:
@@ -136,7 +136,8 @@ WORTH_SAYING = 1.0
 
 
 def beginning_note(beginning: float, seconds: float) -> str:
-    """How much of a time went by before the first clouds: the training of a network that chooses them, mostly."""
+    """How much of a time went by before the first clouds: mostly the training of the network they are chosen
+    by."""
     if beginning < WORTH_SAYING:
         return ""
     part = "all" if duration(beginning) == duration(seconds) else duration(beginning)

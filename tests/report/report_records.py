@@ -69,8 +69,8 @@ def a_run(
 
     right: right answers, per student and class. tested: what the test data set has other than the training
     data set. whole: the recipe of the network that was distilled with, where it is not the protocol's.
-    snapshots: the iterations of those that were evaluated, where not all were. beginning: the clock at the first
-    clouds, where it is not that at the end.
+    snapshots: the iterations of those that were evaluated, where not all were. beginning: the clock at the
+    first clouds, where it is not that at the end.
     """
     standing = {
         "name": "shapes10",

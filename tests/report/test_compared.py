@@ -1,4 +1,4 @@
-"""Ranks, tiers, differences and order are of what rows have in common; honest extra work costs nobody a rank."""
+"""Ranks, tiers, differences and order are of what rows share; honest extra work costs nobody a rank."""
 
 from __future__ import annotations
 
@@ -128,9 +128,7 @@ def test_what_two_have_more_is_compared_and_named(tmp_path: Path) -> None:
     a_run(tmp_path, method="dm", right=right(15))
     (block,) = overview.blocks(made(tmp_path))
     keys = [heading.key for heading in block.tables[0].headings]
-    notes = {
-        line.head.name: line.values[keys.index("random-ppc1")].note for line in block.tables[0].lines
-    }
+    notes = {line.head.name: line.values[keys.index("random-ppc1")].note for line in block.tables[0].lines}
     assert notes["sadm"].endswith("repetitions 0 to 2")
     assert "repetition" not in notes["dm"]
 
@@ -209,9 +207,7 @@ def test_a_further_repetition_takes_nobodys_rank(scores: Made, data: st.DataObje
 @given(boards(), st.data())
 def test_a_cell_that_others_have_takes_nobodys_rank_either(scores: Made, data: st.DataObject) -> None:
     name, ppc = data.draw(
-        st.tuples(
-            st.sampled_from(sorted({name for name, _, _ in scores})), st.sampled_from([1, 2, 3, 10])
-        )
+        st.tuples(st.sampled_from(sorted({name for name, _, _ in scores})), st.sampled_from([1, 2, 3, 10]))
     )
     before = somehow(standing_of(scores))
     assert before <= somehow(standing_of({**scores, (name, ppc, 0): 50.5}))

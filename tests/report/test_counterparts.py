@@ -106,7 +106,11 @@ def test_inside_and_outside():
         ({"protocol": "lite"}, "farthest", ("protocol lite",)),
         ({"draw": "nested"}, "farthest", ("draw nested",)),
         ({}, "first", ("sampling first",)),
-        ({"protocol": "quick", "draw": "per-ppc"}, "random", ("protocol quick", "draw per-ppc", "sampling random")),
+        (
+            {"protocol": "quick", "draw": "per-ppc"},
+            "random",
+            ("protocol quick", "draw per-ppc", "sampling random"),
+        ),
     ],
 )
 def test_nothing_is_outside_under_another_protocol_draw_or_sampling(other, sampling, reasons):

@@ -134,8 +134,12 @@ def test_html_shows_the_cells(two_by_two: Path) -> None:
     head, sadm, random, dm = rows(text, "s1-d1-oa")
     assert head[0] == "Method"
     assert head[4:9] == [
-        "PPC 1", "Tier, PPC 1 of this cell alone", "PPC 1 against random", "PPC 1 against sadm (the leader)", "PPC 3",
-    ]  # fmt: skip
+        "PPC 1",
+        "Tier, PPC 1 of this cell alone",
+        "PPC 1 against random",
+        "PPC 1 against sadm (the leader)",
+        "PPC 3",
+    ]
     assert sadm[0] == "sadm"
     assert sadm[4] == "65.0 ± 5.3 61.2 to 68.8, 1 × 10"
     assert sadm[-1] == "65.0"
@@ -180,7 +184,13 @@ def test_markdown_shows_the_cells(two_by_two: Path) -> None:
         ["Method", "Rank", "PPC 1", "PPC 3", "Mean"],
         ["sadm", "1", *["65.0 ± 5.3 (61.2 to 68.8, 1 × 10)"] * 2, "65.0"],
         ["random", "2", *["20.0 ± 0.0 (20.0 to 20.0, 1 × 10)"] * 2, "20.0"],
-        ["dm (lr=0.1), incomplete, parameters chosen by hand, not ranked", "–", "–", "6.7 ± 0.0 (6.7 to 6.7, 1 × 10)", "–"],
+        [
+            "dm (lr=0.1), incomplete, parameters chosen by hand, not ranked",
+            "–",
+            "–",
+            "6.7 ± 0.0 (6.7 to 6.7, 1 × 10)",
+            "–",
+        ],
     ]
     assert text.count("**65.0 ± 5.3**") == 2
     assert "\n\n\n" not in text

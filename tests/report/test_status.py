@@ -103,7 +103,9 @@ def submitted(root: Path, **changes: Any) -> Path:
         ({"low": -6.0, "high": 6.0, "verdict": "inconclusive"}, "claimed"),
     ],
 )
-def test_the_state_of_a_submitted_score(tmp_path: Path, changes: dict[str, Any] | None, expected: str) -> None:
+def test_the_state_of_a_submitted_score(
+    tmp_path: Path, changes: dict[str, Any] | None, expected: str
+) -> None:
     folder = submitted(tmp_path)
     if changes is not None:
         verified(folder, **changes)
@@ -145,7 +147,10 @@ def test_a_cell_is_worth_what_its_weakest_score_is(tmp_path: Path) -> None:
     first = a_run(tmp_path, right=SCORES)
     second = submitted(tmp_path / "theirs", repetition=1)
     shutil.copytree(second, tmp_path / f"submissions-lab-runs-{second.name}")
-    for folder, expected in ((first, "claimed"), (tmp_path / f"submissions-lab-runs-{second.name}", "re-evaluated")):
+    for folder, expected in (
+        (first, "claimed"),
+        (tmp_path / f"submissions-lab-runs-{second.name}", "re-evaluated"),
+    ):
         verified(folder)
         (section,) = board_of(gather(tmp_path)).sections
         (row,) = section.rows
@@ -245,7 +250,9 @@ def test_a_submitted_method_of_a_built_in_name_is_no_anchor_and_in_no_row_of_it(
         for ppc in (1, 3):
             a_run(records, method=method, ppc=ppc, right=[(2, right + n % 2) for n in range(10)])
     for ppc in (1, 2, 3):
-        folder = a_run(tmp_path / "x", method="random", source="a" * 64, ppc=ppc, right=[(0, n % 2) for n in range(10)])
+        folder = a_run(
+            tmp_path / "x", method="random", source="a" * 64, ppc=ppc, right=[(0, n % 2) for n in range(10)]
+        )
         shutil.move(folder, records / f"submissions-lab-runs-{folder.name}")
     board = board_of(gather(records, Current.of(CATALOGUE)))
     (block,) = overview.blocks(board)
