@@ -77,9 +77,9 @@ def _opening(pairs: dict[tuple[str, int], dict[str, list[Beside]]]) -> Block:
     absent = figures - len({id(each.reported) for each in ours})
     text = (
         f"Comparable is what was made as the papers' figures were: protocol {PAPERS_PROTOCOL}, draw "
-        f"{PAPERS_DRAW}, sampling {PAPERS_SAMPLING}. Of {figures} printed figures {absent} have no cell here and "
-        f"are left out. {len(comparable)} of ours are comparable; of {len(judged)} judged differences {outside} "
-        "lie outside."
+        f"{PAPERS_DRAW}, sampling {PAPERS_SAMPLING}. Of {figures} printed figures {absent} have no cell here "
+        f"and are left out. {len(comparable)} of ours are comparable; of {len(judged)} judged differences "
+        f"{outside} lie outside."
     )
     reasons = grouped((each for each in ours if each.unlike), lambda each: each.unlike)
     notes = [f"Not comparable, for {' / '.join(unlike)}: {len(those)}." for unlike, those in reasons.items()]

@@ -202,8 +202,8 @@ def core(rows: Sequence[BoardRow], places: Sequence[Place], asked: Asked) -> lis
 
 
 def _had_by_most(rows: Sequence[BoardRow], places: Sequence[Place]) -> list[Place]:
-    """One place after the other, those that most methods have first, as long as more than half of the methods,
-    and two rows where there are two, have all of them. A method counts once, however many rows it has."""
+    """One place after the other, those that most methods have first, as long as more than half of the
+    methods, and two rows where there are two, have all of them. A method counts once, whatever its rows."""
     methods = len({row.entry.method for row in rows})
 
     def share(those: Sequence[Place]) -> tuple[int, int]:
