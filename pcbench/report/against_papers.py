@@ -83,7 +83,7 @@ def _opening(pairs: dict[tuple[str, int], dict[str, list[Beside]]]) -> Block:
     )
     reasons = grouped((each for each in ours if each.unlike), lambda each: each.unlike)
     notes = [f"Not comparable, for {' / '.join(unlike)}: {len(those)}." for unlike, those in reasons.items()]
-    meanings = [f"{state}: {MEANING[state]}" for state in ("reported", *WEAKEST)]
+    meanings = [f"{state}: {meaning}" for state, meaning in MEANING.items()]
     return Block("comparable", "What is comparable", text, notes=(*notes, "; ".join(meanings) + "."))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pcbench.protocols.asked import Asked
@@ -79,6 +80,14 @@ class Ground:
     """Of rows that lack something, by digest: what they are compared on, and all rows that have that."""
     alone: Mapping[Place, tuple[Basis, tuple[BoardRow, ...]]]
     """For every place: what is compared of it, and all rows that may be ranked and have it."""
+
+    @cached_property
+    def _ranked(self) -> frozenset[str]:
+        return frozenset(row.entry.digest for row in self.ranked)
+
+    def counts(self, row: BoardRow) -> bool:
+        """Whether a row is among those that have all that is compared."""
+        return row.entry.digest in self._ranked
 
     @property
     def leader(self) -> BoardRow | None:
@@ -153,22 +162,23 @@ def grounded(rows: Iterable[BoardRow], places: Sequence[Place], asked: Asked) ->
     may = [row for row in there if rankable(row)]
     counted = core([row for row in may if any(place in row.cells for place in compared)], compared, asked)
     ranked = [row for row in may if counted and all(has(row, place) for place in counted)]
+    names = {row.entry.digest for row in ranked}
     basis = _basis(ranked, counted, asked)
     partial = {
         row.entry.digest: (_basis(others, those, asked), tuple(others))
         for row in may
-        if row not in ranked
+        if row.entry.digest not in names
         for those, others in [_shared(row, may, counted, compared)]
         if those
     }
 
     def order(row: BoardRow) -> tuple[Any, ...]:
         digest = row.entry.digest
-        own = basis if row in ranked else partial[digest][0] if digest in partial else None
+        own = basis if digest in names else partial[digest][0] if digest in partial else None
         whole = not any(place in row.cells for place in compared)
-        group = 3 if whole else 2 if own is None else 0 if row in ranked else 1
-        names = [place.order for place in own.places] if own and group else []
-        return group, names, -own.mean(row) if own else 0.0, row.entry.method, row.entry.variation, digest
+        group = 3 if whole else 2 if own is None else 0 if digest in names else 1
+        places = [place.order for place in own.places] if own and group else []
+        return group, places, -own.mean(row) if own else 0.0, row.entry.method, row.entry.variation, digest
 
     by_place = {place: tuple(row for row in may if has(row, place)) for place in places}
     return Ground(
@@ -293,7 +303,7 @@ def by_draw(rows: Sequence[BoardRow], usual: str) -> Iterator[tuple[str, list[Bo
     Rows of the whole training split, which nothing is drawn from, stand with every draw.
     """
     whole = [row for row in rows if all(place.whole for place in row.cells)]
-    drawn = [row for row in rows if row not in whole]
+    drawn = [row for row in rows if not all(place.whole for place in row.cells)]
     draws = sorted({row.entry.draw for row in drawn}, key=lambda draw: (draw != usual, draw))
     if not draws:
         yield usual, whole

@@ -87,7 +87,7 @@ class _Part:
         """A row with what is to be said of it; below the others where it is not ranked among them."""
         remarks = stand.ground.remarks(row)
         about = head(row.entry, self.board, self.section.setting.student, remarks)
-        return Line(about, tuple(values), last=row not in stand.ground.ranked)
+        return Line(about, tuple(values), last=not stand.ground.counts(row))
 
     def notes(self, stand: Standing) -> tuple[str, ...]:
         """On what the rows are ranked, what the protocol asks for, and what is shown beside."""
@@ -97,7 +97,7 @@ class _Part:
         if stand.ranks:
             found.append(f"Ranked, sorted and told apart on what all ranked rows have: {ground.basis.text}.")
         elif len(self.rows) > 1:
-            found.append("Nothing is ranked: fewer than two rows have a cell and a draw in common.")
+            found.append("Nothing is ranked: fewer than two rows have repetition 0 of a cell in common.")
         others = [place for place in self.compared if stand.ranks and place not in ground.basis.places]
         if others:
             names = ", ".join(dict.fromkeys(amount(place.ppc) for place in others))
@@ -215,7 +215,7 @@ class _Columns:
                 continue
             label, key = amount(place.ppc), ppc_key(place)
             if several:
-                yield Heading(f"tier-{key}", f"Tier, {label}", note="of this cell alone")
+                yield Heading(f"tier-{key}", f"Tier, {label}", note="of this cell")
             if self.gains:
                 yield Heading(f"gain-{key}", f"Gain, {label}")
             for anchor, row in self.anchors:
@@ -346,7 +346,7 @@ def _spread(cell: MeasuredCell | None) -> tuple[Value, Value, Value]:
 def _ranked_headings() -> list[Heading]:
     return [
         Heading("rank", "Rank", note="median and 95 % interval", brief=True),
-        Heading("tier", "Tier", note="of the mean; not told apart within"),
+        Heading("tier", "Tier", note="of the mean"),
         Heading("status", "Status", "text"),
     ]
 

@@ -56,9 +56,10 @@ INTRODUCTIONS: Mapping[str, str] = {
         "defaults."
     ),
     "timing": (
-        "Accuracy against the time of one distillation: evaluation excluded, the training of networks "
-        "that it needs included. Times are compared within one hardware class only. What takes less than "
-        "0.05 s is drawn at 0.0, left of the logarithmic axis."
+        "Accuracy against the time of one distillation, evaluation excluded. What goes by before the first "
+        "clouds belongs to it: the training of the network that they are chosen by, whose share is given. "
+        "Times are compared within one hardware class only. What takes less than 0.05 s is drawn at 0.0, "
+        "left of the logarithmic axis."
     ),
     "robustness": (
         "The same students on changed test clouds: turned about the up axis (up) or anyhow (so3), corrupted "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -16,13 +16,13 @@ State: TypeAlias = Literal["refuted", "claimed", "run here", "re-evaluated", "re
 WEAKEST: tuple[State, ...] = ("refuted", "claimed", "run here", "re-evaluated", "re-distilled")
 """The states of a score, the one that carries least first: that of several scores is the first they have."""
 
-MEANING: dict[str, str] = {
+MEANING: Mapping[str, str] = {
     "reported": "printed in a paper",
     "claimed": "made by whoever submitted it, and by nobody else yet",
     "run here": "made by this board's maintainers",
-    "re-evaluated": "claimed, and scored again from its clouds by this board's maintainers",
-    "re-distilled": "claimed, and distilled and scored again by this board's maintainers",
-    "refuted": "claimed, and found to be otherwise by this board's maintainers; it has no rank",
+    "re-evaluated": "scored again from its clouds, by this board's maintainers",
+    "re-distilled": "distilled and scored again, by this board's maintainers",
+    "refuted": "made again by this board's maintainers, who found other scores; it has no rank",
 }
 """What each badge says, `reported` of a paper's figures included."""
 WIDEST = 3.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 WIDTH, HEIGHT = 640, 360
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 14, 46
-ZEROS = 48
+ZEROS = 72
 """Pixels left of a logarithmic axis for what is 0."""
 COLOURS = 8
 """So many colours tell series apart, by the classes series-1 to series-8; a ninth begins again."""

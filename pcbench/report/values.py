@@ -141,7 +141,7 @@ def beginning_note(beginning: float, seconds: float) -> str:
     if beginning < WORTH_SAYING:
         return ""
     part = "all" if duration(beginning) == duration(seconds) else duration(beginning)
-    return f"{part} of it before the first clouds: training of its network"
+    return f"training of its network: {part}"
 
 
 def place_heading(place: Place, prefix: str = "", brief: bool = True) -> Heading:

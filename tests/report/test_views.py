@@ -163,8 +163,8 @@ def test_a_time_says_what_of_it_went_by_before_the_first_clouds(tmp_path: Path) 
     (block,) = timing.blocks(made(tmp_path))
     notes = {line.head.name: (line.values[1].text, line.values[1].note) for line in block.tables[0].lines}
     assert notes == {
-        "herding": ("5 min 06 s", "all of it before the first clouds: training of its network"),
-        "pcc": ("15 min 00 s", "5 min 00 s of it before the first clouds: training of its network"),
+        "herding": ("5 min 06 s", "training of its network: all"),
+        "pcc": ("15 min 00 s", "training of its network: 5 min 00 s"),
         "dm": ("2 min 03 s", ""),
     }
 
