@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +23,7 @@ from pcbench.catalogue.source import ClassSource, classes
 from pcbench.catalogue.tree_hash import joint_digest
 from pcbench.common.files import file_digest
 from pcbench.common.text import one_line
-from pcbench.errors import UsageError
+from pcbench.errors import PcbenchError, UsageError
 
 T = TypeVar("T")
 
@@ -203,6 +203,21 @@ def _home(folder: Path, digests: Mapping[Path, str]) -> _Home:
     importlib.invalidate_caches()
     homes[-1].digests.update(digests)
     return homes[-1]
+
+
+def one_line_reason(error: BaseException, folders: Sequence[Path]) -> str:
+    """What an error says, and where in the folders of plugins it came from; pcbench's own say it all."""
+    text = " ".join(str(error).partition("\n")[0].split())
+    if isinstance(error, PcbenchError):
+        return text
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [
+        f"{frame.filename}:{frame.lineno}"
+        for frame in frames
+        if any(Path(frame.filename).is_relative_to(folder.resolve()) for folder in folders)
+    ]
+    said = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"{said} ({places[-1]})" if places else said
 
 
 def failure(error: BaseException, folder: Path, otherwise: str) -> str:

@@ -11,6 +11,7 @@ import typer
 
 from pcbench.cli.outcomes import cell_title, finish
 from pcbench.cli.output import Again, AsJson, PluginFolders, WhichSnapshots, opened, pairs, words
+from pcbench.cli.runs import named
 from pcbench.cli.work import work_through
 from pcbench.errors import DataError
 
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
 
 def evaluate(
     run: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="A run's folder, or a folder of runs: all of them.")
+        list[Path],
+        typer.Argument(
+            metavar="RUN...",
+            help="A run's folder, the beginning of its name, 'latest', or a folder of runs: all of them.",
+        ),
     ],
     backbone: Annotated[
         list[str] | None,
@@ -109,6 +114,7 @@ def found_runs(folder: Path) -> Sequence[Run]:
     from pcbench.records import layout
     from pcbench.records.store import read_run, read_runs
 
+    folder = named(folder)
     if layout.is_run_folder(folder):
         run, problems = read_run(folder)
         if run.distillation.status != "ok":
@@ -118,6 +124,8 @@ def found_runs(folder: Path) -> Sequence[Run]:
         runs, problems = read_runs(folder)
         chosen = [run for run in runs if run.distillation.status == "ok"]
         if not chosen:
+            if not folder.exists():
+                raise DataError(f"there is no {folder}: name a run's folder, as 'pcbench run' prints it")
             raise DataError(f"{folder} is no run's folder and has no finished run: do 'pcbench run' first")
     for problem in problems:
         typer.echo(f"warning: left out {problem}", err=True)

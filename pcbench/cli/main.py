@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 import traceback
@@ -26,7 +27,9 @@ from pcbench.cli import (
     verify,
 )
 from pcbench.cli import list as listing
+from pcbench.cli.once import refuse_repetitions
 from pcbench.cli.options import with_options
+from pcbench.cli.output import debugging, set_debugging
 from pcbench.errors import PcbenchError
 
 app = typer.Typer(
@@ -37,6 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # with it, rich is imported and --help takes twice as long
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)
 app.command("evaluate")(evaluate.evaluate)
@@ -52,8 +56,7 @@ app.command("bench")(bench.bench)
 app.add_typer(data.app, name="data")
 app.add_typer(leaderboard.app, name="leaderboard")
 app.add_typer(results.app, name="results")
-
-_debug = False
+refuse_repetitions(app)
 
 
 def _print_version(wanted: bool) -> None:
@@ -64,19 +67,27 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with every error.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show a traceback with every error; also after the verb.")
+    ] = False,
     version: Annotated[  # noqa: ARG001
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    global _debug
-    _debug = debug
+    if debug:
+        set_debugging(True)
 
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an ASCII locale shows a question mark, and ends well
+    words = sys.argv[1:]
+    mine = words[: words.index("--")] if "--" in words else words
+    set_debugging("--debug" in mine)
     try:
-        app()
+        app([word for word in mine if word != "--debug"] + words[len(mine) :])
     except PcbenchError as error:
         _fail(with_options(str(error), error.things), error.exit_code)
     except OSError as error:
@@ -96,7 +107,7 @@ def _about_file(error: OSError) -> str:
 
 
 def _fail(message: str, exit_code: int) -> None:
-    if _debug:
+    if debugging():
         traceback.print_exc()
     typer.echo(f"error: {message}", err=True)
     sys.exit(exit_code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -152,19 +153,28 @@ def _not_planned(absent: Absent) -> dict[str, Any]:
     }
 
 
-def finish(outcomes: Sequence[Outcome], absent: Sequence[Absent], out: Path, as_json: bool) -> None:
-    """Print what became of the cells; exit code 1 where one has no scores."""
+def finish(
+    outcomes: Sequence[Outcome],
+    absent: Sequence[Absent],
+    out: Path,
+    as_json: bool,
+    plugins: Sequence[Path] = (),
+) -> None:
+    """Print what became of the cells; exit code 1 where one has no scores.
+
+    plugins: the folders that were named, which the next command needs too.
+    """
     if as_json:
         print_json(outcomes, absent)
     else:
         if outcomes:
-            print_accuracies(outcomes, out)
+            print_accuracies(outcomes, out, plugins)
         print_absent(absent)
     if any(outcome.problem for outcome in outcomes):
         raise typer.Exit(1)
 
 
-def print_accuracies(outcomes: Sequence[Outcome], out: Path) -> None:
+def print_accuracies(outcomes: Sequence[Outcome], out: Path, plugins: Sequence[Path] = ()) -> None:
     """One line a snapshot; network and test have a column where they are not as distilled, or not plain."""
     from rich.table import Table
     from rich.text import Text
@@ -207,8 +217,9 @@ def print_accuracies(outcomes: Sequence[Outcome], out: Path) -> None:
                 )
                 table.add_row(*(Text(str(value)) for value in row))
     if table.row_count:
-        show(table)
-    typer.echo(f"Records: {out}. Next: pcbench leaderboard build --results {out}")
+        show(table, spare=("mAcc", "students", "distilled in", "protocol", "iteration", "data set"))
+        folders = "".join(f" --plugins {shlex.quote(str(folder))}" for folder in plugins)
+        typer.echo(f"Records: {out}. Next: pcbench leaderboard build --results {out}{folders}")
 
 
 def _accuracy(shares: Sequence[float]) -> str:

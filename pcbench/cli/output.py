@@ -60,6 +60,20 @@ class Again(enum.StrEnum):
     stale = "stale"
 
 
+_debugging = False
+
+
+def set_debugging(wanted: bool) -> None:
+    """Whether errors are shown with their tracebacks, from now on."""
+    global _debugging
+    _debugging = wanted
+
+
+def debugging() -> bool:
+    """Whether errors are shown with their tracebacks."""
+    return _debugging
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 
 
@@ -82,21 +96,60 @@ def words(values: Sequence[str] | None) -> list[str]:
 
 def pairs(settings: Sequence[str]) -> dict[str, str]:
     """`--set KEY=VALUE` options; UsageError for what is no pair."""
-    chosen = {}
+    chosen: dict[str, str] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key:
             raise UsageError(f"--set {setting}: KEY=VALUE is needed, as in --set iterations=20")
+        if key in chosen:
+            raise UsageError(f"--set {key} is given twice, {chosen[key]} and {value}: a run takes one value")
         chosen[key] = value
     return chosen
 
 
-def show(table: Table) -> None:
-    """Print a table whose names stay whole: a pipe gets one line a row, a narrow terminal wraps the rest."""
+def show(table: Table, spare: Sequence[str] = ()) -> None:
+    """Print a table whose names and numbers stay whole: a pipe gets one line a row.
+
+    spare: the columns that a terminal does without where they do not fit, by name, the first one first. What
+    is still too wide is wrapped by the terminal.
+    """
+    from rich.cells import cell_len
+
+    for column in table.columns:
+        if column.no_wrap:  # else a terminal that is too narrow cuts it
+            column.min_width = max(cell_len(str(cell)) for cell in (column.header, *column.cells))
     out = console()
-    sizes = table.__rich_measure__(out, out.options.update(max_width=10_000))
+    everything = out.options.update(max_width=10_000)
+    if out.is_terminal:
+        for name in spare:
+            if table.__rich_measure__(out, everything).minimum <= out.width:
+                break
+            table = _without(table, name)
+    sizes = table.__rich_measure__(out, everything)
     out.width = max(out.width, sizes.minimum) if out.is_terminal else sizes.maximum
     out.print(table)
+
+
+def _without(table: Table, name: str) -> Table:
+    """The same table without a column."""
+    from rich.table import Table
+
+    kept = [column for column in table.columns if column.header != name]
+    fewer = Table(
+        title=table.title, title_justify=table.title_justify, box=table.box, pad_edge=table.pad_edge
+    )
+    for column in kept:
+        fewer.add_column(
+            column.header,
+            justify=column.justify,
+            no_wrap=column.no_wrap,
+            min_width=column.min_width,
+            overflow=column.overflow,
+            style=column.style,
+        )
+    for row in zip(*(column.cells for column in kept), strict=True):
+        fewer.add_row(*row)
+    return fewer
 
 
 def console() -> Console:

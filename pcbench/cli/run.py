@@ -131,7 +131,13 @@ def run(
     if dry_run:
         print_plan(cells, absent, device, out, as_json, which, again is not None)
         return
-    finish(_execute(cells, device, out, which, again is not None, in_process), absent, out, as_json)
+    finish(
+        _execute(cells, device, out, which, again is not None, in_process),
+        absent,
+        out,
+        as_json,
+        plugins or (),
+    )
 
 
 def _with_defaults(asked: Request) -> Request:

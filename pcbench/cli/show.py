@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pcbench.cli import runs
 from pcbench.cli.output import AsJson, PluginFolders, console, opened, progress_bars, show
 from pcbench.errors import DataError, PcbenchError, UsageError, did_you_mean
 
@@ -33,7 +34,10 @@ class Form(enum.StrEnum):
     xyz = "xyz"
 
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, below results/.")]
+RunFolder = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="A run's folder, the beginning of its name in results/, or 'latest'."),
+]
 Iteration = Annotated[
     int | None, typer.Option("--iteration", "-i", min=0, help="Which snapshot. Default: the last one.")
 ]
@@ -66,6 +70,7 @@ def show_run(
 
     from pcbench.look import pictures
 
+    run = runs.named(run)
     record, entry = _opened(run, iteration)
     path = _picture_path(out, run.resolve().name, force)
     distilled = _clouds(run, entry)
@@ -179,6 +184,7 @@ def export(
 
     from pcbench.look.export import export_clouds
 
+    run = runs.named(run)
     _, entry = _opened(run, iteration)
     folder = out or Path("export") / f"{run.resolve().name}-{entry.iteration}"
     clouds = _clouds(run, entry)

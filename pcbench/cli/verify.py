@@ -1,22 +1,27 @@
-"""`pcbench verify`: trains the students of published evaluations again and compares."""
+"""`pcbench verify`: trains the students of published evaluations again and gives a verdict on each."""
 
 from __future__ import annotations
 
 import json
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pcbench.cli.output import AsJson, PluginFolders, opened, progress_bars, show
+from pcbench.cli.output import AsJson, PluginFolders, debugging, opened, show
+from pcbench.cli.progress import progress
 from pcbench.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pcbench.records.models import VerificationRecord
-    from pcbench.submission.verify import Claim
+    from pcbench.submission.claims import Unusable
+    from pcbench.submission.verify import Judged
+
+WORDS = {"inconclusive": "cannot tell"}
+"""What a verdict of the records is called for people, where it is called otherwise."""
 
 
 def verify(
@@ -31,12 +36,34 @@ def verify(
         typer.Option("--seed", help="Of the drawing, to repeat one. Default: one that nobody can foresee."),
     ] = None,
     margin: Annotated[
-        float, typer.Option("--margin", metavar="POINTS", help="Scores this near count as equal.")
+        float,
+        typer.Option(
+            "--margin",
+            metavar="POINTS",
+            help="On other hardware, scores this near count as equal; more than 3 verifies nothing more.",
+        ),
     ] = 3.0,
+    students: Annotated[
+        int | None,
+        typer.Option(
+            "--students",
+            metavar="N",
+            help="On other hardware: train N, the record's first. Default: only the record's.",
+        ),
+    ] = None,
     redistill: Annotated[
         bool,
         typer.Option("--redistill", help="Distil anew too. Runs the submitted plugin: read it first."),
     ] = False,
+    fresh: Annotated[
+        int,
+        typer.Option(
+            "--fresh",
+            metavar="K",
+            help="With --redistill: K new repetitions, drawn now; is the score one more of theirs?",
+        ),
+    ] = 0,
+    by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who verifies; stands in the record.")] = "",
     artifacts: Annotated[
         Path | None,
         typer.Option(
@@ -47,59 +74,91 @@ def verify(
     plugins: PluginFolders = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train the students of evaluations again, with their seeds, and test whether the scores are equal.
+    """Train the students of evaluations again, with their seeds, and give a verdict on each.
 
-    Equal: the 90 % interval of the mean difference of students with the same seed lies inside ± margin. A
-    verification record is written beside each evaluation; the leaderboard shows it as a badge. Exit code 1
-    where a score is refuted, or the students are too few to tell.
+    On the hardware and packages of the record, every count must be equal. Elsewhere: verified where the 90 %
+    interval of the mean difference lies inside ± margin, refuted where it lies far below the published
+    score, else "cannot tell". Synthetic clouds are compared with the test clouds. A record is written beside
+    each evaluation. Exit code 0: all verified; 1: some not; 3: none could be tried.
     """
     from functools import partial
 
-    from pcbench.cli.work import Bars
     from pcbench.engine import machine
-    from pcbench.submission import verify as work
+    from pcbench.submission import claims as work
+    from pcbench.submission.verify import Judge, Wish
 
-    work.check_margin(margin)
+    wish = Wish(margin, redistill, fresh, students, by)
+    wish.check()
     if sample is not None and sample < 1:
         raise UsageError(f"--sample {sample}: at least one evaluation is needed")
     submitted = work.submitted_methods(folder) if redistill else ()
     catalogue = opened([*(plugins or ()), *submitted])
-    found = work.claims(catalogue, folder, artifacts)
+    found, unusable = work.claims(catalogue, folder, artifacts)
     drawn = seed if seed is not None else secrets.randbelow(1 << 32)
     chosen = found if sample is None else work.sample(found, sample, drawn)
     target = machine.choose_device(device)
     machine.warm_up(target)
-    records = []
-    with progress_bars() as progress:
+    judge = Judge(catalogue, wish, target)
+    judged = []
+    with progress() as screen:
         for number, claim in enumerate(chosen, 1):
-            bars = Bars(progress, f"[{number}/{len(chosen)}] {claim.title}")
-            records.append(work.verify(catalogue, claim, margin, redistill, target, partial(bars)))
-            bars.remove()
-    _print(chosen, records, drawn if sample is not None else None, len(found), as_json)
-    if any(record.verdict != "verified" for record in records):
+            cell = screen.cell(f"[{number}/{len(chosen)}] {claim.title}")
+            judged.append(judge.judge(claim, partial(cell)))
+            cell.end()
+    of = None if sample is None else drawn
+    if as_json:
+        summary = {"evaluations": len(found), "seed": of, **_as_json(judged, unusable)}
+        typer.echo(json.dumps(summary, indent=1))
+    else:
+        _print(judged, of, len(found), students)
+    _tell_errors(judged, unusable)
+    if not any(verdict.record for verdict in judged):
+        raise typer.Exit(3)
+    if unusable or not all(verdict.record and verdict.record.verdict == "verified" for verdict in judged):
         raise typer.Exit(1)
 
 
-def _print(
-    chosen: Sequence[Claim],
-    records: Sequence[VerificationRecord],
-    seed: int | None,
-    total: int,
-    as_json: bool,
-) -> None:
-    if as_json:
-        rows = [
-            {
-                "folder": str(claim.run.folder),
-                "difference": record.difference,
-                "verification": record.model_dump(mode="json"),
-            }
-            for claim, record in zip(chosen, records, strict=True)
-        ]
-        typer.echo(json.dumps({"evaluations": total, "seed": seed, "verified": rows}, indent=1))
-        return
+def _as_json(judged: Sequence[Judged], unusable: Sequence[Unusable]) -> dict[str, Any]:
+    tried = [
+        {
+            "folder": str(verdict.claim.run.folder),
+            "how": verdict.record.how,
+            "difference": verdict.record.difference,
+            "verification": verdict.record.model_dump(mode="json"),
+        }
+        for verdict in judged
+        if verdict.record
+    ]
+    errors: list[dict[str, str | None]] = [
+        {
+            "folder": str(verdict.claim.run.folder),
+            "evaluation": verdict.claim.scored.key,
+            "error": verdict.reason,
+        }
+        for verdict in judged
+        if not verdict.record
+    ]
+    errors += [{"folder": each.place, "evaluation": None, "error": each.reason} for each in unusable]
+    return {"verified": tried, "errors": errors}
+
+
+def _tell_errors(judged: Sequence[Judged], unusable: Sequence[Unusable]) -> None:
+    from pcbench.common.text import one_line
+
+    for verdict in judged:
+        if not verdict.record:
+            typer.echo(f"error: {verdict.claim.title}: {one_line(verdict.reason)}", err=True)
+            if verdict.trace and debugging():
+                typer.echo(verdict.trace, err=True)
+    for each in unusable:
+        typer.echo(f"error: {one_line(each.reason)}", err=True)
+
+
+def _print(judged: Sequence[Judged], seed: int | None, total: int, students: int | None) -> None:
     from rich.table import Table
     from rich.text import Text
+
+    from pcbench.submission.claims import meeting
 
     table = Table(
         title="Overall accuracy in points; the interval is the 90 % one of now less published",
@@ -108,19 +167,50 @@ def _print(
         pad_edge=False,
     )
     table.add_column("evaluation", overflow="fold")
-    for name in ("published", "now", "interval", "margin"):
+    for name in ("published", "now", "interval", "p", "margin"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    for claim, record in zip(chosen, records, strict=True):
-        students = len(record.published)
+    for name in ("judged by", "verdict"):
+        table.add_column(name, no_wrap=True)
+    notes: list[str] = []
+    for verdict in judged:
+        record, title = verdict.record, verdict.claim.title
+        if record is None:
+            table.add_row(Text(title), "", "", "", "", "", "", "error")
+            continue
         table.add_row(
-            Text(claim.title),
-            f"{100 * sum(record.published) / students:.1f}",
-            f"{100 * sum(record.oa) / students:.1f}",
+            Text(title),
+            f"{100 * sum(record.published) / len(record.published):.1f}",
+            f"{100 * sum(record.all_oa) / len(record.all_oa):.1f}",
             f"{record.low:+.1f} to {record.high:+.1f}",
+            "" if record.p_lower is None else f"{record.p_lower:.2g}",
             f"{record.margin:g}",
-            record.verdict,
+            record.judgement,
+            WORDS.get(record.verdict, record.verdict),
         )
-    show(table)
-    drawn = "" if seed is None else f", drawn with --seed {seed}"
-    typer.echo(f"{len(records)} of {total} evaluations{drawn}. The records stand beside them.")
+        notes += [f"{title}: {note}" for note in _notes(record, students)]
+    show(table, spare=("margin", "p", "interval"))
+    for note in notes:
+        typer.echo(note)
+    drawn_by = "" if seed is None else f", drawn with --seed {seed}"
+    typer.echo(f"{len(judged)} of {total} evaluations{drawn_by}. The records stand beside them.")
+    if seed is not None and len(judged) < total:
+        met = meeting(1, total, len(judged))
+        typer.echo(f"One altered evaluation would be among them with probability {met:.0%}.")
+
+
+def _notes(record: VerificationRecord, students: int | None) -> list[str]:
+    """What else a verification found, a line each."""
+    from pcbench.submission.judgement import power_line
+
+    notes = [*record.copies, *record.likenesses]
+    if record.judgement == "equivalence":
+        notes.append(power_line(record.published, max(students or 0, len(record.published))))
+    if record.distil_seconds is not None:
+        clouds = "the record's clouds" if record.same_clouds else "other clouds"
+        claimed = f"{record.distil_seconds:.1f} s, claimed {record.claimed_seconds:.1f} s"
+        notes.append(f"distilled anew in {claimed}: {clouds}")
+    if record.fresh:
+        mean = 100 * sum(record.fresh) / len(record.fresh)
+        drawn = f"{len(record.fresh)} fresh repetitions, mean {mean:.1f}"
+        notes.append(f"{drawn}: p {record.p_chosen:.2g} of the published score being one more")
+    return notes

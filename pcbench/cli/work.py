@@ -1,4 +1,4 @@
-"""Works through cells one after another, with a bar for each phase and a line for each result."""
+"""Works through cells one after another, shows how far each is, and leaves a line for each result."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from pcbench.cli.output import progress_bars
+from pcbench.cli.output import debugging
+from pcbench.cli.progress import progress
 from pcbench.errors import Interrupted
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
     from pcbench.engine.evaluate import Outcome, Report
 
 
@@ -20,47 +19,36 @@ def work_through(cells: Sequence[tuple[str, Callable[[Report], Outcome]]]) -> li
     """The outcome of every cell, given by its title and its work. Interrupted where the user stops it."""
     import signal
 
-    from rich.text import Text
-
     from pcbench.engine import machine
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     machine.keep_pages()
     outcomes = []
-    with progress_bars() as progress:
+    with progress() as screen:
         for number, (name, work) in enumerate(cells, 1):
             title = f"[{number}/{len(cells)}] {name}"
-            bars = Bars(progress, title)
+            cell = screen.cell(title)
             try:
                 with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is no part of the result
-                    outcome = work(bars)
+                    outcome = work(cell)
             except KeyboardInterrupt as stop:
                 kept = "interrupted; what is finished is kept, run the same command to go on"
                 raise Interrupted(kept) from stop
-            bars.remove()
+            cell.end()
             outcomes.append(outcome)
-            progress.console.print(Text(f"{title}: {_summary(outcome)}"), soft_wrap=True)
+            screen.line(f"{title}: {_summary(outcome)}")
+            if outcome.problem and debugging():
+                screen.line(_traceback(outcome))
     return outcomes
-
-
-class Bars:
-    """The progress bars of one cell, one a phase."""
-
-    def __init__(self, progress: Progress, title: str) -> None:
-        self.progress, self.title = progress, title
-        self.tasks: dict[str, TaskID] = {}
-
-    def __call__(self, phase: str, done: int, total: int) -> None:
-        if phase not in self.tasks:
-            self.tasks[phase] = self.progress.add_task(f"{self.title}: {phase}", total=total)
-        self.progress.update(self.tasks[phase], completed=done, total=total)
-
-    def remove(self) -> None:
-        for task in self.tasks.values():
-            self.progress.remove_task(task)
 
 
 def _summary(outcome: Outcome) -> str:
     if outcome.problem:
         return f"{outcome.problem} (see {outcome.run.folder})"
     return f"{'done already' if outcome.reused else 'done'}, in {outcome.run.folder}"
+
+
+def _traceback(outcome: Outcome) -> str:
+    """The tracebacks that lie beside the records of a run, newest last."""
+    files = sorted(outcome.run.folder.glob("*traceback.txt"), key=lambda file: file.stat().st_mtime)
+    return "\n".join(file.read_text(encoding="utf-8", errors="replace").rstrip() for file in files)

@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,6 +24,7 @@ from torch import Tensor
 from pcbench.api import PointClouds, Snapshot
 from pcbench.catalogue import Catalogue, open_catalogue
 from pcbench.catalogue.kinds import Kind
+from pcbench.catalogue.loading import one_line_reason
 from pcbench.engine import machine, methods, wall
 from pcbench.engine.assignment import Assignment, Earlier, follow
 from pcbench.engine.messages import BrokenMessage, Message, receive, send
@@ -40,15 +41,17 @@ torch.optim.SGD([torch.zeros(1)], 0.1)
 def main(connection: Connection) -> None:
     """Do what the other end of the connection asks for: choose a method, or work with one."""
     _settle(connection)
+    folders: list[Path] = []
     try:
         asked = receive(connection)
         work = {"choose": _choose, "distil": _distil}[asked.word]
+        folders = [Path(folder) for folder in asked.values["folders"]]
         with torch.random.fork_rng(devices=[]):
             answer = work(connection, asked)
     except BrokenMessage:
         return  # the run is gone, and with it whoever wanted an answer
     except BaseException as error:  # noqa: BLE001 - a plugin may raise anything; the run says what
-        answer = _failure(error)
+        answer = _failure(error, folders)
     try:
         send(connection, answer)
         connection.poll(None)  # the run reads the clock of this process before it lets it go
@@ -90,14 +93,14 @@ class _Lines:
         return False
 
 
-def _failure(error: BaseException) -> Message:
-    """What went wrong, in one line and as a traceback."""
-    text = str(error).partition("\n")[0]
+def _failure(error: BaseException, folders: Sequence[Path]) -> Message:
+    """What went wrong and where, in one line and as a traceback."""
+    reason = one_line_reason(error, folders)
     if isinstance(error, PermissionError):
-        text += ": a method reads its own code and what its task gives it, and leaves no files"
+        reason += ": a method reads its own code and what its task gives it, and leaves no files"
     values = {
         "kind": type(error).__name__,
-        "reason": text if isinstance(error, PcbenchError) else f"{type(error).__name__}: {text}",
+        "reason": reason,
         "traceback": "".join(traceback.format_exception(error)),
         "out of memory": isinstance(error, torch.OutOfMemoryError | MemoryError),
         "things": list(error.things) if isinstance(error, PcbenchError) else [],

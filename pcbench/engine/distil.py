@@ -103,7 +103,10 @@ def distil(
         write_text(layout.traceback(folder), error.trace or traceback.format_exc())
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything; its record says what
         out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        status, reason = "oom" if out_of_memory else "failed", explained(error, layout.traceback(folder))
+        status, reason = (
+            "oom" if out_of_memory else "failed",
+            explained(error, layout.traceback(folder), cell.backbone),
+        )
     record = _written(cell, folder, runner, status, reason)
     if interruption is not None:
         raise interruption
@@ -244,6 +247,8 @@ class _Runner:
 
     def went_on(self) -> None:
         self.kept.went_on()
+        done = self.kept.earlier.iteration if self.kept.earlier else 0
+        self.show("distil", done, self.cell.inputs.iterations)
 
     def keep(self, iteration: int, state: State) -> None:
         self.kept.keep(iteration, state)

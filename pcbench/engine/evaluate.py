@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pcbench.api import Backbone, PointClouds, Snapshot, Splits
+from pcbench.catalogue.loading import one_line_reason
 from pcbench.clouds import concatenate
 from pcbench.common.files import write_text
 from pcbench.engine import machine, students
@@ -19,7 +21,7 @@ from pcbench.engine.artifacts import load_snapshots
 from pcbench.engine.independence import check_students
 from pcbench.engine.plan import Evaluation
 from pcbench.engine.scores import Scored, ScoreStore
-from pcbench.errors import DataError, PcbenchError
+from pcbench.errors import DataError
 from pcbench.ops.batches import POINT_BYTES, groups_at_once, in_chunks
 from pcbench.protocols.protocol import Recipe
 from pcbench.protocols.variants import Variant
@@ -91,17 +93,16 @@ def evaluate(
             _complete(evaluation, tests, entries, run, device, report)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin's backbone may raise anything
             trace = layout.traceback(folder, asked[0].key)
-            problem = f"evaluation failed: {explained(error, trace)}"
+            problem = f"evaluation failed: {explained(error, trace, evaluation.backbone)}"
             return Outcome(Run(folder, distillation, ()), label, problem=problem)
     records = tuple(test.record for test in tests if test.record is not None)
     return Outcome(Run(folder, distillation, records), label, reused=reused)
 
 
-def explained(error: BaseException, trace: Path) -> str:
-    """The reason in one line; the traceback goes into a file."""
+def explained(error: BaseException, trace: Path, plugin: type[Backbone] | None = None) -> str:
+    """The reason in one line, with its place where it is in a plugin's folder; a file gets the traceback."""
     write_text(trace, traceback.format_exc())
-    text = str(error).partition("\n")[0]
-    return text if isinstance(error, PcbenchError) else f"{type(error).__name__}: {text}"
+    return one_line_reason(error, [Path(inspect.getfile(plugin)).parent] if plugin else [])
 
 
 def stored_snapshots(splits: Splits, folder: Path, record: DistillationRecord) -> list[Snapshot]:

@@ -120,7 +120,27 @@ def _entrances_watched() -> Iterator[None]:
             if "load" in vars(dataset):
                 stack.enter_context(_asking(dataset, "load", _loading))
         stack.enter_context(_asking(h5py.h5f, "open", _opening))
+        stack.enter_context(_new_datasets_watched())
         yield
+
+
+@contextmanager
+def _new_datasets_watched() -> Iterator[None]:
+    """A data set whose class is defined within the block asks too; outside of a watch that is idle."""
+
+    def defined(subclass: type[Dataset], /, **named: Any) -> None:
+        super(Dataset, subclass).__init_subclass__(**named)
+        if "load" in vars(subclass):
+            setattr(subclass, "load", _asked(vars(subclass)["load"], _loading))  # noqa: B010
+
+    before = vars(Dataset).get("__init_subclass__")  # one of an outer watch, if there is one
+    setattr(Dataset, "__init_subclass__", classmethod(defined))  # noqa: B010
+    try:
+        yield
+    finally:
+        delattr(Dataset, "__init_subclass__")
+        if before is not None:
+            setattr(Dataset, "__init_subclass__", before)  # noqa: B010
 
 
 def _loading(dataset: Dataset, *_: Any, **__: Any) -> str:
@@ -134,6 +154,15 @@ def _opening(path: str | bytes, *_: Any, **__: Any) -> str:
 @contextmanager
 def _asking(owner: Any, name: str, deed: Callable[..., str]) -> Iterator[None]:
     original = getattr(owner, name)
+    setattr(owner, name, _asked(original, deed))
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+def _asked(original: Callable[..., Any], deed: Callable[..., str]) -> Callable[..., Any]:
+    """The same function, which first has the watch refuse it, if there is one."""
 
     @wraps(original)
     def ask(*arguments: Any, **named: Any) -> Any:
@@ -141,11 +170,7 @@ def _asking(owner: Any, name: str, deed: Callable[..., str]) -> Iterator[None]:
             _watch.refuse(deed(*arguments, **named))
         return original(*arguments, **named)
 
-    setattr(owner, name, ask)
-    try:
-        yield
-    finally:
-        setattr(owner, name, original)
+    return ask
 
 
 def _subclasses(owner: type) -> set[type]:

@@ -180,7 +180,20 @@ def hardware(device: torch.device) -> Hardware:
         cpu_cores=cores,
         threads=torch.get_num_threads(),
         memory_bytes=memory,
+        instructions="" if device.type == "cuda" else _instructions(),
     )
+
+
+def _instructions() -> str:
+    """The instruction set of torch's kernels and, for libraries that look closer, the processor's numbers.
+
+    Several generations of processors may share a name in a virtual machine.
+    """
+    info = Path("/proc/cpuinfo")
+    lines = [line.partition(":") for line in info.read_text().splitlines()] if info.is_file() else []
+    numbers = {name.strip(): value.strip() for name, _, value in reversed(lines)}
+    known = [f"{name} {numbers[name]}" for name in ("cpu family", "model", "stepping") if name in numbers]
+    return ", ".join([torch.backends.cpu.get_cpu_capability(), *known])
 
 
 def _processor() -> str:

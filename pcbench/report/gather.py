@@ -57,7 +57,7 @@ class Slim:
         """What tables need of a run."""
         distillation = run.distillation
         snapshots = sum(len(evaluation.snapshots) for evaluation in run.evaluations)
-        submitted = submitter(run.folder) is not None
+        submitted = submitter(run) is not None
         rank = distillation.status != "ok", submitted, -len(run.evaluations), -snapshots, str(run.folder)
         scores, line = tuple(results(run, current)), runs.listed(run, current)
         return cls(run.folder, distillation.key, rank, scores, unfinished(run), line)

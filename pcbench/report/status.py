@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from pcbench.records import layout
 from pcbench.records.models import EvaluationRecord, Run, VerificationRecord
 from pcbench.report.text import number, plain, signed
 from pcbench.submission.manifest import MANIFEST, RUNS
@@ -25,11 +25,9 @@ MEANING: Mapping[str, str] = {
     "refuted": "made again by this board's maintainers, who found other scores; it has no rank",
 }
 """What each badge says, `reported` of a paper's figures included."""
-WIDEST = 3.0
-"""Points: a verification with a wider margin than the usual one of `pcbench verify` gives no badge."""
 MAINTAINERS = "this board's maintainers"
-COLLECTED = re.compile(r"submissions-(.+)-runs-.+")
-"""A run of a submission, where the runs of all were copied into one folder."""
+COLLECTED = "submissions-"
+"""What the name of a submission's run begins with, where the runs of all were copied into one folder."""
 
 
 @dataclass(frozen=True)
@@ -56,57 +54,60 @@ class Status:
         return f"{words}: {self.details}" if self.details else words
 
 
-def submitter(folder: Path) -> str | None:
-    """The submission that a run's folder belongs to, by its name; None of a run that was made here.
+def submitter(run: Run) -> str | None:
+    """The submission that a run belongs to, by its name; None of a run that was made here.
 
-    A submission has its manifest above the folder of its runs. Where runs of several were copied into one
-    folder, as a publisher does, their names say it.
+    A submission has its manifest above the folder of its runs. Where the runs of several were copied into one
+    folder, as the publisher does, their names say it.
     """
+    folder = run.folder
     if folder.parent.name == RUNS and (folder.parent.parent / MANIFEST).is_file():
         return plain(folder.parent.parent.resolve().name)
-    if folder.name.startswith("submissions-"):
-        named = COLLECTED.fullmatch(folder.name)
-        return plain(named[1] if named else folder.name)
-    return None
+    if not folder.name.startswith(COLLECTED):
+        return None
+    own = layout.run_folder(Path(), run.distillation.inputs).name
+    return plain(folder.name.removeprefix(COLLECTED).removesuffix(f"-{own}").removesuffix(f"-{RUNS}"))
 
 
 def status_of(run: Run, evaluation: EvaluationRecord) -> Status:
     """The state of an evaluation: that of the weightiest verification, or else of who submitted it."""
-    found = [each for each in run.verifications if each.evaluation == evaluation.key]
+    again = [each for each in run.verifications if each.evaluation == evaluation.key]
+    name = submitter(run)
     heavier: tuple[State, ...] = ("refuted", "re-distilled", "re-evaluated")
     for state in heavier:
-        for verification in found:
+        for verification in again:
             if _shows(verification) == state:
-                return _verified(verification, state, submitter(run.folder) or "")
-    name, provenance = submitter(run.folder), evaluation.provenance
-    made = plain(provenance.created), plain(provenance.hardware.label)
-    tried = "; ".join(sorted(f"tried again, {finding(each)}" for each in found))
+                who, made = verification.by or MAINTAINERS, verification.provenance
+                words = plain(who), plain(made.created), plain(made.hardware.label), finding(verification)
+                return Status(state, *words, submitted=name or "")
+    provenance = evaluation.provenance
+    made_on = plain(provenance.created), plain(provenance.hardware.label)
+    tried = "; ".join(sorted(f"made again, {finding(each)}" for each in again))
     if name is None:
-        return Status("run here", MAINTAINERS, *made, tried)
-    return Status("claimed", name, *made, tried, name)
+        return Status("run here", MAINTAINERS, *made_on, tried)
+    return Status("claimed", name, *made_on, tried, submitted=name)
 
 
 def _shows(verification: VerificationRecord) -> State | None:
-    """The state that a verification gives; a margin wider than the usual one gives none."""
-    if verification.verdict == "refuted":
-        return "refuted"
-    if verification.verdict != "verified" or verification.margin > WIDEST:
-        return None
-    return "re-distilled" if verification.redistilled else "re-evaluated"
+    """The state that a verification gives; one that could not tell gives none."""
+    badge = verification.badge
+    return "refuted" if badge == "refuted" else verification.how if badge == "verified" else None
 
 
-def _verified(verification: VerificationRecord, state: State, name: str) -> Status:
-    made = verification.provenance
-    hardware = plain(made.hardware.label)
-    return Status(state, MAINTAINERS, plain(made.created), hardware, finding(verification), name)
+VERDICTS: Mapping[str, str] = {
+    "verified": "found to be so",
+    "refuted": "refuted",
+    "inconclusive": "cannot tell",
+}
+"""The verdicts of verifications as people read them."""
 
 
 def finding(verification: VerificationRecord) -> str:
-    """What somebody found who trained students again: `verified, 10 students on the same clouds …`."""
-    clouds = "distilled anew" if verification.redistilled else "the same clouds"
+    """What somebody found who trained students again: `found to be so, 10 students on the same clouds …`."""
+    clouds = "clouds that were distilled anew" if verification.redistilled else "the same clouds"
     low, high = signed(verification.low), signed(verification.high)
     return (
-        f"{verification.verdict}, {len(verification.repetitions)} students on {clouds} scored "
+        f"{VERDICTS[verification.badge]}, {len(verification.all_oa)} students on {clouds} scored "
         f"{signed(verification.difference)} points ({low} to {high}) against these, with ± "
         f"{number(verification.margin)} counting as equal"
     )

@@ -1,25 +1,31 @@
-"""Verifies published scores: trains the students of an evaluation again and tests whether the scores agree.
+"""Verifies published scores: trains the students of an evaluation again and judges what comes out.
 
-Two scores agree if the 90 % interval of their mean difference lies inside ± margin: two one-sided t-tests at
-5 % (Schuirmann 1987). The seeds are those of the record, so that differences are taken student by student. On
-the same code and machine they are zero; elsewhere rounding differs, training amplifies it, and a student is a
-new draw from the same distribution. A difference larger than the margin refutes, what lies between is
-inconclusive.
+In two steps. First the record's students are trained on the record's clouds, with its seeds. Every count of
+right answers is as the record says: verified, wherever it was made. On the same hardware and packages nothing
+else is possible (measured: docs/statistics.md), and any other count refutes. Elsewhere rounding differs,
+training amplifies it, a student is at worst another draw of one distribution, and scores are compared as
+`submission.judgement` says and judged as `records.models.concluded` does, with more students where they are
+asked for. Synthetic clouds are compared with test clouds. The method is never run, but by `redistil`.
 """
 
 from __future__ import annotations
 
+import secrets
+import statistics
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from pcbench import stats
-from pcbench.api import PointClouds
+from pcbench.api import PointClouds, Snapshot, Splits
 from pcbench.catalogue import Catalogue
+from pcbench.clouds import unit_sphere
 from pcbench.engine import machine, plan
 from pcbench.engine.distil import distil
 from pcbench.engine.evaluate import (
@@ -29,146 +35,317 @@ from pcbench.engine.evaluate import (
     stored_snapshots,
     train_students,
 )
-from pcbench.engine.plan import Evaluation, Request
-from pcbench.errors import DataError, UsageError
+from pcbench.engine.likeness import Copy, copies_of_test
+from pcbench.engine.plan import Cell, Evaluation, Request
+from pcbench.errors import DataError, PcbenchError, UsageError
 from pcbench.ops import draws
 from pcbench.protocols import protocol
 from pcbench.records import identity, layout
 from pcbench.records.identity import differences, same_work
-from pcbench.records.labels import title
-from pcbench.records.models import EvaluationRecord, Run, VerificationRecord, accuracies, verdict
-from pcbench.records.store import read_record, read_run, write_verification
-from pcbench.seeds import Streams
-from pcbench.submission.manifest import MANIFEST, Manifest, run_folders
-from pcbench.submission.validate import check_clouds, validate
+from pcbench.records.models import (
+    STANDARD_MARGIN,
+    DistillationInputs,
+    DistillationRecord,
+    Hardware,
+    Judgement,
+    Provenance,
+    Run,
+    VerificationRecord,
+    accuracies,
+    concluded,
+)
+from pcbench.records.store import write_verification
+from pcbench.submission.claims import Claim
+from pcbench.submission.judgement import Comparison, compared, p_chosen
+from pcbench.submission.validate import check_clouds
 
-MARGIN = 3.0
-"""Points of accuracy: a choice, below a forged five; what another machine changes is not measured yet."""
+MOST_THREADS = 256
+"""Threads that a record may have verification use, whatever this machine has."""
+FINEST = 1024
+"""Points of a test cloud that synthetic clouds of fewer points are compared with too."""
 
 
 @dataclass(frozen=True)
-class Claim:
-    """An evaluation of a run whose scores are to be verified."""
+class Wish:
+    """How claims are to be verified."""
 
-    run: Run
-    """The run."""
-    scored: EvaluationRecord
-    """The evaluation, one of the run's."""
-    clouds: Path
-    """The folder where the run's clouds are."""
+    margin: float = STANDARD_MARGIN
+    """What counts as equal elsewhere, in points of accuracy."""
+    redistil: bool = False
+    """Whether the method distils anew, which runs its plugin; else the clouds are those of the record."""
+    fresh: int = 0
+    """Repetitions that are drawn and distilled beside it; with `redistil` only."""
+    students: int | None = None
+    """Students that are trained where the record's own do not tell; None: no more than the record's."""
+    by: str = ""
+    """Who verifies."""
+
+    def check(self) -> None:
+        """UsageError for what makes no sense."""
+        if not 0 < self.margin <= 100:
+            raise UsageError(
+                f"margin {self.margin}: points of accuracy are needed, above 0, as {STANDARD_MARGIN:g} are",
+                "margin",
+            )
+        if self.students is not None and self.students < 2:
+            raise UsageError(f"{self.students} students: at least two are needed")
+        if self.fresh and (self.fresh < 2 or not self.redistil):
+            raise UsageError(
+                f"{self.fresh} fresh repetitions: two or more are needed, distilled anew", "repetition"
+            )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The one verdict on a claim."""
+
+    claim: Claim
+    """What was claimed."""
+    record: VerificationRecord | None
+    """What was found; None where the claim could not be tried."""
+    reason: str = ""
+    """Why it could not be tried."""
+    trace: str = ""
+    """The traceback of an error that nobody has foreseen."""
+
+
+@dataclass
+class Judge:
+    """Verifies claims, one after the other, on one device."""
+
+    catalogue: Catalogue
+    """The plugins that there are."""
+    wish: Wish
+    """How claims are verified."""
+    device: torch.device
+    """What students are trained on."""
+    _finer: dict[str, Splits | None] = field(default_factory=dict)
+    """Data sets with FINEST points a cloud, by name; None for one that has no more points than are used."""
+    _compared: dict[str, list[Copy]] = field(default_factory=dict)
+    """The copies among clouds, by their hash: several evaluations are of the same ones."""
+
+    def judge(self, claim: Claim, report: Report) -> Judged:
+        """The verdict on a claim, whatever is wrong with it; a record is written beside the evaluation."""
+        try:
+            record = self.verify(claim, report)
+            write_verification(claim.run.folder, record)
+        except PcbenchError as error:
+            return Judged(claim, None, str(error))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - one claim must not hide the others
+            return Judged(claim, None, f"{type(error).__name__}: {error}", traceback.format_exc())
+        return Judged(claim, record)
+
+    def verify(self, claim: Claim, report: Report) -> VerificationRecord:
+        """What is found when a claim is tried. UsageError or DataError where it cannot be tried here."""
+        evaluation = _evaluation(self.catalogue, claim)
+        made = self._distilled(claim, report) if self.wish.redistil else Made(_kept(claim, evaluation))
+        with as_many_threads(claim.scored.provenance.hardware):
+            correct = self._counts(claim, evaluation, made.clouds, report)
+            found = Found(claim, made, correct, machine.provenance(self.device))
+        if found.judgement == "equivalence":
+            found = replace(found, more=self._further(claim, evaluation, made.clouds, report))
+        if self.wish.fresh:
+            found = replace(found, fresh=self._fresh(claim, evaluation, report))
+        if not claim.run.distillation.inputs.is_whole:
+            found = replace(found, copies=self._copies(claim, evaluation, made.clouds))
+        return recorded(found, self.wish)
+
+    def _copies(self, claim: Claim, evaluation: Evaluation, clouds: PointClouds) -> list[Copy]:
+        """Copies of test clouds of the distilled data set, or of the one that students are tested on."""
+        data, tested = claim.run.distillation.inputs.data, claim.scored.inputs.variant.on
+        splits, fine = evaluation.splits, self._fine(data.name, data.points)
+        if tested is not None:
+            ((other, _),) = evaluation.others.values()
+            splits, fine = replace(splits, test=other.test), None
+        key = clouds.content_hash() + data.hash + (tested or "")
+        if key not in self._compared:
+            up_axis = self.catalogue.datasets.load(data.name).up_axis
+            self._compared[key] = copies_of_test(clouds, splits, up_axis, fine)
+        return self._compared[key]
+
+    def _fine(self, name: str, points: int) -> Splits | None:
+        """A data set with more points a cloud than are used, where it has more."""
+        if points >= FINEST:
+            return None
+        if name not in self._finer:
+            try:
+                self._finer[name] = self.catalogue.datasets.load(name)().load(FINEST)
+            except DataError:  # it has no more points
+                self._finer[name] = None
+        return self._finer[name]
+
+    # Students
+
+    def _counts(
+        self, claim: Claim, evaluation: Evaluation, clouds: PointClouds, report: Report, further: int = 0
+    ) -> list[list[int]]:
+        """Right answers (S, K) of the record's students, or (E, K) of further ones, trained on the clouds."""
+        inputs = claim.scored.inputs
+        repetitions = inputs.repetitions
+        if further:
+            first = max(repetitions) + 1
+            repetitions = list(range(first, first + further))
+            # Streams are made for as many students as the protocol has.
+            rules = evaluation.protocol.model_copy(update={"students": first + further})
+            evaluation = replace(evaluation, protocol=rules)
+        network = train_students(
+            evaluation,
+            [clouds],
+            recipe_for(evaluation, claim.run.distillation),
+            repetitions,
+            self.device,
+            partial(report, "train students"),
+        )
+        answers = answers_of(evaluation, network, len(repetitions), inputs.variant, self.device)
+        counts: list[list[int]] = answers.confusions.diagonal(dim1=1, dim2=2).tolist()
+        return counts
+
+    def _further(
+        self, claim: Claim, evaluation: Evaluation, clouds: PointClouds, report: Report
+    ) -> list[list[int]]:
+        further = (self.wish.students or 0) - len(claim.scored.inputs.repetitions)
+        return self._counts(claim, evaluation, clouds, report, further) if further > 0 else []
+
+    # Distilling anew
+
+    def _distilled(self, claim: Claim, report: Report, repetition: int | None = None) -> Made:
+        """The scored snapshot's clouds by the record's inputs, or by those of another repetition."""
+        cell = _cell(self.catalogue, claim, repetition)
+        with tempfile.TemporaryDirectory() as temporary:
+            with as_many_threads(claim.run.distillation.provenance.hardware):
+                record = distil(cell, Path(temporary), self.device, report)
+            if record.status != "ok":
+                raise DataError(f"{claim.run.folder}: distilled anew: {record.status}: {record.reason}")
+            clouds = _scored(claim, stored_snapshots(cell.evaluation.splits, Path(temporary), record))
+        check_shape(clouds, record.inputs)
+        return Made(clouds, record)
+
+    def _fresh(self, claim: Claim, evaluation: Evaluation, report: Report) -> dict[int, float]:
+        """Mean accuracies of the record's students on clouds of repetitions that nobody can have foreseen."""
+        totals = evaluation.totals(claim.scored.inputs.variant)
+        means: dict[int, float] = {}
+        while len(means) < self.wish.fresh:
+            repetition = 1000 + secrets.randbelow(1 << 31)
+            clouds = self._distilled(claim, report, repetition).clouds
+            counts = self._counts(claim, evaluation, clouds, report)
+            means[repetition] = statistics.fmean(accuracies(right, totals)[0] for right in counts)
+        return means
+
+
+@dataclass(frozen=True)
+class Made:
+    """Clouds to train on, and how they were distilled anew."""
+
+    clouds: PointClouds
+    """The clouds."""
+    distillation: DistillationRecord | None = None
+    """Their distillation; None for the clouds of the record."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """All that came out of trying a claim."""
+
+    claim: Claim
+    """The claim."""
+    made: Made
+    """What was trained on."""
+    correct: list[list[int]]
+    """Right answers of the record's students now, (S, K)."""
+    provenance: Provenance
+    """Where they were trained."""
+    more: list[list[int]] = field(default_factory=list)
+    """Those of further students, (E, K)."""
+    fresh: dict[int, float] = field(default_factory=dict)
+    """Mean accuracies of fresh repetitions."""
+    copies: list[Copy] | None = None
+    """Clouds that are copies of test clouds; None where they were not compared."""
 
     @property
-    def title(self) -> str:
-        """One line for people."""
-        scored = self.scored.inputs
-        return title(self.run.distillation.inputs, scored.network.label, scored.variant.label)
+    def same_hardware(self) -> bool | None:
+        return same_hardware(self.claim.scored.provenance, self.provenance)
+
+    @property
+    def judgement(self) -> Judgement:
+        """By which rule the counts are judged.
+
+        Clouds that are distilled anew may be others elsewhere than on the machine that made the record's, and
+        so may students that were trained with a GPU, whose sums have no order.
+        """
+        claimed = self.claim.run.distillation.provenance
+        again = self.made.distillation is not None
+        if self.correct == self.claim.scored.headline.correct:
+            return "equal counts"
+        repeatable = self.provenance.hardware.device == "cpu"
+        if again and same_hardware(claimed, self.provenance) is not True:
+            repeatable = False
+        return "same hardware" if repeatable and self.same_hardware else "equivalence"
 
 
-def claims(catalogue: Catalogue, folder: Path, artifacts: Path | None = None) -> list[Claim]:
-    """All evaluations of a run, a folder of runs or a submission, in the order of their keys.
-
-    artifacts: a folder with RUN/clouds.h5 for runs whose clouds are elsewhere. DataError for a submission
-    that is not valid, and where a record cannot be used.
-    """
-    if (folder / MANIFEST).exists():
-        problems = validate(catalogue, folder)
-        problems = [each for each in problems if not layout.is_verification(each.file)]
-        if problems:
-            raise DataError(f"{folder} is no valid submission:\n" + "\n".join(map(str, problems)))
-    folders = [folder] if layout.is_run_folder(folder) else run_folders(folder)
-    found = []
-    for each in folders:
-        run, errors = read_run(each)
-        if errors:
-            raise DataError(errors[0])
-        clouds = artifacts / each.name if artifacts and (artifacts / each.name).is_dir() else each
-        found += [Claim(run, scored, clouds) for scored in run.evaluations]
-    if not found:
-        raise DataError(f"{folder} has no evaluation to verify")
-    return sorted(found, key=lambda claim: (claim.run.distillation.key, claim.scored.key))
+def same_hardware(claimed: Provenance, here: Provenance) -> bool | None:
+    """Whether two pieces of work had the same packages and the same class of hardware; None if unknown."""
+    one, other = claimed.hardware, here.hardware
+    if (one.device, one.label, claimed.packages) != (other.device, other.label, here.packages):
+        return False
+    if one.device == "cpu" and not one.instructions:
+        return None
+    return one.instructions == other.instructions
 
 
-def submitted_methods(folder: Path) -> tuple[Path, ...]:
-    """The folders of a submission with sources of methods: a stranger's code, to be read before it runs."""
-    if not (folder / MANIFEST).exists():
-        return ()
-    listed = read_record(folder / MANIFEST, Manifest)
-    entries = [given.entry for given in listed.plugins if given.kind == "method"]
-    return tuple(sorted({(folder / entry).parent for entry in entries}))
+@contextmanager
+def as_many_threads(hardware: Hardware) -> Iterator[None]:
+    """Use as many threads as a record says, if not too many: sums are then split as they were."""
+    before = torch.get_num_threads()
+    if hardware.device == "cpu" and hardware.threads <= MOST_THREADS:
+        torch.set_num_threads(hardware.threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
-def sample(found: Sequence[Claim], size: int, seed: int) -> list[Claim]:
-    """Some of the claims, drawn without repetition by the seed, in their order; all if there are no more."""
-    generator = Streams({"level": "verification", "seed": seed}).stream("sample")
-    drawn = torch.randperm(len(found), generator=generator)[:size]
-    return [found[place] for place in sorted(drawn.tolist())]
-
-
-def verify(
-    catalogue: Catalogue,
-    claim: Claim,
-    margin: float,
-    redistil: bool,
-    device: torch.device,
-    report: Report,
-) -> VerificationRecord:
-    """Train and test the students of a claim again; the record is written beside the evaluation.
-
-    redistil: on clouds that the method makes anew, which runs its plugin; else on those of the record.
-    UsageError or DataError where this machine lacks what the record was made with, or has another.
-    """
-    check_margin(margin)
-    if len(claim.scored.inputs.repetitions) < 2:
-        raise UsageError(f"{claim.run.folder}: one student has no spread: nothing can be tested")
-    evaluation = _evaluation(catalogue, claim)
-    clouds = _made_again(catalogue, claim, device, report) if redistil else _kept(claim, evaluation)
-    correct = _counts(claim, evaluation, clouds, device, report)
-    record = judged(claim, correct, clouds.content_hash(), margin, redistil, device)
-    write_verification(claim.run.folder, record)
-    return record
-
-
-def check_margin(margin: float) -> None:
-    """UsageError for a margin that is no number of points."""
-    if not 0 < margin <= 100:
-        raise UsageError(
-            f"margin {margin}: points of accuracy are needed, above 0, as {MARGIN:g} are", "margin"
-        )
-
-
-def judged(
-    claim: Claim,
-    correct: list[list[int]],
-    clouds: str,
-    margin: float,
-    redistilled: bool,
-    device: torch.device,
-) -> VerificationRecord:
-    """The verification that follows from counts (S, K) of the students of a claim, in its order."""
-    scored = claim.scored
+def recorded(found: Found, wish: Wish) -> VerificationRecord:
+    """The verification that follows from what was found."""
+    claim, made = found.claim, found.made
+    scored, distillation = claim.scored, claim.run.distillation
     published = scored.headline.oa
-    now = [accuracies(counts, scored.totals)[0] for counts in correct]
-    differences = [100 * (new - old) for new, old in zip(now, published, strict=True)]
-    interval = stats.t_interval(differences, level=0.9)
-    if interval.low is None or interval.high is None:
-        raise UsageError(f"{claim.run.folder}: one student has no spread: nothing can be tested")
-    return VerificationRecord(
-        evaluation=scored.key,
-        distillation=claim.run.distillation.key,
-        iteration=scored.headline.iteration,
-        clouds=clouds,
-        redistilled=redistilled,
-        repetitions=scored.inputs.repetitions,
-        published=published,
-        totals=scored.totals,
-        correct=correct,
-        low=max(interval.low, -100.0),
-        high=min(interval.high, 100.0),
-        margin=margin,
-        verdict=verdict(interval.mean, max(interval.low, -100.0), min(interval.high, 100.0), margin),
-        engine=identity.ENGINE,
-        provenance=machine.provenance(device),
-    )
+    now = [accuracies(counts, scored.totals)[0] for counts in (*found.correct, *found.more)]
+    comparison = Comparison(0.0, 0.0, 1.0) if found.judgement == "equal counts" else compared(now, published)
+    fresh = list(found.fresh.values())
+    copies = found.copies or []
+    clouds = made.clouds.content_hash()
+    values: dict[str, Any] = {
+        "evaluation": scored.key,
+        "distillation": distillation.key,
+        "iteration": scored.headline.iteration,
+        "clouds": clouds,
+        "redistilled": made.distillation is not None,
+        "same_clouds": clouds == scored.headline.clouds,
+        "distil_seconds": made.distillation.seconds if made.distillation else None,
+        "claimed_seconds": distillation.seconds,
+        "repetitions": scored.inputs.repetitions,
+        "published": published,
+        "totals": scored.totals,
+        "correct": found.correct,
+        "more": found.more,
+        "same_hardware": found.same_hardware,
+        "judgement": found.judgement,
+        "low": comparison.low,
+        "high": comparison.high,
+        "p_lower": comparison.p_lower,
+        "margin": wish.margin,
+        "fresh_repetitions": list(found.fresh),
+        "fresh": fresh,
+        "p_chosen": p_chosen(statistics.fmean(published), fresh) if fresh else None,
+        "copies": [str(copy) for copy in copies if copy.share],
+        "likenesses": [str(copy) for copy in copies if not copy.share],
+        "compared": found.copies is not None,
+        "by": wish.by,
+        "engine": identity.ENGINE,
+        "provenance": found.provenance,
+    }
+    conclusion = concluded(VerificationRecord.model_construct(verdict="inconclusive", **values))
+    return VerificationRecord(verdict=conclusion, **values)
 
 
 def _evaluation(catalogue: Catalogue, claim: Claim) -> Evaluation:
@@ -185,18 +362,48 @@ def _evaluation(catalogue: Catalogue, claim: Claim) -> Evaluation:
             f"{claim.run.folder}: evaluation {layout.short(claim.scored.key)} is not what this pcbench would "
             f"do ({'; '.join(differences(inputs, here))}): verify with the version that made it"
         )
+    totals = evaluation.totals(inputs.variant)
+    if claim.scored.totals != totals:
+        raise DataError(
+            f"{claim.run.folder}: evaluation {layout.short(claim.scored.key)} has other totals than the test "
+            f"split ({sum(claim.scored.totals)} clouds, here {sum(totals)}): its scores are none of this test"
+        )
     return evaluation
 
 
 def _kept(claim: Claim, evaluation: Evaluation) -> PointClouds:
+    """The clouds of the record; DataError where they are missing, others, or not of its shape."""
     run = Run(claim.clouds, claim.run.distillation, ())
     if not run.distillation.inputs.is_whole:
         check_clouds(run)
-    return stored_snapshots(evaluation.splits, claim.clouds, run.distillation)[-1].clouds
+    clouds = _scored(claim, stored_snapshots(evaluation.splits, claim.clouds, run.distillation))
+    check_shape(clouds, run.distillation.inputs)
+    return clouds
 
 
-def _made_again(catalogue: Catalogue, claim: Claim, device: torch.device, report: Report) -> PointClouds:
-    """The clouds of the last snapshot, distilled anew by the record's inputs."""
+def _scored(claim: Claim, snapshots: Sequence[Snapshot]) -> PointClouds:
+    """The clouds of the snapshot whose score is claimed; the record's is among those of its distillation."""
+    iteration = claim.scored.headline.iteration
+    return next(snapshot.clouds for snapshot in snapshots if snapshot.iteration == iteration)
+
+
+def check_shape(clouds: PointClouds, inputs: DistillationInputs) -> None:
+    """DataError unless clouds have the record's classes, clouds of each, and points, of usable size."""
+    if inputs.is_whole:
+        return
+    counts = clouds.counts().tolist()
+    if list(clouds.class_names) != inputs.data.class_names or counts != [inputs.ppc] * len(counts):
+        raise DataError(f"the clouds are not {inputs.ppc} of every class of {inputs.data.name}")
+    if clouds.points_per_cloud != inputs.data.points:
+        raise DataError(
+            f"the clouds have {clouds.points_per_cloud} points, where the protocol has {inputs.data.points}"
+        )
+    if not torch.isfinite(unit_sphere(clouds.points)).all():
+        raise DataError("the clouds have coordinates so large that they cannot be normalised")
+
+
+def _cell(catalogue: Catalogue, claim: Claim, repetition: int | None = None) -> Cell:
+    """The record's distillation from this machine, or another repetition of it."""
     made = claim.run.distillation.inputs
     rules = claim.scored.inputs.protocol
     request = Request(
@@ -205,39 +412,18 @@ def _made_again(catalogue: Catalogue, claim: Claim, device: torch.device, report
         ppcs=(max(made.ppc, 1),),
         backbone=made.network.label,
         protocol=rules.base,
-        repetition=made.repetition,
+        repetition=made.repetition if repetition is None else repetition,
         draw=draws.named(made.draw),
         settings={**rules.changes, **made.variation},
         evaluate=(claim.scored.inputs.network.label,),
     )
     (cell,) = plan.cells(catalogue, request)
-    if not same_work(made, cell.inputs):
+    asked = made if repetition is None else made.model_copy(update={"repetition": repetition})
+    if not same_work(asked, cell.inputs):
         raise DataError(
             f"{claim.run.folder}: its distillation is not what this pcbench would do "
-            f"({'; '.join(differences(made, cell.inputs))}): name the folder of the submitted source, and "
+            f"({'; '.join(differences(asked, cell.inputs))}): name the folder of the submitted source, and "
             "use the version of pcbench that made it",
             "plugins",
         )
-    with tempfile.TemporaryDirectory() as temporary:
-        record = distil(cell, Path(temporary), device, report)
-        if record.status != "ok":
-            raise DataError(f"{claim.run.folder}: distilled anew: {record.status}: {record.reason}")
-        return stored_snapshots(cell.evaluation.splits, Path(temporary), record)[-1].clouds
-
-
-def _counts(
-    claim: Claim, evaluation: Evaluation, clouds: PointClouds, device: torch.device, report: Report
-) -> list[list[int]]:
-    """Right answers (S, K) of the record's students, trained on the clouds."""
-    inputs = claim.scored.inputs
-    network = train_students(
-        evaluation,
-        [clouds],
-        recipe_for(evaluation, claim.run.distillation),
-        inputs.repetitions,
-        device,
-        partial(report, "train students"),
-    )
-    answers = answers_of(evaluation, network, len(inputs.repetitions), inputs.variant, device)
-    counts: list[list[int]] = answers.confusions.diagonal(dim1=1, dim2=2).tolist()
-    return counts
+    return cell

@@ -42,6 +42,7 @@ from pcbench.records.models import (
     VerificationRecord,
     Work,
     accuracies,
+    concluded,
     verdict,
 )
 from pcbench.records.store import read_distillation, read_evaluation, read_runs, write_record
@@ -787,3 +788,52 @@ def test_students_are_trained_on_snapshots_that_have_scores() -> None:
     made = a_distillation()
     with pytest.raises(ValueError, match="work names a snapshot twice, or one that has no scores"):
         an_evaluation(made, trained=[7])
+
+
+# What follows from a verification
+
+
+def elsewhere(low: float, high: float, p_lower: float, **changes: Any) -> str:
+    values = {"judgement": "equivalence", "low": low, "high": high, "p_lower": p_lower, "margin": 3.0}
+    return concluded(VerificationRecord.model_construct(**values | changes))
+
+
+def test_conclusions_by_hand():
+    assert elsewhere(-2.9, 2.9, 0.5) == "verified"
+    assert elsewhere(-2.9, 0.0, 0.05) == "inconclusive"  # inside the margin, and seen to be too high
+    assert elsewhere(-3.0, 2.9, 0.5) == "inconclusive"
+    assert elsewhere(-40, 40, 0.5, margin=50.0) == "inconclusive"
+    assert elsewhere(-2, 2, 0.5, margin=50.0) == "verified"
+    assert elsewhere(-9, -3.1, 0.001) == "refuted"
+    assert elsewhere(-9, -3.1, 0.002) == "inconclusive"
+    assert elsewhere(-9, -2.9, 0.0001) == "inconclusive"
+    assert elsewhere(3.1, 9, 1.0) == "inconclusive"
+    assert elsewhere(-1, 1, 0.5, copies=["a copy"]) == "refuted"
+    assert elsewhere(-1, 1, 0.5, likenesses=["alike"]) == "inconclusive"
+    assert elsewhere(-1, 1, 0.5, p_chosen=0.05) == "inconclusive"
+    assert elsewhere(-1, 1, 0.5, p_chosen=0.001) == "refuted"
+    assert elsewhere(0, 0, 1.0, judgement="equal counts") == "verified"
+    assert elsewhere(-1, 1, 0.5, judgement="same hardware") == "refuted"
+
+
+def test_a_wide_margin_of_an_older_record_gives_no_badge():
+    made = a_distillation()
+    record = a_verification(made, an_evaluation(made), margin=50, low=-40, high=40)
+    assert (record.judgement, record.verdict, record.badge) == ("margin", "verified", "inconclusive")
+    assert a_verification(made, an_evaluation(made)).badge == "verified"
+    assert record.how == "re-evaluated"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"judgement": "equal counts", "correct": [RIGHT[1], RIGHT[0]]}, "the counts are not equal"),
+        ({"fresh": [0.5], "fresh_repetitions": []}, "one score for each fresh repetition"),
+        ({"fresh": [0.5, 0.5], "fresh_repetitions": [1000, 1001]}, "one score for each fresh repetition"),
+        ({"judgement": "equivalence", "p_lower": 0.01}, "the verdict does not follow"),
+    ],
+)
+def test_a_verification_of_today_fits_together(changes, words):
+    made = a_distillation()
+    with pytest.raises(ValueError, match=words):
+        a_verification(made, an_evaluation(made), **changes)

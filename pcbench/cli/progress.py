@@ -1,0 +1,156 @@
+"""What a user sees of work in progress: bars in a terminal; without one, lines that a log file keeps."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+EVERY = 60.0
+"""Seconds between two lines of one phase."""
+LONG = 5.0
+"""A phase that took less has no line for its end."""
+
+
+@contextmanager
+def progress() -> Iterator[Screen]:
+    """Where the cells of one command show how far they are, on standard error."""
+    if not sys.stderr.isatty():
+        yield Log()
+        return
+    from pcbench.cli.output import progress_bars
+
+    with progress_bars() as bars:
+        yield Bars(bars)
+
+
+class Screen:
+    """Where cells show how far they are."""
+
+    def cell(self, title: str) -> Cell:
+        """A cell begins."""
+        raise NotImplementedError
+
+    def line(self, text: str) -> None:
+        """A line that stays."""
+        raise NotImplementedError
+
+
+class Cell:
+    """How far one cell is: called with a phase, the steps done and the steps in all."""
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        """Show it."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """The cell has ended."""
+
+
+@dataclass
+class Bars(Screen):
+    """One bar a phase, with the remaining time."""
+
+    bars: Progress
+    """The bars of the terminal."""
+
+    def cell(self, title: str) -> Cell:
+        """See `Screen`."""
+        return _CellBars(self.bars, title)
+
+    def line(self, text: str) -> None:
+        """See `Screen`."""
+        from rich.text import Text
+
+        self.bars.console.print(Text(text), soft_wrap=True)
+
+
+@dataclass
+class _CellBars(Cell):
+    bars: Progress
+    title: str
+    tasks: dict[str, TaskID] = field(default_factory=dict)
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        if phase not in self.tasks:
+            self.tasks[phase] = self.bars.add_task(f"{self.title}: {phase}", total=total)
+        self.bars.update(self.tasks[phase], completed=done, total=total)
+
+    def end(self) -> None:
+        for task in self.tasks.values():
+            self.bars.remove_task(task)
+
+
+class Log(Screen):
+    """A line when a phase begins, one a minute with the remaining time, one when it ends."""
+
+    def cell(self, title: str) -> Cell:
+        """See `Screen`."""
+        self.line(f"{title}: begins")
+        return _CellLines(title)
+
+    def line(self, text: str) -> None:
+        """See `Screen`."""
+        typer.echo(text, err=True)
+
+
+@dataclass
+class _Phase:
+    """What is known of a phase."""
+
+    first: int
+    """Steps that were done when it began here."""
+    begun: float
+    """When it did, by a clock in seconds."""
+    shown: float
+    """When its last line was written."""
+    done: int
+    """Steps that were done at its last report."""
+    over: bool = False
+    """Whether it has had its last line."""
+
+
+@dataclass
+class _CellLines(Cell):
+    title: str
+    phases: dict[str, _Phase] = field(default_factory=dict)
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        known = self.phases.get(phase)
+        if known is None:
+            self.phases[phase] = _Phase(done, now, now, done)
+            self._line(f"{phase} begins, {total} steps")
+            return
+        if phase == "distil" and known.done + 1 < done < total:  # iterations come one by one
+            known.first, known.begun = done, now
+            self._line(f"{phase} goes on from iteration {done}")
+        elif not known.over and done == total:
+            known.over = True
+            if now - known.begun >= LONG:
+                self._line(f"{phase} ended after {_duration(now - known.begun)}")
+        elif now - known.shown >= EVERY:
+            known.shown = now
+            steps = done - known.first
+            left = (
+                f", about {_duration((now - known.begun) / steps * (total - done))} left" if steps > 0 else ""
+            )
+            self._line(f"{phase} {done} of {total}{left}")
+        known.done = done
+
+    def _line(self, text: str) -> None:
+        typer.echo(f"{self.title}: {text}", err=True)
+
+
+def _duration(seconds: float) -> str:
+    from pcbench.report.text import duration
+
+    return duration(seconds)

@@ -1,0 +1,153 @@
+"""What people see in a terminal of a given width, and what a log file keeps where there is none."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+
+from pcbench.cli import progress
+from pcbench.cli.progress import Log
+
+WORDS = ("run", "--method", "random", "--ppc", "1,2", "--seeds", "2", "--protocol", "quick")
+TINY = ("--set", "points=16", "--set", "recipe.epochs=1", "--set", "whole.epochs=1")
+
+
+def in_terminal(columns: int, folder: Path, *words: str) -> str:
+    """What the command prints into a pseudo-terminal of that width, standard error elsewhere."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    environment = {**os.environ, "TERM": "xterm"}
+    environment.pop("COLUMNS", None)
+    with subprocess.Popen(
+        [sys.executable, "-m", "pcbench", *words],
+        cwd=folder,
+        stdout=theirs,
+        stdin=theirs,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+    ) as process:
+        os.close(theirs)
+        text = b""
+        while True:
+            try:
+                part = os.read(ours, 65536)
+            except OSError:  # Linux's way to say that the other end is closed
+                break
+            if not part:
+                break
+            text += part
+    os.close(ours)
+    assert process.returncode == 0, text
+    return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text.decode()).replace("\r\n", "\n")
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("terminal")
+    subprocess.run(
+        [sys.executable, "-m", "pcbench", *WORDS, *TINY], cwd=folder, check=True, capture_output=True
+    )
+    return folder
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_numbers_are_whole_at_every_width(records: Path, columns: int) -> None:
+    text = in_terminal(columns, records, *WORDS, *TINY)
+    assert "…" not in text
+    rows = [line for line in text.splitlines() if line.startswith("random")]
+    assert len(rows) == 2
+    for row in rows:
+        assert re.search(r"\d+\.\d ± \d+\.\d", row), row
+        assert len(row.rstrip()) <= columns
+    header = next(line for line in text.splitlines() if line.startswith("method"))
+    assert "OA" in header
+    assert ("mAcc" in header) == (columns == 120)
+
+
+@pytest.mark.parametrize("words", [("info", "sadm"), ("list", "methods"), ("info", "shapes10")])
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_other_tables_keep_their_names_at_every_width(
+    tmp_path: Path, columns: int, words: tuple[str, ...]
+) -> None:
+    assert "…" not in in_terminal(columns, tmp_path, *words)
+
+
+def test_a_log_file_hears_of_every_phase_and_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    cell = Log().cell("[1/1] dm")
+    for seconds, done in ((0, 0), (1, 240), *((done - 239, done) for done in range(241, 401))):
+        clock[0] = seconds
+        cell("distil", done, 400)
+    for seconds, done in ((150, 0), (151, 1)):
+        clock[0] = seconds
+        cell("train students", done, 1)
+    cell.end()
+    assert capsys.readouterr().err.splitlines() == [
+        "[1/1] dm: begins",
+        "[1/1] dm: distil begins, 400 steps",
+        "[1/1] dm: distil goes on from iteration 240",
+        "[1/1] dm: distil 299 of 400, about 1 min 41 s left",
+        "[1/1] dm: distil 359 of 400, about 41 s left",
+        "[1/1] dm: distil ended after 2 min 40 s",
+        "[1/1] dm: train students begins, 1 steps",
+    ]
+
+
+def test_a_run_in_a_pipe_says_what_it_does_before_it_ends(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pcbench", *WORDS, *TINY],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    lines = done.stderr.splitlines()
+    assert lines[0].endswith("begins")
+    assert any("distil begins" in line for line in lines)
+    assert any("train students begins" in line for line in lines)
+
+
+BUGGY = '''
+from pcbench.api import Method
+
+
+class Buggy(Method):
+    """Fails."""
+
+    name = "buggy"
+
+    def distill(self, task):
+        return self.helper(task.train.points)
+
+    def helper(self, points):
+        raise ValueError("shapes do not fit")
+'''
+
+
+@pytest.mark.parametrize("place", [0, 1, -1])
+def test_an_error_of_a_plugin_names_its_line_and_debug_shows_its_frames(tmp_path: Path, place: int) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "buggy.py").write_text(BUGGY)
+    words = ["run", "--method", "buggy", "--plugins", "mine", "--ppc", "1", *TINY]
+    where = {0: 0, 1: 1, -1: len(words)}[place]
+    for debug in (False, True):
+        asked = [*words[:where], "--debug", *words[where:]] if debug else words
+        done = subprocess.run(
+            [sys.executable, "-m", "pcbench", *asked], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 1
+        assert f"failed: ValueError: shapes do not fit ({tmp_path}/mine/buggy.py:14)" in done.stderr
+        assert ("in helper" in done.stderr) == debug
+        assert "Next:" not in done.stdout
