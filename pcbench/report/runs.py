@@ -16,7 +16,7 @@ from pcbench.records.models import DistillationRecord, EvaluationRecord, Memory,
 from pcbench.report.cells import NOTHING_KNOWN, MeasuredCell, page_name, result_of
 from pcbench.report.current import Current
 from pcbench.report.details import Confusion, by_class, confusion, learning_curves
-from pcbench.report.status import MEANING, finding, status_of
+from pcbench.report.status import MAINTAINERS, MEANING, finding, status_of, submitter
 from pcbench.report.tables import Block, Head, Heading, Line, Table, Value
 from pcbench.report.text import duration, number, plain, shown, size
 from pcbench.report.values import beginning_note, method_page, run_page
@@ -67,6 +67,8 @@ class RunPage:
     """The method's name."""
     method_page: str
     """The method's page."""
+    whose: str
+    """Who made it and, where somebody submitted it, what of it nothing checks."""
     status: str
     """How the distillation ended."""
     reason: str
@@ -103,6 +105,7 @@ def page(run: Run, current: Current = NOTHING_KNOWN) -> RunPage:
         title=plain(labels.title(inputs)),
         method=plain(inputs.method),
         method_page=method_page(plain(inputs.method)),
+        whose=_whose(run),
         status=distillation.status,
         reason=plain(distillation.reason),
         stale=plain("; ".join(current.distillation(inputs))),
@@ -131,6 +134,16 @@ def page(run: Run, current: Current = NOTHING_KNOWN) -> RunPage:
             for number, evaluation in enumerate(run.evaluations, 1)
         ),
         downloads=tuple((f"data/{name}/{file}", file) for file in record_files(run)),
+    )
+
+
+def _whose(run: Run) -> str:
+    name = submitter(run)
+    if name is None:
+        return f"Made by {MAINTAINERS}."
+    return (
+        f"Submitted by {name}. Times, memory, hardware, versions and command lines are unchecked, claimed by "
+        f"{name}."
     )
 
 

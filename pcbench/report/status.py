@@ -106,11 +106,15 @@ def finding(verification: VerificationRecord) -> str:
     """What somebody found who trained students again: `found to be so, 10 students on the same clouds …`."""
     clouds = "clouds that were distilled anew" if verification.redistilled else "the same clouds"
     low, high = signed(verification.low), signed(verification.high)
-    return (
+    words = [
         f"{VERDICTS[verification.badge]}, {len(verification.all_oa)} students on {clouds} scored "
         f"{signed(verification.difference)} points ({low} to {high}) against these, with ± "
         f"{number(verification.margin)} counting as equal"
-    )
+    ]
+    words += ["every student has as many right answers"] if verification.judgement == "equal counts" else []
+    copies = len(verification.copies)
+    words += [f"{copies} synthetic clouds have points of test clouds"] if copies else []
+    return "; ".join(words)
 
 
 def weakest(all_of_them: Iterable[Status]) -> Status:

@@ -233,6 +233,8 @@ def test_every_state_stands_on_the_pages_with_its_record(tmp_path: Path) -> None
     kinds = {words for words, _ in Badges(pages["index.html"]).found}
     assert kinds == set(WEAKEST)
     texts = " ".join(text for page, text in pages.items() if page.startswith("runs/"))
+    assert "Submitted by lab. Times, memory, hardware, versions and command lines are unchecked" in texts
+    assert "Made by this board&#39;s maintainers." in texts
     for state_ in WEAKEST:
         assert MEANING[state_].replace("'", "&#39;") in texts
 
