@@ -8,7 +8,7 @@ students; else the students are. Everything is float64 and in the unit of the sc
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
@@ -23,6 +23,7 @@ K = TypeVar("K", bound=Hashable)
 
 LEVEL = 0.95
 EXACT_PAIRS = 30  # sign patterns are counted up to here: two halves of 2 ** 15 sums
+SAME = 1e-9  # differences that spread by less than this share of the values do not spread
 TIE = 12  # decimals of the largest mean; means that agree so far are equal
 
 
@@ -143,21 +144,57 @@ def printed_difference(
     return Interval(mean, *_bounds(mean, terms, level), own.std, own.n, own.covers)
 
 
-def compare(anchor: Scores, others: Mapping[str, Scores], level: float = LEVEL) -> dict[str, Comparison]:
-    """Every other method against the anchor, paired by position: the same seeds at the same places.
+def compare(
+    anchor: Scores, others: Mapping[str, Scores], level: float = LEVEL, resolution: float = 0.0
+) -> dict[str, Comparison]:
+    """Every other method against the anchor, as `compare_pairs` does."""
+    return compare_pairs({name: (anchor, scores) for name, scores in others.items()}, level, resolution)
 
-    Interval and p are Student's of the differences; where these are all the same, p is that of the
-    sign-flip test, for t would be infinite. Holm's adjustment is over the others. ValueError where a pair is
-    not complete.
+
+def compare_pairs(
+    pairs: Mapping[str, tuple[Scores, Scores]], level: float = LEVEL, resolution: float = 0.0
+) -> dict[str, Comparison]:
+    """Methods against an anchor: for each the anchor's scores and its own, the same seeds at the same places.
+
+    Interval and p are Student's of the differences; where these are all the same, p is no smaller than that
+    of the sign-flip test, for t would be infinite. Holm's adjustment is over all pairs. resolution: what one
+    test cloud is worth, in the unit of the scores; the variance of a mean difference is never taken below
+    `least_variance`. ValueError where a pair is not complete.
     """
-    differences = {name: _differences(anchor, scores, name) for name, scores in others.items()}
+    differences = {name: _differences(anchor, scores, name) for name, (anchor, scores) in pairs.items()}
     exact = {name: sign_flip(units(groups)) for name, groups in differences.items()}
-    p = {name: _paired_p(units(groups), exact[name]) for name, groups in differences.items()}
+    p = {name: _paired_p(units(groups), exact[name], resolution) for name, groups in differences.items()}
     adjusted = dict(zip(p, holm([*p.values()]), strict=True))
     return {
-        name: Comparison(hierarchical_interval(groups, level), p[name], adjusted[name], exact[name])
+        name: Comparison(
+            _resolved(hierarchical_interval(groups, level), level, resolution),
+            p[name],
+            adjusted[name],
+            exact[name],
+        )
         for name, groups in differences.items()
     }
+
+
+def least_variance(difference: float, resolution: float) -> float:
+    """The least variance of a mean difference on one test split, however alike the students are.
+
+    A difference d of shares on N test clouds takes at least d·N clouds that one method gets right and the
+    other does not. Of other test clouds of the same kind as many would come by chance, with that variance:
+    d / N. One cloud more is one standard deviation (McNemar's test of the least discordance).
+    """
+    return abs(difference) * resolution
+
+
+def _resolved(interval: Interval, level: float, resolution: float) -> Interval:
+    """The interval of a difference, no narrower than the test split allows."""
+    if interval.std is None or interval.low is None:
+        return interval
+    least = least_variance(interval.mean, resolution)
+    if interval.std**2 / interval.n >= least:
+        return interval
+    low, high = _bounds(interval.mean, [(least, interval.n - 1)], level)
+    return replace(interval, low=low, high=high)
 
 
 def sign_flip(differences: Sequence[float]) -> float:
@@ -227,16 +264,24 @@ def rank_intervals(
     }
 
 
-def tiers(cells: Mapping[K, Mapping[str, Scores]], level: float = LEVEL) -> dict[str, int]:
+def tiers(
+    cells: Mapping[K, Mapping[str, Scores]],
+    level: float = LEVEL,
+    resolution: Mapping[K, float] | None = None,
+) -> dict[str, int]:
     """Tiers, 1 the best: in the order of the means over the cells, the first method that is told from the
     best of its tier begins the next one.
 
     Told: Student's t of the difference of means, paired within cells, Satterthwaite's degrees of freedom, and
     Holm over all pairs of methods: of boards whose methods are all alike, no more than 1 − level get a second
     tier. A method with a single unit in a cell is told from none. Who is left out is as in `rank_intervals`.
+    resolution: what one test cloud of a cell is worth, in the unit of the scores; the variance of a
+    difference is never taken below `least_variance`. Where a difference has no spread at all, p is no smaller
+    than that of the sign-flip test.
     """
     methods, units_of = _complete(cells)
-    means, p = _all_pairs(len(methods), units_of.values())
+    steps = resolution or {}
+    means, p = _all_pairs(len(methods), [(those, steps.get(cell, 0.0)) for cell, those in units_of.items()])
     found: dict[str, int] = {}
     tier, best = 0, -1
     for i in sorted(range(len(methods)), key=lambda i: (-means[i], methods[i])):
@@ -246,31 +291,38 @@ def tiers(cells: Mapping[K, Mapping[str, Scores]], level: float = LEVEL) -> dict
     return found
 
 
-def _all_pairs(m: int, cells: Iterable[_Units]) -> tuple[Floats, Floats]:
+def _all_pairs(m: int, cells: Iterable[tuple[_Units, float]]) -> tuple[Floats, Floats]:
     """The sums over cells of the means (m,), and Holm's p of all differences between them (m, m).
 
-    Variances of differences add up over cells: v = Σ v_c with v² / Σ (v_c² / f_c) degrees of freedom. Methods
-    that are not paired in a cell each add their own variance there.
+    cells: the units of each with its resolution. Variances of differences add up over cells: v = Σ v_c with
+    v² / Σ (v_c² / f_c) degrees of freedom. Methods that are not paired in a cell each add their own there.
     """
     sums, variance, squares = np.zeros(m), np.zeros((m, m)), np.zeros((m, m))
-    single = np.full(m, False)
-    for those in cells:
-        sums += [np.mean(each) for each in those.values]
+    single, alike, fewest = np.full(m, False), np.full((m, m), True), np.full(m, np.inf)
+    for those, resolution in cells:
+        means = np.array([np.mean(each) for each in those.values])
         sizes = np.array([len(each) for each in those.values])
-        single |= sizes == 1
+        sums, single, fewest = sums + means, single | (sizes == 1), np.minimum(fewest, sizes)
         covariance, paired = np.zeros((m, m)), np.full((m, m), False)
         for (_, n), columns in those.paired.items():
             paired[np.ix_(columns, columns)] = True
             if n > 1:
                 covariance[np.ix_(columns, columns)] = np.cov([those.values[i] for i in columns]) / n
         own, freedom = covariance.diagonal(), np.maximum(sizes - 1, 1)
-        here = np.maximum(np.add.outer(own, own) - 2 * covariance, 0)
+        here = np.add.outer(own, own) - 2 * covariance
+        here[here <= (SAME * max(np.abs(each).max(initial=0) for each in those.values)) ** 2] = 0
+        alike &= here == 0
         unpaired = np.add.outer(own**2 / freedom, own**2 / freedom)
-        variance += here
-        squares += np.where(paired, here**2 / freedom, unpaired)
+        least = least_variance(1.0, resolution) * np.abs(_rounded(np.subtract.outer(means, means)))
+        smaller = np.minimum.outer(freedom, freedom)
+        squares += np.where(here < least, least**2 / smaller, np.where(paired, here**2 / freedom, unpaired))
+        variance += np.maximum(here, least)
     sums = _rounded(sums)
     pairs = np.triu_indices(m, 1)
-    p = _two_sided(np.subtract.outer(sums, sums)[pairs], variance[pairs], squares[pairs])
+    differences = np.subtract.outer(sums, sums)[pairs]
+    p = _two_sided(differences, variance[pairs], squares[pairs])
+    exact = np.where(differences == 0, 1.0, 2.0 ** (1 - np.minimum.outer(fewest, fewest)[pairs]))
+    p = np.where(alike[pairs], np.maximum(p, exact), p)
     p[(single[:, None] | single)[pairs]] = 1
     adjusted = np.ones((m, m))
     adjusted[pairs] = adjusted.T[pairs] = holm(p)
@@ -371,14 +423,20 @@ def _quantile(level: float, freedom: float) -> float:
     return float(stdtrit(freedom, (1 + level) / 2))
 
 
-def _paired_p(differences: Sequence[float], exact: float) -> float:
+def _paired_p(differences: Sequence[float], exact: float, resolution: float) -> float:
     values = _checked(differences)
-    return exact if np.ptp(values) <= 1e-9 * np.abs(values).max() else _student(values)
+    alike = np.ptp(values) <= SAME * np.abs(values).max()
+    p = _student(values, least_variance(float(values.mean()), resolution))
+    return max(p, exact) if alike else p
 
 
-def _student(values: Floats) -> float:
-    variance = values.var(ddof=1, keepdims=True) / len(values)
-    return float(_two_sided(values.mean(keepdims=True), variance, variance**2 / (len(values) - 1))[0])
+def _student(values: Floats, least: float = 0.0) -> float:
+    """Student's two-sided p of a mean of 0; least: the smallest variance that the mean may have."""
+    n = len(values)
+    if n == 1:
+        return 1.0
+    variance = np.maximum(values.var(ddof=1, keepdims=True) / n, least)
+    return float(_two_sided(values.mean(keepdims=True), variance, variance**2 / (n - 1))[0])
 
 
 def _two_sided(difference: Floats, variance: Floats, squares: Floats) -> Floats:

@@ -352,6 +352,65 @@ def test_several_distillations_are_compared_by_their_means():
     assert found.p == pytest.approx(oracle.ttest_1samp([1.5, 1.5, 3.5], 0).pvalue)
 
 
+ONE_CLOUD = 100 / 908  # percent, of ModelNet10's test split
+
+
+def _copy(clouds: float, students: int = 10) -> tuple[list[float], list[float]]:
+    """Scores in percent of some students, and the same with so many test clouds more for each."""
+    right = np.random.default_rng(5).integers(600, 700, students)
+    return list(right * ONE_CLOUD), list((right + clouds) * ONE_CLOUD)
+
+
+@pytest.mark.parametrize("students", [5, 10, 20])
+@pytest.mark.parametrize("clouds", [0, 0.5, 1, 2, 3])
+def test_a_copy_with_a_test_cloud_more_is_told_from_nothing(students, clouds):
+    scores, more = _copy(clouds, students)
+    cells = {"x": {"copy": more, "honest": scores, "far": [s - 30 for s in scores]}}
+    assert stats.tiers(cells, resolution={"x": ONE_CLOUD})["honest"] == 1
+    found = stats.compare(scores, {"copy": more}, resolution=ONE_CLOUD)["copy"]
+    assert found.p > 0.05
+    assert found.difference.low <= 0 <= found.difference.high
+    assert found.difference.mean == pytest.approx(clouds * ONE_CLOUD)
+
+
+def test_a_copy_with_hardly_any_spread_is_told_from_nothing_either():
+    """One test cloud more for nine students and two for the tenth: Student's p alone is below 1e-5."""
+    scores, more = _copy(1)
+    more[0] += ONE_CLOUD
+    assert stats.compare(scores, {"copy": more})["copy"].p < 1e-5
+    assert stats.tiers({"x": {"copy": more, "honest": scores}}) == {"copy": 1, "honest": 2}
+    assert stats.compare(scores, {"copy": more}, resolution=ONE_CLOUD)["copy"].p > 0.2
+    cells = {cell: {"copy": more, "honest": scores} for cell in ("x", "y")}
+    assert stats.tiers(cells, resolution=dict.fromkeys(cells, ONE_CLOUD)) == {"copy": 1, "honest": 1}
+
+
+def test_without_spread_tiers_are_those_of_the_exact_p():
+    for students, expected in ((5, 1), (10, 2)):  # 2 / 2 ** 5 is above 0.05, 2 / 2 ** 10 below
+        scores, more = _copy(40, students)
+        assert stats.tiers({"x": {"copy": more, "honest": scores}})["honest"] == expected
+
+
+def test_large_differences_are_told_whatever_the_resolution():
+    rng = np.random.default_rng(3)
+    scores = list(rng.normal(60, 3, 10))
+    better = [score + 8 + rng.normal(0, 2) for score in scores]
+    cells = {"x": {"better": better, "worse": scores}}
+    assert stats.tiers(cells, resolution={"x": ONE_CLOUD}) == {"better": 1, "worse": 2}
+    found = stats.compare(scores, {"better": better}, resolution=ONE_CLOUD)["better"]
+    assert found.p < 1e-4
+    # 7.7 points are 70 test clouds of 908: by chance as many would come with a deviation of sqrt(70)
+    half = 2.262157 * math.sqrt(found.difference.mean * ONE_CLOUD)
+    assert found.difference.high - found.difference.mean == pytest.approx(half, rel=1e-6)
+
+
+def test_pairs_with_an_anchor_of_their_own_are_adjusted_together():
+    first, second = (SLEEP_1, SLEEP_2), (SLEEP_1[:5], [value + 1 for value in SLEEP_2[:5]])
+    found = stats.compare_pairs({"a": first, "b": second})
+    assert found["a"].p == stats.compare(SLEEP_1, {"a": SLEEP_2})["a"].p
+    assert [each.p_holm for each in found.values()] == stats.holm([each.p for each in found.values()])
+    assert found["b"].difference.n == 5
+
+
 def test_one_pair_proves_nothing():
     found = stats.compare([1.0], {"other": [9.0]})["other"]
     assert (found.p, found.p_exact, found.difference.low) == (1, 1, None)
@@ -461,7 +520,7 @@ def test_one_unit_has_no_interval_of_ranks_and_is_told_from_nothing():
     cells = {"x": {"a": [1.0], "b": [2.0], "c": [3.0]}}
     assert stats.rank_intervals(cells) == {m: Ranks(r, None, None) for m, r in (("a", 3), ("b", 2), ("c", 1))}
     assert stats.tiers(cells) == {"a": 1, "b": 1, "c": 1}
-    cells["x"] |= {"d": [9.0, 9.1, 9.2], "e": [7.0, 7.1, 7.2]}
+    cells["x"] |= {"d": [9.0, 9.1, 9.2], "e": [7.0, 7.12, 7.19]}
     assert stats.tiers(cells) == {"d": 1, "e": 2, "a": 2, "b": 2, "c": 2}
 
 
@@ -579,8 +638,8 @@ def test_distillations_are_resampled_as_wholes():
 
 
 def test_distillations_and_students_are_no_pairs_though_they_be_as_many():
-    """Five means that happen to follow five students: paired, the least difference would be told."""
-    students = [1.0, 2.0, 3.0, 4.0, 5.0]
+    """Six means that happen to follow six students: paired, the least difference would be told."""
+    students = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
     means = [[s + 0.1, s + 0.12] for s in students]
     assert stats.tiers({"x": {"a": students, "b": [group[0] for group in means]}}) == {"a": 2, "b": 1}
     assert stats.tiers({"x": {"a": students, "b": means}}) == {"a": 1, "b": 1}

@@ -1,4 +1,4 @@
-"""The page "paper against here": every figure of the papers' tables, and ours for its cells beside it."""
+"""The page "paper against here": the figures of the papers' tables that we have something beside."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ from collections.abc import Sequence
 
 from pcbench.records.labels import amount
 from pcbench.report.cells import Board, BoardSection, MeasuredCell, grouped
-from pcbench.report.counterparts import Beside, MeasuredRow, Ours, beside
-from pcbench.report.papers import PaperTable, Reported, tables
+from pcbench.report.counterparts import (
+    PAPERS_DRAW,
+    PAPERS_PROTOCOL,
+    PAPERS_SAMPLING,
+    Beside,
+    MeasuredRow,
+    Ours,
+    beside,
+)
+from pcbench.report.papers import PaperTable, tables
+from pcbench.report.status import MEANING, WEAKEST
 from pcbench.report.tables import MISSING, Block, Head, Heading, Line, Table, Value
 from pcbench.report.text import number, plain, shown, signed, spread
 from pcbench.report.values import (
@@ -37,31 +46,45 @@ RULES = {
 
 
 def blocks(board: Board) -> list[Block]:
-    """Every table of the papers, once a protocol that has a counterpart, or alone where none has."""
+    """What is comparable first; then every table of the papers, once a protocol that has figures for it."""
     by_protocol = grouped(
         (section for section in board.plain if section.setting.division == "closed"),
         lambda section: section.setting.protocol,
     )
-    found = []
+    measured = {protocol: _measured(board, sections) for protocol, sections in by_protocol.items()}
+    pairs = {
+        (paper.source, paper.number): {
+            protocol: ours for protocol, rows in measured.items() if (ours := beside(paper.figures, rows))
+        }
+        for paper in tables()
+    }
+    found = [_opening(pairs)]
     for paper in tables():
-        name = f"p{paper.number}"
-        here = [
-            (protocol, ours)
-            for protocol, sections in by_protocol.items()
-            if (ours := beside(paper.figures, _measured(board, sections)))
-        ]
-        for place, (protocol, ours) in enumerate(here, 1):
-            notes = copies_notes(board, by_protocol[protocol], {p.name for each in ours for p in each.places})
-            lines = _lines(board, paper, ours)
-            found.append(
-                _block(
-                    paper, f"{name}-{place}", f"Protocol {protocol}", _summary(protocol, ours), lines, notes
-                )
-            )
-        if not here:
-            nothing = "Nothing measured here has its cells yet."
-            found.append(_block(paper, name, "Reported alone", nothing, _lines(board, paper, []), ()))
-    return found
+        for place, (protocol, ours) in enumerate(pairs[paper.source, paper.number].items(), 1):
+            names = {place.name for each in ours for place in each.places}
+            notes = copies_notes(board, by_protocol[protocol], names)
+            found.append(_block(board, paper, f"p{paper.number}-{place}", protocol, ours, notes))
+    return found if len(found) > 1 else []
+
+
+def _opening(pairs: dict[tuple[str, int], dict[str, list[Beside]]]) -> Block:
+    """How many figures can be compared, what is not run, and why the rest cannot be compared."""
+    ours = [each for by_protocol in pairs.values() for those in by_protocol.values() for each in those]
+    comparable = [each for each in ours if not each.unlike]
+    judged = [each for each in comparable if each.inside is not None]
+    outside = sum(each.inside is False for each in judged)
+    figures = sum(len(paper.figures) for paper in tables())
+    absent = figures - len({id(each.reported) for each in ours})
+    text = (
+        f"Comparable is what was made as the papers' figures were: protocol {PAPERS_PROTOCOL}, draw "
+        f"{PAPERS_DRAW}, sampling {PAPERS_SAMPLING}. Of {figures} printed figures {absent} have no cell here "
+        f"and are left out. {len(comparable)} of ours are comparable; of {len(judged)} judged differences "
+        f"{outside} lie outside."
+    )
+    reasons = grouped((each for each in ours if each.unlike), lambda each: each.unlike)
+    notes = [f"Not comparable, for {' / '.join(unlike)}: {len(those)}." for unlike, those in reasons.items()]
+    meanings = [f"{state}: {meaning}" for state, meaning in MEANING.items()]
+    return Block("comparable", "What is comparable", text, notes=(*notes, "; ".join(meanings) + "."))
 
 
 def _measured(board: Board, sections: Sequence[BoardSection]) -> list[MeasuredRow]:
@@ -73,14 +96,17 @@ def _measured(board: Board, sections: Sequence[BoardSection]) -> list[MeasuredRo
             network=row.entry.network,
             student=section.setting.student,
             cells={
-                place: Ours(cell.oa.by_distillation, _hours(cell), cell.pages)
+                place: Ours(cell.oa.by_distillation, _hours(cell), cell.pages, cell.badge, cell.status.text)
                 for place, cell in row.cells.items()
                 if place.standard
             },
+            protocol=section.setting.protocol,
+            draw=row.entry.draw,
             versions=versions(row.entry, section, board),
         )
         for section in sections
         for row in section.rows
+        if row.entry.genuine
     ]
 
 
@@ -90,67 +116,61 @@ def _hours(cell: MeasuredCell) -> float | None:
     return None if seconds is None else seconds / 3600
 
 
-def _summary(protocol: str, ours: Sequence[Beside]) -> str:
-    """How many figures have a counterpart, and how many differences lie outside their interval."""
+def _summary(ours: Sequence[Beside]) -> str:
+    """How many figures have a counterpart, how many are comparable, and how many of these differ."""
     figures = len({id(each.reported) for each in ours})
-    outside = sum(each.inside is False for each in ours)
-    judged = sum(each.inside is not None for each in ours)
-    text = f"{figures} figures have a counterpart; of {judged} differences {outside} lie outside."
-    return text + ("" if protocol == "paper" else f" The protocol here is {protocol}, not the paper's.")
-
-
-def _lines(board: Board, paper: PaperTable, ours: Sequence[Beside]) -> list[Line]:
-    """A line for every figure and each of its counterparts, or alone where it has none."""
-    by_figure = grouped(ours, lambda each: id(each.reported))
-    return [
-        _line(board, figure, each) for figure in paper.figures for each in by_figure.get(id(figure), [None])
-    ]
+    comparable = [each for each in ours if not each.unlike]
+    judged = [each for each in comparable if each.inside is not None]
+    outside = sum(each.inside is False for each in judged)
+    text = f"{figures} figures have a counterpart; {len(comparable)} of {len(ours)} lines are comparable"
+    return f"{text}; of {len(judged)} judged differences {outside} lie outside."
 
 
 def _block(
-    paper: PaperTable, name: str, title: str, text: str, lines: Sequence[Line], notes: tuple[str, ...]
+    board: Board, paper: PaperTable, name: str, protocol: str, ours: Sequence[Beside], notes: tuple[str, ...]
 ) -> Block:
     unit = "hours" if paper.metric == "hours" else "overall accuracy in percent"
     group = f"Table {paper.number} of {paper.source}: {paper.title}"
-    table = Table(name, f"{group}; {title.lower()}, {unit}", HEADINGS, tuple(lines))
-    return Block(name, title, text, (table,), notes=(*paper.notes, *notes), group=group)
+    lines = tuple(_line(board, each) for each in ours)
+    table = Table(name, f"{group}; protocol {protocol}, {unit}", HEADINGS, lines)
+    title = f"Protocol {protocol}"
+    return Block(name, title, _summary(ours), (table,), notes=(*paper.notes, *notes), group=group)
 
 
-def _line(board: Board, figure: Reported, ours: Beside | None) -> Line:
-    name = plain(figure.method)
+def _line(board: Board, ours: Beside) -> Line:
+    figure, name = ours.reported, plain(ours.reported.method)
     variation = tuple((key, shown(value)) for key, value in figure.variation.items())
-    titles = (
-        [data_title(board, place.name, place.data, True) for place in ours.places] if ours else figure.data
-    )
+    titles = [data_title(board, place.name, place.data, True) for place in ours.places]
     data, ppc = ", ".join(dict.fromkeys(titles)), ", ".join(amount(each) for each in figure.ppc)
+    by = f"{figure.source}, table {figure.table}"
     values = (
         Value(data, data),
         Value(ppc, ppc),
         Value(figure.backbone, figure.backbone),
-        Value(figure.printed, figure.value, std=figure.std, badge="reported"),
-        *_compared(figure, ours),
+        Value(figure.printed, figure.value, std=figure.std, badge="reported", about=f"reported by {by}"),
+        *_compared(ours),
     )
-    remarks = ours.measured.versions if ours else ()
-    return Line(Head(name, method_page(name), variation, remarks), values)
+    return Line(Head(name, method_page(name), variation, ours.measured.versions), values)
 
 
-def _compared(figure: Reported, ours: Beside | None) -> tuple[Value, Value, Value]:
-    if ours is None:
-        return MISSING, MISSING, MISSING
+def _compared(ours: Beside) -> tuple[Value, Value, Value]:
     interval = ours.ours
+    cells = [ours.measured.cells[place] for place in ours.places]
+    weakest = min(cells, key=lambda cell: [*map(str, WEAKEST)].index(cell.status))
     link, more = run_links(ours.pages)
-    if figure.metric == "hours":
-        clock = Value(number(interval.mean, 4), interval.mean, link=link, more=more, badge="reproduced")
-        return clock, MISSING, MISSING
+    hours = ours.reported.metric == "hours"
     here = Value(
-        spread(interval.mean, interval.std),
+        number(interval.mean, 4) if hours else spread(interval.mean, interval.std),
         interval.mean,
-        note=", ".join(bounds(interval)),
-        std=interval.std,
+        note="" if hours else ", ".join(bounds(interval)),
+        std=None if hours else interval.std,
         link=link,
         more=more,
-        badge="reproduced",
+        badge=weakest.status,
+        about=weakest.status_by,
     )
+    if ours.unlike:
+        return here, MISSING, Value("not comparable", "not comparable", note=" / ".join(ours.unlike))
     if ours.difference is None:
         return here, MISSING, MISSING
     mean = ours.difference.mean

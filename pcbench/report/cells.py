@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import statistics
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ from pcbench.records.labels import is_whole
 from pcbench.records.layout import short
 from pcbench.records.models import DataInputs, DistillationRecord, EvaluationRecord, Run
 from pcbench.report.current import Current
+from pcbench.report.status import Status, status_of, weakest
 from pcbench.report.text import plain, shown
 from pcbench.stats import Interval, hierarchical_interval
 
@@ -37,6 +39,8 @@ class Setting:
     """The same without the student and the test: equal where only these differ."""
     protocol: str
     """The protocol's label, with its changes where it is `custom`."""
+    base: str
+    """The standard protocol that it is, or departs from."""
     summary: str
     """What the protocol says of itself."""
     student: str
@@ -71,6 +75,13 @@ class Entry:
     """Which training clouds it started from, by the name of the draw."""
     params: Mapping[str, Any]
     """All parameters in effect."""
+    genuine: bool = True
+    """Whether its code is pcbench's own, where it has the name of a built-in method."""
+
+    @property
+    def chosen(self) -> bool:
+        """Whether somebody chose its parameters: no defaults, and nothing that the method has a name for."""
+        return bool(self.variation) and not self.setting
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,8 @@ class Place:
     """Point clouds per class, 0 for the whole training split."""
     standard: bool
     """Whether classes and counts are those of the data set's card."""
+    sampling: str = field(default="unknown", compare=False)
+    """How the points of a cloud were taken from the stored ones, of the training clouds."""
     about: tuple[tuple[str, str], ...] = field(default=(), compare=False)
     """What tells copies of a data set apart, in words: its variant, its sampling, the hash of its content."""
 
@@ -144,14 +157,17 @@ class Result:
     """The distillation's clock, evaluation excluded."""
     busy: bool
     """Whether the machine was busy meanwhile, so that the clock says nothing of what the method costs."""
-    memory: tuple[int, int | None]
-    """The distillation's peak memory in bytes, of the host and of a GPU."""
+    beginning: float
+    """That clock when the first clouds were there, the training of networks to choose them by included."""
+    device_bytes: int | None
+    """The distillation's peak memory on a GPU, None without one. That of the host is not shown: it is the
+    peak of a process that did other work before."""
     hardware: str
     """What the distillation ran on."""
     stale: tuple[str, ...]
     """Why it is not what today's code would make; empty where it is, as far as is known."""
-    verdict: str
-    """What somebody found who evaluated it anew: `verified`, `refuted`, `inconclusive`; empty for nobody."""
+    status: Status
+    """Who made it, and who made it again."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +190,25 @@ class CellScores:
     @property
     def mean(self) -> float:
         return self.interval.mean
+
+    def first(self, repetitions: int, students: int) -> list[list[float]]:
+        """The scores of the first students of the first repetitions; KeyError where one is missing."""
+        return [[self.groups[r][s] for s in range(students)] for r in range(repetitions)]
+
+    @property
+    def between_draws(self) -> float | None:
+        """The standard deviation of the repetitions' means; None of one repetition."""
+        means = [statistics.fmean(group) for group in self.by_distillation]
+        return statistics.stdev(means) if len(means) > 1 else None
+
+    @property
+    def between_students(self) -> float | None:
+        """The standard deviation of students of one repetition, pooled; None where each has one."""
+        groups = [group for group in self.by_distillation if len(group) > 1]
+        freedom = sum(len(group) - 1 for group in groups)
+        if not freedom:
+            return None
+        return math.sqrt(sum(statistics.variance(g) * (len(g) - 1) for g in groups) / freedom)
 
 
 @dataclass(frozen=True)
@@ -214,12 +249,30 @@ class MeasuredCell:
         return tuple(dict.fromkeys(result.page for result in self.results))
 
     @property
+    def students(self) -> int:
+        """The number of students that the protocol asks for: those of one evaluation."""
+        return len(self.results[0].students)
+
+    @functools.cached_property
+    def repetitions(self) -> int:
+        """How many repetitions there are from the first on, without a gap, each with the first students."""
+        needed = set(range(self.students))
+        return next(r for r in itertools.count() if not needed <= self.oa.groups.get(r, {}).keys())
+
+    @property
+    def resolution(self) -> float:
+        """What one test cloud is worth, in points of accuracy."""
+        return 100 / sum(self.results[0].totals)
+
+    @functools.cached_property
+    def status(self) -> Status:
+        """That of its results that carries least."""
+        return weakest(result.status for result in self.results)
+
+    @property
     def badge(self) -> str:
-        """`refuted` if anybody found other scores, `verified` if all were found again, else `reproduced`."""
-        verdicts = {result.verdict for result in self.results}
-        return (
-            "refuted" if "refuted" in verdicts else "verified" if verdicts == {"verified"} else "reproduced"
-        )
+        """The state of its scores in a word or two."""
+        return self.status.state
 
     def seconds(self, hardware: str | None = None) -> float | None:
         """The mean clock of its distillations on one hardware or on all, None where there was none.
@@ -233,9 +286,16 @@ class MeasuredCell:
         """How many of its distillations on one hardware found the machine busy."""
         return len({r.page for r in self.results if r.hardware == hardware and r.busy})
 
+    def beginning(self, hardware: str) -> float | None:
+        """How much of its mean clock there went by before the first clouds; as `seconds`."""
+        by_run = {r.page: r.beginning for r in self.results if r.hardware == hardware and not r.busy}
+        return statistics.fmean(by_run.values()) if by_run else None
+
     def memory(self, hardware: str) -> int | None:
-        """The largest peak memory of its distillations there, of the device or else of the host, in bytes."""
-        peaks = [r.memory[1] or r.memory[0] for r in self.results if r.hardware == hardware]
+        """The largest peak memory of its distillations on a GPU there, in bytes; None without one."""
+        peaks = [
+            r.device_bytes for r in self.results if r.hardware == hardware and r.device_bytes is not None
+        ]
         return max(peaks, default=None)
 
 
@@ -252,11 +312,15 @@ class BoardRow:
         """Whether no cell is missing; nothing is put in the place of one that is."""
         return all(place in self.cells for place in places)
 
-    def mean(self, places: Sequence[Place]) -> float | None:
-        """The mean OA over places, None if a cell is missing."""
-        if not places or not self.complete(places):
-            return None
-        return statistics.fmean(self.cells[place].oa.mean for place in places)
+    @property
+    def status(self) -> Status:
+        """That of its cells that carries least."""
+        return weakest(cell.status for cell in self.cells.values())
+
+    @property
+    def claimed(self) -> bool:
+        """Whether somebody submitted some of it."""
+        return any(r.status.submitted for cell in self.cells.values() for r in cell.results)
 
 
 @dataclass(frozen=True)
@@ -298,21 +362,6 @@ class BoardSection:
     def hardware(self) -> list[str]:
         """All hardware that was distilled on, sorted."""
         return sorted({r.hardware for row in self.rows for cell in row.cells.values() for r in cell.results})
-
-    def there(self, places: Sequence[Place]) -> list[BoardRow]:
-        """The rows with a cell in one of the places: best mean first; incomplete ones, then `whole`, last.
-
-        An incomplete row has no mean, and is sorted by its name.
-        """
-        compared = [place for place in places if not place.whole]
-        rows = [row for row in self.rows if any(place in row.cells for place in places)]
-
-        def order(row: BoardRow) -> tuple[Any, ...]:
-            mean = row.mean(compared)
-            of_whole = not any(place in row.cells for place in compared)
-            return of_whole, mean is None, -(mean or 0.0), row.entry.method, row.entry.digest
-
-        return sorted(rows, key=order)
 
 
 @dataclass(frozen=True)
@@ -433,7 +482,7 @@ def _section(found: Sequence[Result]) -> BoardSection:
     return BoardSection(found[0].setting, tuple(places), tuple(rows))
 
 
-def _entry(distillation: DistillationRecord) -> Entry:
+def _entry(distillation: DistillationRecord, current: Current) -> Entry:
     inputs = distillation.inputs
     of_row = {key: value for key, value in hashed(inputs).items() if key not in ("data", "ppc", "repetition")}
     return Entry(
@@ -445,6 +494,7 @@ def _entry(distillation: DistillationRecord) -> Entry:
         setting=plain(inputs.setting),
         draw=plain(inputs.draw),
         params=inputs.params,
+        genuine=current.genuine(inputs),
     )
 
 
@@ -464,6 +514,7 @@ def _setting(evaluation: EvaluationRecord, where: str) -> Setting:
         digest=digest([family, whole, hashed(student), test]),
         family=family,
         protocol=plain(protocol.label),
+        base=protocol.base,
         summary=plain(protocol.summary),
         student=plain(student.label),
         student_source=student.source,
@@ -484,6 +535,7 @@ def _place(distillation: DistillationRecord, evaluation: EvaluationRecord, stand
         training=training,
         ppc=distillation.inputs.ppc,
         standard=standard,
+        sampling=plain(train.sampling),
         about=(
             *_about(train),
             *(() if same else _about(test, "test ")),
@@ -505,11 +557,11 @@ def result_of(run: Run, evaluation: EvaluationRecord, current: Current = NOTHING
     """What tables need of one evaluation of a run."""
     distillation = run.distillation
     standard = distillation.inputs.data.standard and evaluation.inputs.data.standard
-    last, checked = evaluation.headline, run.verification(evaluation)
+    last = evaluation.headline
     return Result(
         page=page_name(distillation.key),
         setting=_setting(evaluation, division(run, evaluation)),
-        entry=_entry(distillation),
+        entry=_entry(distillation, current),
         place=_place(distillation, evaluation, standard),
         repetition=distillation.inputs.repetition,
         students=tuple(evaluation.inputs.repetitions),
@@ -522,14 +574,15 @@ def result_of(run: Run, evaluation: EvaluationRecord, current: Current = NOTHING
         confusion=tuple(map(tuple, evaluation.confusion)) if evaluation.confusion else None,
         seconds=distillation.seconds,
         busy=distillation.clock.busy(distillation.provenance.hardware),
-        memory=(distillation.memory.host_bytes, distillation.memory.device_bytes),
+        beginning=distillation.snapshots[0].seconds,
+        device_bytes=distillation.memory.device_bytes,
         hardware=plain(distillation.provenance.hardware.label),
         stale=tuple(
             dict.fromkeys(
                 [*current.distillation(distillation.inputs), *current.evaluation(evaluation.inputs)]
             )
         ),
-        verdict=checked.verdict if checked else "",
+        status=status_of(run, evaluation),
     )
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from pcbench.protocols.asked import asked
 from pcbench.records.labels import amount
 from pcbench.records.layout import short
 from pcbench.report.cells import Board, BoardRow, BoardSection, Entry, MeasuredCell, Place, grouped
+from pcbench.report.compared import differences, grounded, leading
 from pcbench.report.tables import Block, Head, Heading, Line, Table
 from pcbench.report.text import shown
 from pcbench.report.values import (
@@ -15,17 +17,13 @@ from pcbench.report.values import (
     data_title,
     default_row,
     difference,
-    differences,
     draw_remark,
     head,
-    is_top,
     method_page,
     place_heading,
     ppc_key,
-    remarks,
     scored,
     setting_title,
-    top,
 )  # fmt: skip
 
 INIT = "init"
@@ -72,7 +70,8 @@ def initialisation(board: Board) -> list[Block]:
     """Rows of methods and PPC, columns of what the synthetic clouds start from."""
     found = []
     for title, group, name, section, places in _data_of_sections(board, "i"):
-        rows = [row for row in section.there(places) if INIT in row.entry.params and _only(row.entry, INIT)]
+        ground = grounded(section.rows, places, asked(section.setting.base))
+        rows = [row for row in ground.rows if INIT in row.entry.params and _only(row.entry, INIT)]
         starts = sorted({shown(row.entry.params[INIT]) for row in rows})
         if len(starts) < 2:
             continue
@@ -89,11 +88,8 @@ def initialisation(board: Board) -> list[Block]:
                 cells = {shown(r.entry.params[INIT]): r.cells[place] for r in members if place in r.cells}
                 if not cells or place.whole:
                     continue
-                best = top(cells.get(start) for start in starts)
-                values = tuple(
-                    scored(cell, best=cell is not None and is_top(cell.oa, best))
-                    for cell in map(cells.get, starts)
-                )
+                best = _best(cells)
+                values = tuple(scored(cells.get(start), best=start in best) for start in starts)
                 about = Head(method, method_page(method), remarks=(amount(place.ppc), *others))
                 lines.append(Line(about, values))
         headings = tuple(Heading(f"init{column}", start) for column, start in enumerate(starts, 1))
@@ -108,13 +104,13 @@ def ablations(board: Board) -> list[Block]:
     found = []
     for title, group, name, section, places in _data_of_sections(board, "a"):
         compared = [place for place in places if not place.whole]
-        by_method = grouped(section.there(compared), lambda row: row.entry.method)
-        for number, (method, rows) in enumerate(sorted(by_method.items()), 1):
+        ground = grounded(section.rows, compared, asked(section.setting.base))
+        by_method = grouped(ground.rows, lambda row: (row.entry.method, row.entry.draw))
+        for number, ((method, draw), rows) in enumerate(sorted(by_method.items()), 1):
             if len(rows) < 2:
                 continue
-            found.append(
-                _ablated(board, section, rows, compared, f"{name}-{number}", f"{method} on {title}", group)
-            )
+            about = ", ".join([f"{method} on {title}", *draw_remark(draw)])
+            found.append(_ablated(board, section, rows, compared, f"{name}-{number}", about, group))
     return found
 
 
@@ -137,6 +133,8 @@ def _ablated(
         place: differences(
             base.cells.get(place) if base else None,
             {row.entry.digest: row.cells[place] for row in rows if row is not base and place in row.cells},
+            place,
+            asked(section.setting.base),
         )
         for place in places
     }
@@ -146,11 +144,27 @@ def _ablated(
         for place in places:
             values.append(scored(row.cells.get(place)))
             values += [difference(against[place].get(row.entry.digest))] if base else []
-        about = head(row.entry, board, section.setting.student, remarks(row, places))
-        lines.append(Line(about, tuple(values), last=not row.complete(places)))
+        lacking = _lacking(row, rows, places)
+        about = head(row.entry, board, section.setting.student, lacking)
+        lines.append(Line(about, tuple(values), last=bool(lacking)))
     table = Table(name, f"Variations of {title}: {group}", tuple(headings), tuple(lines))
     notes = copies_notes(board, [section], {place.name for place in places})
     return Block(name, title, tables=(table,), notes=notes, group=group)
+
+
+def _lacking(row: BoardRow, rows: Sequence[BoardRow], places: Sequence[Place]) -> list[str]:
+    """`incomplete`, where a row lacks a place that most of the others have."""
+    common = [place for place in places if 2 * sum(place in each.cells for each in rows) > len(rows)]
+    return [] if row.complete(common) else ["incomplete"]
+
+
+def _best(cells: Mapping[str, MeasuredCell]) -> frozenset[str]:
+    """The best of some cells, on the repetitions that all have."""
+    common = min((cell.repetitions for cell in cells.values()), default=0)
+    if not common:
+        return frozenset()
+    firsts = {name: cell.oa.first(common, cell.students) for name, cell in cells.items()}
+    return leading({name: sum(map(sum, first)) / sum(map(len, first)) for name, first in firsts.items()})
 
 
 def _crossed(
@@ -206,20 +220,26 @@ def _crossed_lines(
     rows: Mapping[str, Mapping[int, MeasuredCell]],
     columns: Sequence[int],
 ) -> Iterator[Line]:
-    best = {column: top(there.get(column) for there in rows.values()) for column in columns}
+    by_draw = grouped(rows, lambda key: entries[key].draw)
+    best = {
+        (column, draw): _best({key: rows[key][column] for key in keys if column in rows[key]})
+        for column in columns
+        for draw, keys in by_draw.items()
+    }
     networks = {entries[key].network for key in rows}
+    common = [c for c in columns if 2 * sum(c in there for there in rows.values()) > len(rows)]
 
     def order(key: str) -> tuple[bool, float, str, str]:
-        means = [cell.oa.mean for cell in rows[key].values()]
-        return len(means) < len(columns), -sum(means) / len(means), entries[key].method, key
+        means = [rows[key][column].oa.mean for column in common if column in rows[key]]
+        mean = sum(means) / len(means) if means else 0.0
+        return len(means) < len(common), -mean, entries[key].method, key
 
     for key in sorted(rows, key=order):
         there, entry = rows[key], entries[key]
         said = [f"distilled with {entry.network}"] if len(networks) > 1 else []
-        missing = len(there) < len(columns)
+        missing = not there.keys() >= set(common)
         about = head(entry, board, entry.network, [*said, *(["incomplete"] if missing else [])])
-        cells = [(there.get(column), best[column]) for column in columns]
-        values = tuple(scored(cell, best=cell is not None and is_top(cell.oa, most)) for cell, most in cells)
+        values = tuple(scored(there.get(column), best=key in best[column, entry.draw]) for column in columns)
         yield Line(about, values, last=missing)
 
 

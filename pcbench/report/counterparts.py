@@ -12,6 +12,10 @@ from pcbench.report.cells import Place, grouped
 from pcbench.report.papers import Reported
 from pcbench.stats import Interval, hierarchical_interval, mean_interval, printed_difference
 
+PAPERS_PROTOCOL, PAPERS_DRAW, PAPERS_SAMPLING = "paper", "authors", "farthest"
+"""What the papers' figures were made by: their protocol, the one draw of their code, and how the points of a
+cloud were taken from the dense ones."""
+
 
 @dataclass(frozen=True)
 class Ours:
@@ -23,6 +27,10 @@ class Ours:
     """The mean clock of the distillations; None where all machines were busy."""
     pages: Sequence[str]
     """The names of the runs' pages."""
+    status: str
+    """What the scores are worth, as `run here`."""
+    status_by: str = ""
+    """Who made them, when, on what."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +49,24 @@ class MeasuredRow:
     """`name:preset` of the students' network."""
     cells: Mapping[Place, Ours]
     """What was measured, by data set, copy and PPC."""
+    protocol: str
+    """The protocol's label."""
+    draw: str
+    """Which training clouds it started from, by the name of the draw."""
     versions: tuple[str, ...] = ()
     """What tells it from another row that reads the same, in words; empty where there is none."""
+
+    def unlike(self, places: Iterable[Place]) -> tuple[str, ...]:
+        """Why its figures in some places are no counterparts of a paper's: `protocol lite`, `draw nested`,
+        `sampling first`; nothing where they are. The whole training split is drawn from nothing."""
+        there = list(places)
+        drawn = any(not place.whole for place in there)
+        samplings = sorted({place.sampling for place in there} - {PAPERS_SAMPLING})
+        return (
+            *([f"protocol {self.protocol}"] if self.protocol != PAPERS_PROTOCOL else []),
+            *([f"draw {self.draw}"] if drawn and self.draw != PAPERS_DRAW else []),
+            *([f"sampling {', '.join(samplings)}"] if samplings else []),
+        )
 
     def choices(self, figure: Reported) -> Iterator[tuple[Place, ...]]:
         """The places that a figure is the mean of, once for every choice of copies of its data sets.
@@ -77,7 +101,9 @@ class Beside:
     """Ours minus theirs with the joint interval (stats.printed_difference); None for hours, since times of
     other hardware are not compared."""
     inside: bool | None
-    """Whether the joint interval holds 0, None where there is none."""
+    """Whether the joint interval holds 0, None where there is none, or nothing that could be compared."""
+    unlike: tuple[str, ...]
+    """Why ours is not comparable, a reason each; none where it is."""
     rule: Literal["", "distillations", "students", "students, none reported"]
     """What the joint interval is made over, empty where there is none."""
 
@@ -92,8 +118,8 @@ def beside(figures: Iterable[Reported], rows: Sequence[MeasuredRow]) -> list[Bes
 
     Where a row has several copies of a data set, the figure stands beside each of them, never beside a mean.
     Of the same kind: distilled with `pointnet:paper`, students in the preset `paper`, the parameters that the
-    paper names as they are there, and no other that differs from its default. The rows' protocol is for the
-    caller to choose and to say.
+    paper names as they are there, and no other that differs from its default. Whether protocol, draw and
+    sampling are the papers' too, each says.
     """
     return [
         _beside(figure, row, places)
@@ -116,18 +142,18 @@ def _same(figure: Reported, row: MeasuredRow) -> bool:
 
 
 def _beside(figure: Reported, row: MeasuredRow, places: tuple[Place, ...]) -> Beside:
-    cells = [row.cells[place] for place in places]
+    cells, unlike = [row.cells[place] for place in places], row.unlike(places)
     if figure.metric == "hours":
         clock = Interval(statistics.fmean(cell.hours or 0.0 for cell in cells), None, None, None, 1)
-        return Beside(figure, row, places, clock, None, None, "")
+        return Beside(figure, row, places, clock, None, None, unlike, "")
     parts = [hierarchical_interval(cell.scores) for cell in cells]
     difference = printed_difference(parts, figure.value, figure.std, figure.students or 1)
-    if difference.low is None or difference.high is None:
-        return Beside(figure, row, places, mean_interval(parts), difference, None, "")
+    if unlike or difference.low is None or difference.high is None:
+        return Beside(figure, row, places, mean_interval(parts), difference, None, unlike, "")
     several = any(part.covers == "distillation" for part in parts)
     single: Literal["students", "students, none reported"] = (
         "students, none reported" if figure.std is None else "students"
     )
     inside = difference.low <= 0 <= difference.high
     rule = "distillations" if several else single
-    return Beside(figure, row, places, mean_interval(parts), difference, inside, rule)
+    return Beside(figure, row, places, mean_interval(parts), difference, inside, unlike, rule)

@@ -31,6 +31,10 @@ class Current:
             {plugin.name: plugin.source_hash() for plugin in catalogue.backbones.built_in()},
         )
 
+    def genuine(self, inputs: DistillationInputs) -> bool:
+        """Whether a method is pcbench's own, or has not the name of one."""
+        return self.methods.get(inputs.method, inputs.source) == inputs.source
+
     def distillation(self, inputs: DistillationInputs) -> tuple[str, ...]:
         """Why a distillation is stale: `ENGINE 1, now 2`, `the method's code has changed`; else nothing."""
         today = {

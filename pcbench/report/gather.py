@@ -22,6 +22,7 @@ from pcbench.report.cells import NOTHING_KNOWN, Result, Unfinished, page_name, r
 from pcbench.report.current import Current
 from pcbench.report.output import SiteFolder
 from pcbench.report.pages import Renderer
+from pcbench.report.status import submitter
 from pcbench.report.tables import Line
 from pcbench.report.text import as_json
 from pcbench.report.viewer import Clouds
@@ -41,8 +42,9 @@ class Slim:
     """Where its records are."""
     key: str
     """The distillation's key."""
-    rank: tuple[bool, int, int, str]
-    """Of two runs of one distillation the smaller counts: finished ones, those with more scores."""
+    rank: tuple[bool, bool, int, int, str]
+    """Of two runs of one distillation the smaller counts: finished ones, those that nobody submitted, those
+    with more scores."""
     results: tuple[Result, ...]
     """Its evaluations."""
     without: Unfinished | None
@@ -55,7 +57,8 @@ class Slim:
         """What tables need of a run."""
         distillation = run.distillation
         snapshots = sum(len(evaluation.snapshots) for evaluation in run.evaluations)
-        rank = distillation.status != "ok", -len(run.evaluations), -snapshots, str(run.folder)
+        submitted = submitter(run) is not None
+        rank = distillation.status != "ok", submitted, -len(run.evaluations), -snapshots, str(run.folder)
         scores, line = tuple(results(run, current)), runs.listed(run, current)
         return cls(run.folder, distillation.key, rank, scores, unfinished(run), line)
 

@@ -16,8 +16,17 @@ from pcbench.report import stale
 from pcbench.report.cells import Board, BoardRow, BoardSection, Place
 from pcbench.report.details import Confusion, by_class, confusion, learning_curves
 from pcbench.report.tables import Block, Heading, Line, Table, Value
-from pcbench.report.text import plain, plain_lines, spread
-from pcbench.report.values import data_title, default_row, head, method_page, scored, setting_title, timed
+from pcbench.report.text import plain, plain_lines, shown, spread
+from pcbench.report.values import (
+    data_title,
+    default_row,
+    draw_remark,
+    head,
+    method_page,
+    scored,
+    setting_title,
+    timed,
+)
 
 MAX_CITATION = 10_000
 UNKNOWN_PARAMETERS = "Its parameters are not shown, for torch is not installed where the site was built."
@@ -159,17 +168,51 @@ def _closer(
     board: Board, section: BoardSection, rows: list[BoardRow], name: str
 ) -> Iterator[tuple[Block, list[Confusion]]]:
     for number, ((data, version), places) in enumerate(section.data.items(), 1):
-        row = default_row(rows, rows[0].entry.method, places) or rows[0]
-        there: Mapping[Place, Any] = {place: row.cells[place] for place in places if place in row.cells}
-        if not there:
+        having = [row for row in rows if any(place in row.cells for place in places)]
+        if not having:
             continue
+        row = default_row(having, having[0].entry.method, places) or having[0]
+        there: Mapping[Place, Any] = {place: row.cells[place] for place in places if place in row.cells}
         cells = {amount(place.ppc): cell for place, cell in there.items()}
-        title = f"{data_title(board, data, version, True)}, {setting_title(section, board)}"
+        title = ", ".join(
+            [
+                data_title(board, data, version, True),
+                *_differing(row, section),
+                setting_title(section, board),
+            ]
+        )
         plots, tables = learning_curves(f"{name}-{number}-curve", title, cells)
         classes = by_class(f"{name}-{number}-class", title, cells)
         found = [
             confusion(f"{name}-{number}-m{place.ppc}", f"{amount(place.ppc)}, {title}", cell)
             for place, cell in there.items()
         ]
-        block = Block(f"{name}-{number}", f"Closer: {title}", tables=(*tables, *classes), plots=tuple(plots))
+        block = Block(
+            f"{name}-{number}",
+            f"Closer: {title}",
+            text=_in_effect(row),
+            tables=(*tables, *classes),
+            plots=tuple(plots),
+        )
         yield block, [each for each in found if each is not None]
+
+
+def _differing(row: BoardRow, section: BoardSection) -> list[str]:
+    """What makes a row another than the method with its defaults, by the words of its line."""
+    entry = row.entry
+    network = [f"distilled with {entry.network}"] if entry.network != section.setting.student else []
+    setting = [f"setting {entry.setting}"] if entry.setting else []
+    return [
+        *(f"{key}={value}" for key, value in entry.variation),
+        *setting,
+        *network,
+        *draw_remark(entry.draw),
+    ]
+
+
+def _in_effect(row: BoardRow) -> str:
+    """All parameters of a row, with whether they are the defaults."""
+    values = ", ".join(f"{plain(key)} {shown(value)}" for key, value in sorted(row.entry.params.items()))
+    if not values:
+        return "The method has no parameters."
+    return f"Parameters{'' if row.entry.variation else ', the defaults'}: {values}."

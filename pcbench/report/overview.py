@@ -2,71 +2,126 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from pcbench.protocols.asked import Asked, asked
 from pcbench.records.labels import amount
-from pcbench.report.cells import Board, BoardRow, BoardSection, MeasuredCell, Place
+from pcbench.report.cells import Board, BoardRow, BoardSection, CellScores, MeasuredCell, Place
+from pcbench.report.compared import Standing, by_draw, differences, grounded, leading, standing
 from pcbench.report.tables import MISSING, Block, Heading, Line, Table, Value
 from pcbench.report.text import number
 from pcbench.report.values import (
     ANCHOR,
     LEADER,
+    USUAL_DRAW,
     copies_notes,
     data_title,
     default_row,
     difference,
-    differences,
     head,
-    is_top,
     place_heading,
     ppc_key,
-    remarks,
     scored,
     setting_title,
-    top,
-)  # fmt: skip
-from pcbench.stats import Comparison, Ranks, gain, rank_intervals, tiers
+)
+from pcbench.stats import Comparison, gain
 
-DRAWS = 2000
 APART = "‡ No mean is taken over copies of one data set. Ranks and tiers count each copy for itself."
+Compared = Mapping[str, tuple[Comparison, int]]
 
 
 def blocks(board: Board) -> list[Block]:
-    """One block for all data sets of a section where it has several, and one for each."""
+    """Of every section one block for all data sets where it has several, and one for each; of every draw."""
     found: list[Block] = []
     for number_, section in enumerate(board.plain, 1):
         several = len({place.data for place in section.places if not place.whole}) > 1
-        blocks = [_across(board, section, f"s{number_}")] if several else []
-        blocks += [
-            _one(board, section, name, data, places, f"s{number_}-d{data_number}")
-            for data_number, ((name, data), places) in enumerate(section.data.items(), 1)
-        ]
+        blocks = [*_all(board, section, f"s{number_}")] if several else []
+        for data_number, ((name, data), places) in enumerate(section.data.items(), 1):
+            rows = [row for row in section.rows if any(place in row.cells for place in places)]
+            for draw_number, (draw, drawn) in enumerate(by_draw(rows, USUAL_DRAW), 1):
+                title = data_title(board, name, data, all(place.standard for place in places))
+                part = _Part(board, section, places, drawn, draw)
+                blocks.append(_one(part, title, name, _numbered(f"s{number_}-d{data_number}", draw_number)))
         blocks[0] = replace(blocks[0], text=section.setting.summary)
         found += blocks
     return found
 
 
-def standing(rows: Sequence[BoardRow], places: Sequence[Place]) -> tuple[dict[str, Ranks], dict[str, int]]:
-    """Rank intervals and tiers of the rows that are complete, by the digest of their entry.
-
-    Two copies of a data set are two places, and each counts.
-    """
-    complete = [row for row in rows if row.complete(places)]
-    cells = {
-        place.key: {row.entry.digest: row.cells[place].oa.by_distillation for row in complete}
-        for place in places
-    }
-    if not places or len(complete) < 2:
-        return {}, {}
-    return rank_intervals(cells, draws=DRAWS), tiers(cells)
+def _numbered(name: str, number_: int) -> str:
+    """The id of a block of the first, second, … draw."""
+    return name if number_ == 1 else f"{name}-w{number_}"
 
 
-def _across(board: Board, section: BoardSection, name: str) -> Block:
-    """All data sets: mean of every cell, mean of all, ranks and tiers over all."""
-    places = [place for place in section.places if not place.whole]
-    rows = [row for row in section.there(places) if any(place in row.cells for place in places)]
-    ranks, tier = standing(rows, places)
+@dataclass(frozen=True)
+class _Part:
+    """The rows of one table: of one section, some places, one draw."""
+
+    board: Board
+    """All results."""
+    section: BoardSection
+    """The section."""
+    places: tuple[Place, ...]
+    """The columns."""
+    rows: Sequence[BoardRow]
+    """The rows, in any order."""
+    draw: str
+    """The draw that their first clouds are of."""
+
+    @property
+    def asked(self) -> Asked:
+        """What the protocol asks for."""
+        return asked(self.section.setting.base)
+
+    @property
+    def title(self) -> str:
+        """What the table is of beside its data."""
+        return setting_title(self.section, self.board)
+
+    @property
+    def compared(self) -> list[Place]:
+        """The places but the whole training split."""
+        return [place for place in self.places if not place.whole]
+
+    def line(self, row: BoardRow, stand: Standing, values: Sequence[Value]) -> Line:
+        """A row with what is to be said of it; below the others where it is not ranked among them."""
+        remarks = stand.ground.remarks(row)
+        about = head(row.entry, self.board, self.section.setting.student, remarks)
+        return Line(about, tuple(values), last=not stand.ground.counts(row))
+
+    def notes(self, stand: Standing) -> tuple[str, ...]:
+        """On what the rows are ranked, what the protocol asks for, and what is shown beside."""
+        if not self.compared:
+            return ()
+        ground, found = stand.ground, []
+        if stand.ranks:
+            found.append(f"Ranked, sorted and told apart on what all ranked rows have: {ground.basis.text}.")
+        elif len(self.rows) > 1:
+            found.append("Nothing is ranked: fewer than two rows have repetition 0 of a cell in common.")
+        others = [place for place in self.compared if stand.ranks and place not in ground.basis.places]
+        if others:
+            names = ", ".join(dict.fromkeys(amount(place.ppc) for place in others))
+            found.append(
+                f"Shown beside and not counted, for few have it or the protocol asks for none: {names}."
+            )
+        single = "; the draw authors is a single one" if self.draw == "authors" else ""
+        found.append(f"The protocol asks for {self.asked.text}{single}.")
+        return tuple(found)
+
+
+def _all(board: Board, section: BoardSection, name: str) -> Iterator[Block]:
+    """All data sets, a block a draw: mean of every cell, mean of all, ranks and tiers over all."""
+    places = tuple(place for place in section.places if not place.whole)
+    rows = [row for row in section.rows if any(place in row.cells for place in places)]
+    for draw_number, (draw, drawn) in enumerate(by_draw(rows, USUAL_DRAW), 1):
+        there = tuple(place for place in places if any(place in row.cells for row in drawn))
+        yield _across(_Part(board, section, there, drawn, draw), _numbered(name, draw_number))
+
+
+def _across(part: _Part, name: str) -> Block:
+    board, section, places = part.board, part.section, part.places
+    stand = standing(grounded(part.rows, places, part.asked))
+    copies = section.copies.keys() & {place.name for place in places}
     headings = [
         *_ranked_headings(),
         *(
@@ -76,168 +131,261 @@ def _across(board: Board, section: BoardSection, name: str) -> Block:
             )
             for column, place in enumerate(places, 1)
         ),
-        Heading("mean", "Mean ‡" if section.copies.keys() & {place.name for place in places} else "Mean"),
+        Heading("mean", "Mean ‡" if copies else "Mean"),
     ]
-    copies = section.copies.keys() & {place.name for place in places}
-    best = {place: top(row.cells.get(place) for row in rows) for place in places}
+    best = _best(stand, places)
     lines = [
-        Line(
-            head(row.entry, board, section.setting.student, remarks(row, places)),
+        part.line(
+            row,
+            stand,
             (
-                *_ranked(row, ranks, tier),
+                *_ranked(row, stand),
                 *(_mean_of(row, place, best[place]) for place in places),
-                MISSING if copies else _mean(row, places),
+                MISSING if copies else _mean(row, stand),
             ),
-            last=not row.complete(places),
         )
-        for row in rows
+        for row in stand.ground.rows
     ]
-    title = setting_title(section, board)
-    table = Table(f"{name}-all", f"Overall accuracy, all data sets: {title}", tuple(headings), tuple(lines))
+    caption = f"Overall accuracy, all data sets: {part.title}"
+    table = Table(f"{name}-all", caption, tuple(headings), tuple(lines))
     notes = copies_notes(board, [section], {place.name for place in places})
     notes += (APART,) if notes else ()
-    return Block(name, "All data sets", tables=(table,), notes=notes, group=title)
+    title = "All data sets" + _draw_words(part.draw)
+    return Block(name, title, tables=(table,), notes=(*notes, *part.notes(stand)), group=part.title)
 
 
-def _one(
-    board: Board, section: BoardSection, data: str, version: str, places: tuple[Place, ...], name: str
-) -> Block:
-    """One data set: accuracy with everything that is derived from it, and mean class accuracy."""
-    student = section.setting.student
-    compared = [place for place in places if not place.whole]
-    rows = section.there(places)
-    scored_rows = [row for row in rows if any(place in row.cells for place in compared)]
-    ranks, tier = standing(scored_rows, compared)
-    random, whole = default_row(rows, ANCHOR, compared), default_row(rows, "whole", places)
-    leader = next((row for row in scored_rows if row.complete(compared)), None)
-    gains = random is not None and whole is not None and bool(compared)
-    anchors = [(key, row) for key, row in ((ANCHOR, random), (LEADER, leader)) if row is not None]
-    anchors = anchors if len(scored_rows) > 1 else []
-    against = {
-        (key, place): differences(
-            row.cells.get(place),
-            {r.entry.digest: r.cells[place] for r in scored_rows if r is not row and place in r.cells},
-        )
-        for key, row in anchors
-        for place in compared
-    }
-    best = {place: top(row.cells.get(place) for row in rows) for place in places}
-    headings = [*(_ranked_headings() if compared else [])]
-    for place in places:
-        headings.append(place_heading(place))
-        if not place.whole:
-            label = amount(place.ppc)
-            headings += [Heading(f"gain-{ppc_key(place)}", f"Gain, {label}")] if gains else []
-            headings += [
-                Heading(
-                    f"{key}-{ppc_key(place)}",
-                    f"{label} against {_called(key, row)}",
-                    anchor=key,
-                    anchor_label=_called(key, row),
-                )
-                for key, row in anchors
-            ]
-    several = len(compared) > 1
-    headings += [Heading("mean", "Mean", brief=True)] if several else []
+def _draw_words(draw: str) -> str:
+    return "" if draw == USUAL_DRAW else f", draw {draw}"
 
-    def line(row: BoardRow) -> Line:
-        values: list[Value] = [*(_ranked(row, ranks, tier) if compared else [])]
-        for place in places:
-            cell = row.cells.get(place)
-            values.append(scored(cell, best=cell is not None and is_top(cell.oa, best[place])))
-            if not place.whole:
-                values += [_gain(row, random, whole, place)] if gains else []
-                values += [_against(row, anchor, against[key, place]) for key, anchor in anchors]
-        values += [_mean(row, compared)] if several else []
-        return Line(
-            head(row.entry, board, student, remarks(row, compared)),
-            tuple(values),
-            last=not row.complete(compared),
-        )
 
-    title = data_title(board, data, version, all(place.standard for place in places))
-    setting = setting_title(section, board)
-    oa = Table(
-        f"{name}-oa", f"Overall accuracy on {title}: {setting}", tuple(headings), tuple(map(line, rows))
+def _one(part: _Part, title: str, data: str, name: str) -> Block:
+    """One data set: accuracy with everything that is derived from it, mean class accuracy, and spreads."""
+    section, compared = part.section, part.compared
+    places = tuple(place for place in part.places if any(place in row.cells for row in part.rows))
+    stand = standing(grounded(part.rows, places, part.asked))
+    ground, about = stand.ground, title + _draw_words(part.draw)
+    scored_rows = [row for row in ground.rows if any(place in row.cells for place in compared)]
+    columns = _Columns(part, stand, places, scored_rows)
+    accuracy = Table(
+        f"{name}-oa",
+        f"Overall accuracy on {about}: {part.title}",
+        tuple(columns.headings()),
+        tuple(part.line(row, stand, [*columns.values(row)]) for row in ground.rows),
     )
-    notes = copies_notes(board, [section], {data})
+    tables = [accuracy, _macc(part, stand, places, f"{name}-macc", about)]
+    tables += [_spreads(part, stand, f"{name}-spread", about)] if compared else []
+    notes = copies_notes(part.board, [section], {data})
     notes += ("† Not the data set of its card: classes or counts differ.",) if title.endswith("†") else ()
-    macc = _macc(
-        board, section, rows, places, compared, f"{name}-macc", f"Mean class accuracy on {title}: {setting}"
-    )
-    return Block(name, title, tables=(oa, macc), notes=notes, group=setting)
+    return Block(name, about, tables=tuple(tables), notes=(*notes, *part.notes(stand)), group=part.title)
 
 
-def _macc(
-    board: Board,
-    section: BoardSection,
-    rows: Sequence[BoardRow],
+class _Columns:
+    """The columns of the table of one data set."""
+
+    def __init__(
+        self, part: _Part, stand: Standing, places: Sequence[Place], scored_rows: Sequence[BoardRow]
+    ) -> None:
+        rows, compared = stand.ground.rows, [place for place in places if not place.whole]
+        self.part, self.stand, self.places, self.compared = part, stand, places, compared
+        self.random = default_row(rows, ANCHOR, stand.ground.basis.places or compared)
+        self.whole = default_row(rows, "whole", places)
+        leader = stand.ground.leader
+        anchors = [(key, row) for key, row in ((ANCHOR, self.random), (LEADER, leader)) if row is not None]
+        self.anchors = anchors if len(scored_rows) > 1 else []
+        self.gains = self.random is not None and self.whole is not None and bool(compared)
+        self.against: dict[tuple[str, Place], Compared] = {
+            (key, place): differences(
+                row.cells.get(place),
+                {r.entry.digest: r.cells[place] for r in scored_rows if r is not row and place in r.cells},
+                place,
+                part.asked,
+            )
+            for key, row in self.anchors
+            for place in compared
+        }
+        self.best = _best(stand, places)
+
+    def headings(self) -> Iterator[Heading]:
+        """Their heads."""
+        yield from _ranked_headings() if self.compared else []
+        several = len(self.compared) > 1
+        for place in self.places:
+            yield place_heading(place)
+            if place.whole:
+                continue
+            label, key = amount(place.ppc), ppc_key(place)
+            if several:
+                yield Heading(f"tier-{key}", f"Tier, {label}", note="of this cell")
+            if self.gains:
+                yield Heading(f"gain-{key}", f"Gain, {label}")
+            for anchor, row in self.anchors:
+                called = _called(anchor, row)
+                title = f"{label} against {called}"
+                yield Heading(f"{anchor}-{key}", title, anchor=anchor, anchor_label=called)
+        if several:
+            yield Heading("mean", "Mean", brief=True)
+
+    def values(self, row: BoardRow) -> Iterator[Value]:
+        """Those of a row."""
+        yield from _ranked(row, self.stand) if self.compared else []
+        several = len(self.compared) > 1
+        for place in self.places:
+            cell = row.cells.get(place)
+            yield _scored(cell, place, self.stand, row.entry.digest in self.best[place])
+            if place.whole:
+                continue
+            if several:
+                yield _tier(self.stand.by_place.get(place, {}).get(row.entry.digest))
+            if self.gains:
+                yield self._gain(row, place)
+            for key, anchor in self.anchors:
+                found = self.against[key, place].get(row.entry.digest)
+                usual = self._repetitions(place)
+                yield Value("anchor") if row is anchor else difference(found, usual)
+        if several:
+            yield _mean(row, self.stand)
+
+    def _repetitions(self, place: Place) -> int:
+        """How many repetitions of a place are compared, as the notes say."""
+        ground = self.stand.ground
+        alone = ground.alone.get(place)
+        return ground.basis.repetitions.get(place) or (alone[0].repetitions[place] if alone else 1)
+
+    def _gain(self, row: BoardRow, place: Place) -> Value:
+        """Between random selection at this PPC and the whole split, on what both rows have in common."""
+        cell, random = row.cells.get(place), self.random and self.random.cells.get(place)
+        whole = self.whole and _whole(self.whole, place)
+        if cell is None or not random or not whole:
+            return MISSING
+        common = min(self.part.asked.repetitions(place.ppc), cell.repetitions, random.repetitions)
+        if not common:
+            return MISSING
+        found = gain(_mean_first(cell, common), _mean_first(random, common), whole.oa.mean)
+        return MISSING if found is None else Value(number(found, 2), found)
+
+
+def _mean_first(cell: MeasuredCell, repetitions: int) -> float:
+    """The mean of the first repetitions, each counting once."""
+    groups = cell.oa.first(repetitions, cell.students)
+    return sum(sum(group) / len(group) for group in groups) / len(groups)
+
+
+def _scored(cell: MeasuredCell | None, place: Place, stand: Standing, best: bool) -> Value:
+    """A cell; with the mean of what is compared of it, where that is not all."""
+    ground = stand.ground
+    alone = ground.alone.get(place)
+    number_ = ground.basis.repetitions.get(place) or (alone[0].repetitions[place] if alone else 0)
+    if cell is None or not 0 < number_ < len(cell.oa.groups) or cell.repetitions < number_:
+        return scored(cell, best=best)
+    return scored(cell, best=best, counted=_mean_first(cell, number_), repetitions=number_)
+
+
+def _best(
+    stand: Standing,
     places: Sequence[Place],
-    compared: Sequence[Place],
-    name: str,
-    caption: str,
-) -> Table:
-    best = {place: top((row.cells.get(place) for row in rows), macc=True) for place in places}
+    scores: Callable[[MeasuredCell], CellScores] = lambda cell: cell.oa,
+) -> dict[Place, frozenset[str]]:
+    """The rows that have the best mean of a place, on the repetitions that all who may be ranked have."""
+    best: dict[Place, frozenset[str]] = {place: frozenset() for place in places}
+    for place, (basis, rows) in stand.ground.alone.items():
+        number_ = basis.repetitions[place]
+        means = {}
+        for row in rows:
+            cell = row.cells[place]
+            groups = scores(cell).first(number_, cell.students)
+            means[row.entry.digest] = sum(sum(group) / len(group) for group in groups) / number_
+        best[place] = leading(means)
+    return best
+
+
+def _macc(part: _Part, stand: Standing, places: Sequence[Place], name: str, about: str) -> Table:
+    best = _best(stand, places, lambda cell: cell.macc)
     lines = []
-    for row in rows:
+    for row in stand.ground.rows:
         cells = [(row.cells.get(place), best[place]) for place in places]
-        values = tuple(
-            scored(cell, cell.macc if cell else None, cell is not None and is_top(cell.macc, most))
-            for cell, most in cells
-        )
-        about = head(row.entry, board, section.setting.student, remarks(row, compared))
-        lines.append(Line(about, values, last=not row.complete(compared)))
-    return Table(name, caption, tuple(place_heading(place, "macc-") for place in places), tuple(lines))
+        values = [scored(cell, cell.macc if cell else None, row.entry.digest in most) for cell, most in cells]
+        lines.append(part.line(row, stand, values))
+    headings = tuple(place_heading(place, "macc-") for place in places)
+    return Table(name, f"Mean class accuracy on {about}: {part.title}", headings, tuple(lines))
+
+
+def _spreads(part: _Part, stand: Standing, name: str, about: str) -> Table:
+    """The spread between draws beside that between students, and which of them an interval covers."""
+    places = [place for place in part.compared if any(place in row.cells for row in part.rows)]
+    headings = []
+    for place in places:
+        label, key = amount(place.ppc), ppc_key(place)
+        headings.append(Heading(f"draws-{key}", f"{label}, between draws", note="of their means"))
+        headings.append(Heading(f"students-{key}", f"{label}, between students", note="of one draw"))
+        headings.append(Heading(f"covers-{key}", f"{label}, interval covers", "text"))
+    lines = [
+        part.line(row, stand, [value for place in places for value in _spread(row.cells.get(place))])
+        for row in stand.ground.rows
+        if any(place in row.cells for place in places)
+    ]
+    caption = f"Standard deviations between draws and between students on {about}, in points: {part.title}"
+    return Table(name, caption, tuple(headings), tuple(lines))
+
+
+def _spread(cell: MeasuredCell | None) -> tuple[Value, Value, Value]:
+    if cell is None:
+        return MISSING, MISSING, MISSING
+    draws, students = cell.oa.between_draws, cell.oa.between_students
+    number_ = len(cell.oa.groups)
+    covers = "students of one draw" if cell.oa.interval.covers == "evaluation" else "draws and students"
+    counted = [len(group) for group in cell.oa.groups.values()]
+    return (
+        replace(MISSING, note="one draw")
+        if draws is None
+        else Value(number(draws), draws, note=f"{number_} draws"),
+        MISSING if students is None else Value(number(students), students, note=f"{max(counted)} students"),
+        Value(covers, covers),
+    )
 
 
 def _ranked_headings() -> list[Heading]:
     return [
         Heading("rank", "Rank", note="median and 95 % interval", brief=True),
-        Heading("tier", "Tier", note="not told apart within"),
+        Heading("tier", "Tier", note="of the mean"),
         Heading("status", "Status", "text"),
     ]
 
 
-def _ranked(row: BoardRow, ranks: Mapping[str, Ranks], tier: Mapping[str, int]) -> list[Value]:
-    found = ranks.get(row.entry.digest)
-    badges = {cell.badge for cell in row.cells.values()}
-    badge = next(each for each in ("refuted", "reproduced", "verified") if each in badges)
-    status = Value("", badge, badge=badge)
+def _ranked(row: BoardRow, stand: Standing) -> list[Value]:
+    digest, status = row.entry.digest, row.status
+    state = Value("", status.state, badge=status.state, about=status.text)
+    partial, found = stand.partial.get(digest), stand.ranks.get(digest)
+    if partial is not None:
+        on = f"of {partial.among} on {partial.basis.text}"
+        return [Value(f"{partial.ranks.median:g}", partial.ranks.median, note=on), MISSING, state]
     if found is None:
-        return [MISSING, MISSING, status]
+        return [MISSING, MISSING, state]
     known = found.low is not None and found.high is not None and found.low != found.high
     span = f"{found.low:g}–{found.high:g}" if known else ""
-    in_tier = tier[row.entry.digest]
-    return [
-        Value(f"{found.median:g}", found.median, note=span),
-        Value(str(in_tier), float(in_tier), look="tier"),
-        status,
-    ]
+    return [Value(f"{found.median:g}", found.median, note=span), _tier(stand.tiers[digest]), state]
 
 
-def _mean(row: BoardRow, places: Sequence[Place]) -> Value:
-    mean = row.mean(places)
-    return MISSING if mean is None else Value(number(mean), mean)
+def _tier(tier: int | None) -> Value:
+    return MISSING if tier is None else Value(str(tier), float(tier), look="tier")
 
 
-def _mean_of(row: BoardRow, place: Place, best: float | None) -> Value:
+def _mean(row: BoardRow, stand: Standing) -> Value:
+    """The mean of what is compared; none of a row that has not all of it."""
+    basis = stand.ground.basis
+    if not basis.places or not basis.holds(row):
+        return MISSING
+    return Value(number(basis.mean(row)), basis.mean(row))
+
+
+def _mean_of(row: BoardRow, place: Place, best: frozenset[str]) -> Value:
     cell = row.cells.get(place)
-    return MISSING if cell is None else Value(number(cell.oa.mean), cell.oa.mean, best=is_top(cell.oa, best))
-
-
-def _gain(row: BoardRow, random: BoardRow | None, whole: BoardRow | None, place: Place) -> Value:
-    """Of the mean, between random selection at this PPC and the whole split; students are the same."""
-    cells = [row.cells.get(place), random and random.cells.get(place), whole and _whole(whole, place)]
-    found = gain(*(cell.oa.mean if cell else None for cell in cells))
-    return MISSING if found is None else Value(number(found, 2), found)
+    if cell is None:
+        return MISSING
+    return Value(number(cell.oa.mean), cell.oa.mean, best=row.entry.digest in best)
 
 
 def _whole(whole: BoardRow, place: Place) -> MeasuredCell | None:
     return next((cell for each, cell in whole.cells.items() if each.whole and each.data == place.data), None)
-
-
-def _against(row: BoardRow, anchor: BoardRow, found: Mapping[str, Comparison]) -> Value:
-    return Value("anchor") if row is anchor else difference(found.get(row.entry.digest))
 
 
 def _called(key: str, row: BoardRow) -> str:

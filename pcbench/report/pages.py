@@ -31,12 +31,18 @@ TITLES: Mapping[str, str] = {
 INTRODUCTIONS: Mapping[str, str] = {
     "index": (
         "Accuracy in percent on the whole test split, of the last snapshot, never of the best: mean ± "
-        "standard deviation (ddof 1) over the students, or over the distillations where there are several, "
-        "and the 95 % interval of the mean, then distillations × students of each. Only results of one "
-        "protocol, one student and one division share a table. Rank: the median of a bootstrap with its 95 "
-        "% interval; methods of one tier cannot be told apart. Gain: 0 is random selection, 1 the whole "
-        "training split. Differences are paired by seed, p is adjusted by Holm. Bold: the best mean of its "
-        "column. –: not measured, nothing is imputed; incomplete rows stand last, without rank."
+        "standard deviation (ddof 1) over the students, or over the distillations where there are "
+        "several, and the 95 % interval of the mean, then distillations × students of each. Only results "
+        "of one protocol, one student, one division and one draw share a table. Rows are ranked, sorted "
+        "and compared on the cells and repetitions that they have in common, which the notes name; what "
+        "few have is shown beside and counts for nobody. Rank: the median of a bootstrap with its 95 % "
+        "interval; a row that lacks a cell has its rank on those that it has. Tier: cannot be told from "
+        "the best of the tier, by the mean or in one cell, adjusted for all pairs of rows. A difference "
+        "from an anchor is of one cell, paired by seed, and p adjusted for the rows alone: it can be told "
+        "where tiers are one. Nothing is told apart below the resolution of the test split. Gain: 0 is "
+        "random selection, 1 the whole training split. Bold: the best mean of its column. –: not "
+        "measured, nothing is imputed. Rows whose parameters somebody chose, and refuted ones, are not "
+        "ranked. The anchor random is pcbench's own, by its code."
     ),
     "cross-architecture": (
         "Clouds distilled with one network, students of others: rows of methods, columns of students."
@@ -50,17 +56,20 @@ INTRODUCTIONS: Mapping[str, str] = {
         "defaults."
     ),
     "timing": (
-        "Accuracy against the time of one distillation, evaluation excluded. Times are compared within one "
-        "hardware class only."
+        "Accuracy against the time of one distillation, evaluation excluded. What goes by before the first "
+        "clouds belongs to it: the training of the network that they are chosen by, whose share is given. "
+        "Times are compared within one hardware class only. What takes less than 0.05 s is drawn at 0.0, "
+        "left of the logarithmic axis."
     ),
     "robustness": (
         "The same students on changed test clouds: turned about the up axis (up) or anyhow (so3), corrupted "
         "at severities 1 to 5, or with another number of points. Training is unchanged."
     ),
     "paper": (
-        "What the papers report beside what was measured here, with the difference and its 95 % interval "
-        "over both. Inside: that interval holds zero. Times are of unlike hardware and not compared. "
-        "Reported: from the paper; reproduced: made here; verified: evaluated once more by somebody else."
+        "What the papers report beside what was measured here. Where ours was made as theirs was, the "
+        "difference has its 95 % interval over both; inside: that interval holds zero. Elsewhere both "
+        "stand side by side, with the reason why they cannot be compared. Times are of unlike hardware "
+        "and not compared."
     ),
     "runs/index": ("Every record that this site was made of."),
 }

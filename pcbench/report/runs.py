@@ -12,13 +12,14 @@ from pcbench.catalogue.describe import value_text
 from pcbench.records import labels, layout
 from pcbench.records.labels import amount, bare_amount
 from pcbench.records.layout import short
-from pcbench.records.models import EvaluationRecord, Run, VerificationRecord
+from pcbench.records.models import DistillationRecord, EvaluationRecord, Memory, Run
 from pcbench.report.cells import NOTHING_KNOWN, MeasuredCell, page_name, result_of
 from pcbench.report.current import Current
 from pcbench.report.details import Confusion, by_class, confusion, learning_curves
+from pcbench.report.status import MAINTAINERS, MEANING, finding, status_of, submitter
 from pcbench.report.tables import Block, Head, Heading, Line, Table, Value
-from pcbench.report.text import duration, number, plain, shown, signed, size
-from pcbench.report.values import method_page, run_page
+from pcbench.report.text import duration, number, plain, shown, size
+from pcbench.report.values import beginning_note, method_page, run_page
 
 Pairs = tuple[tuple[str, str], ...]
 """Terms and what is said of each."""
@@ -66,6 +67,8 @@ class RunPage:
     """The method's name."""
     method_page: str
     """The method's page."""
+    whose: str
+    """Who made it and, where somebody submitted it, what of it nothing checks."""
     status: str
     """How the distillation ended."""
     reason: str
@@ -102,6 +105,7 @@ def page(run: Run, current: Current = NOTHING_KNOWN) -> RunPage:
         title=plain(labels.title(inputs)),
         method=plain(inputs.method),
         method_page=method_page(plain(inputs.method)),
+        whose=_whose(run),
         status=distillation.status,
         reason=plain(distillation.reason),
         stale=plain("; ".join(current.distillation(inputs))),
@@ -115,11 +119,8 @@ def page(run: Run, current: Current = NOTHING_KNOWN) -> RunPage:
             ("Repetition", str(inputs.repetition)),
             ("Method's source", inputs.source),
             ("Engine", str(inputs.engine)),
-            (
-                "Time",
-                clocked(distillation.seconds, distillation.clock.busy(distillation.provenance.hardware)),
-            ),
-            ("Peak memory", memory(distillation.memory.host_bytes, distillation.memory.device_bytes)),
+            ("Time", _time(distillation)),
+            *_memory(distillation.memory),
             ("Key", distillation.key),
         ),
         params=tuple((plain(key), shown(value)) for key, value in sorted(inputs.params.items())),
@@ -136,6 +137,16 @@ def page(run: Run, current: Current = NOTHING_KNOWN) -> RunPage:
     )
 
 
+def _whose(run: Run) -> str:
+    name = submitter(run)
+    if name is None:
+        return f"Made by {MAINTAINERS}."
+    return (
+        f"Submitted by {name}. Times, memory, hardware, versions and command lines are unchecked, claimed by "
+        f"{name}."
+    )
+
+
 def record_files(run: Run) -> dict[str, Any]:
     """The records of a run by the names that they have beside its page, as JSON values."""
     files: dict[str, Any] = {layout.DISTILLATION: run.distillation.model_dump(mode="json")}
@@ -146,14 +157,23 @@ def record_files(run: Run) -> dict[str, Any]:
     return files
 
 
+def _time(distillation: DistillationRecord) -> str:
+    """The clock of a distillation, with what went by before the first clouds."""
+    text = clocked(distillation.seconds, distillation.clock.busy(distillation.provenance.hardware))
+    if not distillation.snapshots:
+        return text
+    note = beginning_note(distillation.snapshots[0].seconds, distillation.seconds)
+    return f"{text}, {note}" if note else text
+
+
 def clocked(seconds: float, busy: bool) -> str:
     """`3 min 05 s`, marked where the machine was busy."""
     return duration(seconds) + (f" ({BUSY})" if busy else "")
 
 
-def memory(host: int, device: int | None) -> str:
-    """`590 MiB, on the device 2.0 GiB`."""
-    return size(host) + ("" if device is None else f", on the device {size(device)}")
+def _memory(memory: Memory) -> Pairs:
+    """Peak memory of a GPU. That of the host is left out: its process did other work before."""
+    return () if memory.device_bytes is None else (("Peak memory of the GPU", size(memory.device_bytes)),)
 
 
 def provenance(values: Mapping[str, Any]) -> Pairs:
@@ -170,9 +190,12 @@ def provenance(values: Mapping[str, Any]) -> Pairs:
 def _evaluated(run: Run, evaluation: EvaluationRecord, current: Current, name: str) -> Evaluated:
     inputs, cell = evaluation.inputs, MeasuredCell((result_of(run, evaluation, current),))
     stale = current.evaluation(inputs)
-    text = " ".join(
-        [*([f"Stale: {'; '.join(stale)}."] if stale else []), _checked(run.verification(evaluation))]
-    )
+    status = status_of(run, evaluation)
+    said = [f"Stale: {'; '.join(stale)}."] if stale else []
+    said += [f"{_sentence(status.text)} That is, {MEANING[status.state]}."]
+    checks = [each for each in run.verifications if each.evaluation == evaluation.key]
+    said += [f"Made again {each.provenance.created[:10]}: {finding(each)}." for each in checks]
+    text = " ".join(plain(words) for words in said)
     training_busy = any(share.train.busy(share.provenance.hardware) for share in evaluation.work)
     testing_busy = any(share.test.busy(share.provenance.hardware) for share in evaluation.work)
     title = f"Protocol {plain(inputs.protocol.label)}, student {plain(inputs.network.label)}"
@@ -192,7 +215,7 @@ def _evaluated(run: Run, evaluation: EvaluationRecord, current: Current, name: s
         ),
         ("time of training", clocked(evaluation.train.seconds, training_busy)),
         ("time of testing", clocked(evaluation.test.seconds, testing_busy)),
-        ("peak memory", memory(evaluation.memory.host_bytes, evaluation.memory.device_bytes)),
+        *_memory(evaluation.memory),
         ("engine", str(evaluation.inputs.engine)),
         ("key", evaluation.key),
     )
@@ -205,16 +228,8 @@ def _evaluated(run: Run, evaluation: EvaluationRecord, current: Current, name: s
     )
 
 
-def _checked(checked: VerificationRecord | None) -> str:
-    """Who evaluated it anew found what, in a sentence."""
-    if checked is None:
-        return ""
-    found = f"{signed(checked.difference)} points ({signed(checked.low)} to {signed(checked.high)})"
-    clouds = "distilled anew" if checked.redistilled else "the same clouds"
-    return (
-        f"{checked.verdict.capitalize()}: {len(checked.repetitions)} students on {clouds} scored {found} "
-        f"against these, with ± {number(checked.margin)} counting as equal."
-    )
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}."
 
 
 def _raw(evaluation: EvaluationRecord, name: str, title: str) -> Table:

@@ -160,6 +160,7 @@ def _exported(sections: Iterable[BoardSection]) -> list[dict[str, Any]]:
                         if (seconds := cell.seconds(each)) is not None
                     },
                     "status": cell.badge,
+                    "status_by": cell.status.text,
                     **({"stale": reason} if (reason := stale.why(cell)) else {}),
                     "runs": list(cell.pages),
                 }
@@ -178,6 +179,7 @@ def _statistics(scores: CellScores) -> dict[str, Any]:
         **{key: None if value is None else float(exported(value)) for key, value in ends.items()},
         "n": interval.n,
         "covers": interval.covers,
+        "repetitions": list(scores.groups),
         "scores": [[float(exported(score)) for score in group] for group in scores.by_distillation],
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pcbench.records.labels import amount
-from pcbench.report.cells import Board, MeasuredCell
+from pcbench.report.cells import Board, BoardRow, MeasuredCell
 from pcbench.report.tables import Block, Heading, Line, Table, Value
 from pcbench.report.values import data_title, head, scored, setting_title
 
@@ -39,12 +39,17 @@ def blocks(board: Board, method: str | None = None) -> list[Block]:
                     scored(cell),
                     Value(reason, reason),
                 )
-                lines.append(Line(head(row.entry, board, section.setting.student), values))
+                lines.append(Line(head(row.entry, board, section.setting.student, _whose(row)), values))
     if not lines:
         return []
     caption = "Overall accuracy of stale results, and why they are stale"
     table = Table("stale-results", caption, HEADINGS, tuple(lines))
     return [Block("stale", TITLE, text=TEXT, tables=(table,))]
+
+
+def _whose(row: BoardRow) -> list[str]:
+    """That a submitted method has the name of a built-in one, and is another."""
+    return [f"not pcbench's own {row.entry.method}"] if row.claimed and not row.entry.genuine else []
 
 
 def why(cell: MeasuredCell) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 WIDTH, HEIGHT = 640, 360
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 14, 46
+ZEROS = 72
+"""Pixels left of a logarithmic axis for what is 0."""
 COLOURS = 8
 """So many colours tell series apart, by the classes series-1 to series-8; a ninth begins again."""
 
@@ -126,7 +128,7 @@ class PlotData:
 def scatter(
     name: str, title: str, description: str, x_label: str, y_label: str, data: Sequence[PlotData]
 ) -> Plot:
-    """Points with their intervals over a logarithmic x; x must be positive."""
+    """Points with their intervals over a logarithmic x; what is 0 stands left of it, by itself."""
     return _plot(name, title, description, x_label, y_label, data, log=True, lines=False)
 
 
@@ -143,10 +145,15 @@ def _plot(
 ) -> Plot:  # fmt: skip
     points = [point for each in data for point in each.points]
     ys = [end for p in points for end in (p.y, p.low, p.high) if end is not None]
-    xs = [p.x for p in points]
+    xs = [p.x for p in points if p.x > 0 or not log] or [1.0]
+    zeros = log and any(p.x == 0 for p in points)
     x_places = log_ticks(min(xs), max(xs)) if log else linear_ticks(min(xs), max(xs))
     y_places = linear_ticks(max(0.0, min(ys)), min(100.0, max(ys)) if max(ys) <= 100 else max(ys))
-    along = _scale(x_places[0], x_places[-1], LEFT, WIDTH - RIGHT, log)
+    from_place = _scale(x_places[0], x_places[-1], LEFT + (ZEROS if zeros else 0), WIDTH - RIGHT, log)
+
+    def along(x: float) -> float:
+        return LEFT + ZEROS / 2 if log and x == 0 else from_place(x)
+
     up = _scale(y_places[0], y_places[-1], HEIGHT - BOTTOM, TOP, False)
     series = []
     for each in data:
@@ -163,7 +170,10 @@ def _plot(
         description=description,
         x_label=x_label,
         y_label=y_label,
-        x_ticks=tuple(Tick(along(at), _short(at)) for at in x_places),
+        x_ticks=(
+            *((Tick(along(0.0), "0.0"),) if zeros else ()),
+            *(Tick(along(at), _short(at)) for at in x_places),
+        ),
         y_ticks=tuple(Tick(up(at), _short(at)) for at in y_places),
         series=tuple(series),
     )

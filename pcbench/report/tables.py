@@ -58,7 +58,9 @@ class Value:
     more: tuple[Link, ...] = ()
     """Where the others of those runs are, by number."""
     badge: str = ""
-    """`reported`, `reproduced`, `verified`, `refuted` or `busy machine`; empty for none."""
+    """A state of `pcbench.report.status`, as `claimed` or `reported`, or `busy machine`; empty for none."""
+    about: str = ""
+    """What the badge is by: who, when, on what."""
     best: bool = False
     """Whether it is the best of its column."""
     std: float | None = None

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from pcbench.protocols.asked import asked
 from pcbench.records.labels import amount
 from pcbench.report.cells import Board, BoardRow, BoardSection, MeasuredCell, Place
+from pcbench.report.compared import grounded
 from pcbench.report.svg import COLOURS, PlotData, PlotPoint, scatter
 from pcbench.report.tables import MISSING, Block, Heading, Line, Table, Value
 from pcbench.report.text import duration, size, spread
@@ -21,8 +23,8 @@ from pcbench.report.values import (
     timed,
 )
 
-SHORTEST = 0.01
-"""Seconds: what is faster is drawn here, for the axis is logarithmic."""
+NOTHING = 0.05
+"""Seconds: what is faster reads as 0.0 s, and is drawn as such: the axis is logarithmic from there on."""
 
 
 def blocks(board: Board) -> list[Block]:
@@ -33,7 +35,7 @@ def blocks(board: Board) -> list[Block]:
             places = [place for place in all_places if not place.whole]
             title = data_title(board, name, data, all(place.standard for place in places))
             for hardware_number, hardware in enumerate(section.hardware, 1):
-                there = section.there(places)
+                there = grounded(section.rows, places, asked(section.setting.base)).rows
                 rows = [row for row in there if any(_on(row, place, hardware) for place in places)]
                 name_ = f"t{number}-{data_number}-{hardware_number}"
                 about, left_out = f"{title}, {hardware}", _left_out(there, places, hardware)
@@ -70,18 +72,27 @@ def _block(
             if (cell := _on(row, place, hardware))
         ]
         series += [PlotData(amount(place.ppc), tuple(points), style % COLOURS)] if points else []
+    with_memory = {
+        place
+        for place in places
+        if any((cell := _on(row, place, hardware)) and cell.memory(hardware) is not None for row in rows)
+    }
     headings: list[Heading] = []
     for place in places:
         label, key = amount(place.ppc), ppc_key(place)
         headings.append(place_heading(place))
         headings.append(Heading(f"seconds-{key}", f"Time, {label}", note="seconds in exports"))
-        headings.append(Heading(f"memory-{key}", f"Peak memory, {label}", note="bytes in exports"))
-    lines = [
-        Line(
-            about, tuple(value for place in places for value in _values(_on(row, place, hardware), hardware))
-        )
-        for row, about in zip(rows, heads, strict=True)
-    ]
+        if place in with_memory:
+            note = "of the GPU; bytes in exports"
+            headings.append(Heading(f"memory-{key}", f"Peak memory, {label}", note=note))
+    lines = []
+    for row, about in zip(rows, heads, strict=True):
+        values: list[Value] = []
+        for place in places:
+            cell = _on(row, place, hardware)
+            values += [scored(cell), timed(cell, hardware)]
+            values += [_memory(cell, hardware)] if place in with_memory else []
+        lines.append(Line(about, tuple(values)))
     plot = scatter(
         f"{name}-plot",
         f"Accuracy against distillation time on {title}",
@@ -90,7 +101,12 @@ def _block(
         "overall accuracy in %",
         series,
     )
-    table = Table(name, f"Time and memory on {title}: {group}", tuple(headings), tuple(lines))
+    table = Table(
+        name,
+        f"{'Time and memory' if with_memory else 'Time'} on {title}: {group}",
+        tuple(headings),
+        tuple(lines),
+    )
     notes = copies_notes(board, [section], {place.name for place in places})
     return Block(name, title, tables=(table,), plots=(plot,), notes=notes, group=group)
 
@@ -104,11 +120,11 @@ def _on(row: BoardRow, place: Place, hardware: str) -> MeasuredCell | None:
 def _point(cell: MeasuredCell, hardware: str, label: str, words: str) -> PlotPoint:
     interval, seconds = cell.oa.interval, cell.seconds(hardware) or 0.0
     said = f"{words}: {spread(interval.mean, interval.std)} % in {duration(seconds)}"
-    return PlotPoint(max(seconds, SHORTEST), interval.mean, interval.low, interval.high, label, said)
+    drawn = 0.0 if seconds < NOTHING else seconds
+    return PlotPoint(drawn, interval.mean, interval.low, interval.high, label, said)
 
 
-def _values(cell: MeasuredCell | None, hardware: str) -> list[Value]:
-    """Accuracy, time and peak memory."""
+def _memory(cell: MeasuredCell | None, hardware: str) -> Value:
+    """The peak memory of a GPU; that of the host is not known of a cell alone."""
     memory = cell.memory(hardware) if cell else None
-    shown = MISSING if memory is None else Value(size(memory), float(memory))
-    return [scored(cell), timed(cell, hardware), shown]
+    return MISSING if memory is None else Value(size(memory), float(memory))

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
 
 from pcbench.records.labels import amount
 from pcbench.report.cells import Board, BoardRow, BoardSection, CellScores, Entry, MeasuredCell, Place
+from pcbench.report.compared import repetitions_text
 from pcbench.report.tables import MISSING, Head, Heading, Link, Value
-from pcbench.report.text import DECIMALS, MINUS, duration, file_stem, number, signed, spread
-from pcbench.stats import Comparison, Interval, compare
+from pcbench.report.text import MINUS, duration, file_stem, number, signed, spread
+from pcbench.stats import Comparison, Interval
 
 LEADER = "leader"
 USUAL_DRAW = "nested"
 """The draw of the first clouds that is not mentioned beside a method."""
 
 ANCHOR = "random"
-"""The method that others are compared with, beside the leader, where it was run with its defaults."""
+"""The method that others are compared with, beside the leader: pcbench's own, with its defaults."""
 
 
 def method_page(name: str) -> str:
@@ -52,25 +53,31 @@ def _version(entry: Entry, board: Board) -> list[str]:
     return [f"version {version}"] if version else []
 
 
-def remarks(row: BoardRow, places: Sequence[Place]) -> tuple[str, ...]:
-    """`incomplete`, where a row lacks some of the places but not all."""
-    there = [place in row.cells for place in places]
-    return ("incomplete",) if any(there) and not all(there) else ()
+def scored(
+    cell: MeasuredCell | None,
+    scores: CellScores | None = None,
+    best: bool = False,
+    counted: float | None = None,
+    repetitions: int = 0,
+) -> Value:
+    """`54.3 ± 1.2` with its interval and counts, and links to the runs. scores: OA unless given.
 
-
-def scored(cell: MeasuredCell | None, scores: CellScores | None = None, best: bool = False) -> Value:
-    """`54.3 ± 1.2` with its interval and counts, and links to the runs. scores: OA unless given."""
+    counted, repetitions: where not all repetitions are compared with others, the mean of those that are, and
+    how many they are.
+    """
     if cell is None:
         return MISSING
     interval = (scores or cell.oa).interval
     link, more = run_links(cell.pages)
+    compared = [] if counted is None else [f"compared: {number(counted)}, {repetitions_text(repetitions)}"]
     return Value(
         text=spread(interval.mean, interval.std),
         value=interval.mean,
-        note=", ".join([*bounds(interval), cell.counts]),
+        note=", ".join([*bounds(interval), cell.counts, *compared]),
         link=link,
         more=more,
-        badge="" if cell.badge == "reproduced" else cell.badge,
+        badge="" if cell.badge == "run here" else cell.badge,
+        about="" if cell.badge == "run here" else cell.status.text,
         best=best,
         std=interval.std,
     )
@@ -96,42 +103,45 @@ def signed_bounds(interval: Interval) -> list[str]:
     return [f"{signed(interval.low)} to {signed(interval.high)}"]
 
 
-def differences(anchor: MeasuredCell | None, others: Mapping[str, MeasuredCell]) -> dict[str, Comparison]:
-    """Every cell against the anchor's, paired by the seeds of distillation and student.
-
-    Only where it has all seeds that the anchor has. p is adjusted for those that were compared.
-    """
-    if anchor is None:
-        return {}
-    seeds = anchor.oa.groups
-    paired = {
-        name: [[groups[r][s] for s in students] for r, students in seeds.items()]
-        for name, groups in ((name, cell.oa.groups) for name, cell in others.items())
-        if all(r in groups and set(students) <= set(groups[r]) for r, students in seeds.items())
-    }
-    return compare(anchor.oa.by_distillation, paired)
-
-
-def difference(found: Comparison | None) -> Value:
-    """`+5.1` with its interval and Holm's p."""
+def difference(found: tuple[Comparison, int] | None, usual: int = 1) -> Value:
+    """`+5.1` with its interval and Holm's p; the repetitions that were compared where they are not the usual
+    number."""
     if found is None:
         return MISSING
-    p = "p < 0.001" if found.p_holm < 0.001 else f"p {found.p_holm:.3f}"
-    mean, std = found.difference.mean, found.difference.std
+    comparison, repetitions = found
+    p = "p < 0.001" if comparison.p_holm < 0.001 else f"p {comparison.p_holm:.3f}"
+    mean, std = comparison.difference.mean, comparison.difference.std
     text = signed(mean)
     look: Literal["", "up", "down"] = (
         "up" if text.startswith("+") else "down" if text.startswith(MINUS) else ""
     )
-    told = look if found.p_holm < 0.05 else ""
-    return Value(text, mean, note=", ".join([*signed_bounds(found.difference), p]), std=std, look=told)
+    told = look if comparison.p_holm < 0.05 else ""
+    on = [] if repetitions == usual else [repetitions_text(repetitions)]
+    return Value(
+        text, mean, note=", ".join([*signed_bounds(comparison.difference), p, *on]), std=std, look=told
+    )
 
 
 def timed(cell: MeasuredCell | None, hardware: str) -> Value:
     """The mean time of a distillation on that hardware; that of a busy machine is not given."""
     seconds = cell.seconds(hardware) if cell else None
-    if seconds is None:
+    if cell is None or seconds is None:
         return replace(MISSING, note="busy machine") if cell and cell.busy(hardware) else MISSING
-    return Value(duration(seconds), seconds)
+    beginning = cell.beginning(hardware) or 0.0
+    return Value(duration(seconds), seconds, note=beginning_note(beginning, seconds))
+
+
+WORTH_SAYING = 1.0
+"""Seconds: less time before the first clouds is not mentioned."""
+
+
+def beginning_note(beginning: float, seconds: float) -> str:
+    """How much of a time went by before the first clouds: mostly the training of the network they are chosen
+    by."""
+    if beginning < WORTH_SAYING:
+        return ""
+    part = "all" if duration(beginning) == duration(seconds) else duration(beginning)
+    return f"training of its network: {part}"
 
 
 def place_heading(place: Place, prefix: str = "", brief: bool = True) -> Heading:
@@ -188,22 +198,15 @@ def setting_title(section: BoardSection, board: Board) -> str:
 def default_row(rows: Iterable[BoardRow], method: str, places: Sequence[Place]) -> BoardRow | None:
     """The row of a method with its defaults; None where it was not run so.
 
-    Of several the one with most cells counts, then the one of the usual draw.
+    Where the method has the name of a built-in one, only rows of pcbench's own code. Of several the one with
+    most of the places counts, then one that was made here, then the one of the usual draw.
     """
 
-    def order(row: BoardRow) -> tuple[int, bool, str]:
-        return sum(p in row.cells for p in places), row.entry.draw == USUAL_DRAW, row.entry.digest
+    def order(row: BoardRow) -> tuple[int, bool, bool, str]:
+        usual = row.entry.draw == USUAL_DRAW
+        return sum(p in row.cells for p in places), not row.claimed, usual, row.entry.digest
 
-    by_default = [row for row in rows if row.entry.method == method and not row.entry.variation]
+    by_default = [
+        row for row in rows if row.entry.method == method and not row.entry.variation and row.entry.genuine
+    ]
     return max(by_default, key=order, default=None)
-
-
-def top(cells: Iterable[MeasuredCell | None], macc: bool = False) -> float | None:
-    """The best mean of a column as it is printed; None where there is nothing to be better than."""
-    means = [(cell.macc if macc else cell.oa).mean for cell in cells if cell is not None]
-    return max(round(mean, DECIMALS) for mean in means) if len(means) > 1 else None
-
-
-def is_top(scores: CellScores, best: float | None) -> bool:
-    """Whether scores are printed like the best of their column."""
-    return best is not None and round(scores.mean, DECIMALS) == best

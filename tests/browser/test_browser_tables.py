@@ -16,8 +16,8 @@ pytestmark = pytest.mark.browser
 
 START = [
     "random",
-    "sadm verified",
-    "sadm init=herding reproduced",
+    "sadm re-evaluated",
+    "sadm init=herding run here",
     "dm reported",
     "weird",
     "Herding incomplete",
@@ -202,8 +202,8 @@ def test_csv_is_the_table_on_the_screen(visit, pages, over):
         "Note",
     ]
     assert [row[0] for row in rows[1:5]] == [
-        "sadm verified",
-        "sadm init=herding reproduced",
+        "sadm re-evaluated",
+        "sadm init=herding run here",
         "random",
         r"weird\_&% $x^2$ <b>#1</b>",
     ]
@@ -217,8 +217,8 @@ def test_csv_is_the_table_on_the_screen(visit, pages, over):
         assert row[1:6] == cells[:5]
     assert {row[0]: row[6] for row in rows[1:]} == {
         "random": "'=1+1",
-        "sadm verified": 'a "quoted", comma',
-        "sadm init=herding reproduced": "'@sum",
+        "sadm re-evaluated": 'a "quoted", comma',
+        "sadm init=herding run here": "'@sum",
         "dm reported": "'-",
         r"weird\_&% $x^2$ <b>#1</b>": "'+2\nlines",
         "Herding incomplete": "",
@@ -251,7 +251,7 @@ def test_latex_shows_what_the_screen_shows_and_runs_nothing_of_it(visit, pages):
     assert r"\begin{tabular}{lrr}" in text
     assert r"Method & ModelNet10 PPC 1 & Against random \\" in text
     assert r"random & 35.5 $\pm$ 4.6 & 0.0 \\" in text
-    assert r"sadm verified & \textbf{44.3 $\pm$ 3.0} & +9.3 \\" in text
+    assert r"sadm re-evaluated & \textbf{44.3 $\pm$ 3.0} & +9.3 \\" in text
     escaped = r"weird\textbackslash{}\_\&\% \$x\textasciicircum{}2\$ "
     escaped += r"\textless{}b\textgreater{}\#1\textless{}/b\textgreater{}"
     assert escaped + r" & 9.5 & 30.0 \\" in text
@@ -272,7 +272,7 @@ def test_bibtex_holds_each_method_on_the_screen_once(visit, pages):
 
 def test_an_export_can_be_copied(visit, pages):
     seen = visit(pages, permissions=["clipboard-read", "clipboard-write"])
-    page = seen.open("index.html#first.find=verified")
+    page = seen.open("index.html#first.find=re-evaluated")
     tools(page).get_by_text("Export").click()
     tools(page).get_by_role("button", name="Copy as LaTeX").click()
     expect(tools(page).get_by_role("status")).to_have_text("Copied as LaTeX")

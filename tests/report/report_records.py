@@ -61,12 +61,16 @@ def a_run(
     params: dict[str, Any] | None = None,
     confusion: bool = False,
     snapshots: Sequence[int] | None = None,
+    beginning: float | None = None,
+    device_bytes: int | None = None,
+    setting: str = "",
 ) -> Path:
     """Write a distillation and its evaluation below `out`.
 
     right: right answers, per student and class. tested: what the test data set has other than the training
     data set. whole: the recipe of the network that was distilled with, where it is not the protocol's.
-    snapshots: the iterations of those that were evaluated, where not all were.
+    snapshots: the iterations of those that were evaluated, where not all were. beginning: the clock at the
+    first clouds, where it is not that at the end.
     """
     standing = {
         "name": "shapes10",
@@ -81,6 +85,7 @@ def a_run(
         method=method,
         params=(params or {}) | (variation or {}),
         variation=variation or {},
+        setting=setting,
         source=source or source_of("method", method),
         data=inputs_data,
         ppc=ppc,
@@ -94,7 +99,7 @@ def a_run(
     )
     hashes = clouds or ["4" * 64] * len(protocol.snapshots)
     entries = [
-        SnapshotEntry(iteration=i, seconds=seconds, clouds=each)
+        SnapshotEntry(iteration=i, seconds=seconds if i or beginning is None else beginning, clouds=each)
         for i, each in zip(protocol.snapshots, hashes, strict=True)
     ]
     distillation = DistillationRecord(
@@ -104,7 +109,7 @@ def a_run(
         inputs=inputs,
         snapshots=entries if status == "ok" else [],
         clock=Clock(seconds=seconds, processor_seconds=processor_seconds),
-        memory=MEMORY,
+        memory=MEMORY.model_copy(update={"device_bytes": device_bytes}),
         provenance=provenance(hardware=hardware),
     )
     folder = run_folder(out, inputs)

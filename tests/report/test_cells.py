@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from report_records import a_run
 
+from pcbench.protocols.asked import asked
 from pcbench.protocols.protocol import PAPER, QUICK, customised
 from pcbench.records.store import read_runs
 from pcbench.report.cells import Board, BoardSection, MeasuredCell, board, results, unfinished
+from pcbench.report.compared import grounded
 from pcbench.report.gather import gather
 from pcbench.report.site import markdown_of
 from pcbench.report.text import plain
@@ -60,7 +62,8 @@ def test_one_run_is_one_cell(tmp_path: Path) -> None:
     assert section.hardware == ["A CPU, 2 threads"]
     assert found.seconds("A CPU, 2 threads") == 12.5
     assert found.seconds("another") is None
-    assert section.rows[0].mean(section.places) == pytest.approx(found.oa.mean)
+    ground = grounded(section.rows, section.places, asked("quick"))
+    assert ground.basis.mean(section.rows[0]) == pytest.approx(found.oa.mean)
 
 
 def test_the_headline_is_the_last_snapshot_not_the_best(tmp_path: Path) -> None:
@@ -184,10 +187,10 @@ def test_complete_rows_come_first_by_mean_then_incomplete_ones_then_whole(tmp_pa
     a_run(tmp_path, method="partial", ppc=1, right=[(10, 20)] * 10)
     a_run(tmp_path, method="whole", ppc=0, right=[(10, 20)] * 10)
     section = only(tmp_path)
-    rows = section.there(section.places)
-    assert [row.entry.method for row in rows] == ["high", "low", "partial", "whole"]
-    compared = [place for place in section.places if place.ppc]
-    assert [row.mean(compared) is None for row in rows] == [False, False, True, True]
+    ground = grounded(section.rows, section.places, asked("quick"))
+    assert [row.entry.method for row in ground.rows] == ["high", "low", "partial", "whole"]
+    assert [row.entry.method for row in ground.ranked] == ["high", "low"]
+    assert [place.ppc for place in ground.basis.places] == [1, 3]
 
 
 def test_times_stay_with_their_hardware(tmp_path: Path) -> None:

@@ -84,15 +84,17 @@ def test_one_copy_has_no_note(tmp_path: Path) -> None:
     for data in (HDF5, {"name": "shapes10"}):
         a_run(tmp_path, data=data)
     across, *_ = blocks = overview.blocks(made(tmp_path))
-    assert [block.notes for block in blocks] == [(), (), ()]
+    assert not [note for block in blocks for note in block.notes if "cop" in note]
     assert "Mean" in [heading.title for heading in across.tables[0].headings]
 
 
 def test_a_papers_figure_stands_beside_each_copy(tmp_path: Path) -> None:
     for copy, right in ((HDF5, 27.5), (TEXT, 9.5)):
-        a_run(tmp_path, method="random", ppc=3, protocol=PAPER, data=copy, right=percent(right))
+        run = {"method": "random", "ppc": 3, "protocol": PAPER, "draw": "authors"}
+        a_run(tmp_path, data=copy, right=percent(right), **run)
     (block,) = [each for each in against_papers.blocks(made(tmp_path)) if each.name == "p1-1"]
-    assert block.text.startswith("1 figures have a counterpart; of 2 differences")
+    start = "1 figures have a counterpart; 1 of 2 lines are comparable; of 1 judged differences"
+    assert block.text.startswith(start)  # the other copy's points are not farthest point samples
     assert block.notes[-1].startswith("2 copies of modelnet10 are here")
     lines = [each for each in block.tables[0].lines if each.values[4].value is not None]
     assert sorted(each.values[4].text.split(" ")[0] for each in lines) == ["31.7", "91.7"]
@@ -149,9 +151,14 @@ def test_draws_stand_apart_where_papers_and_initialisations_are_compared(tmp_pat
 
 
 @pytest.mark.parametrize("draws", [("nested", "authors"), ("authors", "nested")])
-def test_the_anchor_is_of_the_usual_draw(tmp_path: Path, draws: tuple[str, str]) -> None:
+def test_a_table_and_its_anchor_are_of_one_draw(tmp_path: Path, draws: tuple[str, str]) -> None:
     for draw in draws:
         a_run(tmp_path, method="random", draw=draw, right=percent(12.0 if draw == "authors" else 6.0))
     a_run(tmp_path, method="sadm", right=percent(9.0))
-    (block,) = overview.blocks(made(tmp_path))
-    assert line(block, "sadm")[1]["random-ppc1"] == "+10.0"
+    a_run(tmp_path, method="dm", draw="authors", right=percent(9.0))
+    nested, authors = overview.blocks(made(tmp_path))
+    assert [nested.title, authors.title] == ["shapes10", "shapes10, draw authors"]
+    assert line(nested, "sadm")[1]["random-ppc1"] == "+10.0"
+    assert line(authors, "dm")[1]["random-ppc1"] == "−10.0"
+    assert [len(block.tables[0].lines) for block in (nested, authors)] == [2, 2]
+    assert any("the draw authors is a single one" in note for note in authors.notes)

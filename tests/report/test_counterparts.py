@@ -15,7 +15,7 @@ STUDENTS = [80.0, 81.0, 79.5, 82.0, 80.5]
 
 
 def place(name: str, ppc: int, copy: str = "a") -> Place:
-    return Place(name=name, data=copy, training=copy, ppc=ppc, standard=True)
+    return Place(name=name, data=copy, training=copy, ppc=ppc, standard=True, sampling="farthest")
 
 
 MN10_3 = place("modelnet10", 3)
@@ -33,8 +33,8 @@ def figure(**changes: Any) -> Reported:
 def row(**changes: Any) -> MeasuredRow:
     standing: dict[str, Any] = {
         "method": "sadm", "params": {"init": "random", "rotate": True}, "variation": [],
-        "network": "pointnet:paper", "student": "pointnet:paper",
-        "cells": {MN10_3: Ours([STUDENTS], 0.5, ("run",))},
+        "network": "pointnet:paper", "student": "pointnet:paper", "protocol": "paper", "draw": "authors",
+        "cells": {MN10_3: Ours([STUDENTS], 0.5, ("run",), "run here")},
     }  # fmt: skip
     return MeasuredRow(**(standing | changes))
 
@@ -57,8 +57,8 @@ def test_a_figure_stands_beside_the_row_of_its_cell():
         {"variation": ["lr"]},
         {
             "cells": {
-                place("modelnet10", 1): Ours([STUDENTS], 1, ("run",)),
-                place("modelnet40", 3): Ours([STUDENTS], 1, ("run",)),
+                place("modelnet10", 1): Ours([STUDENTS], 1, ("run",), "run here"),
+                place("modelnet40", 3): Ours([STUDENTS], 1, ("run",), "run here"),
             }
         },
     ],
@@ -87,7 +87,7 @@ def test_other_students_stand_beside_their_own_column():
 def test_a_mean_over_cells_needs_all_of_them():
     mean = figure(ppc=(1, 3), data=("modelnet10", "shapenet55"), std=None)
     names = [place(data, ppc) for data in ("modelnet10", "shapenet55") for ppc in (1, 3)]
-    cells = {name: Ours([[s + i for s in STUDENTS]], 1, ("run",)) for i, name in enumerate(names)}
+    cells = {name: Ours([[s + i for s in STUDENTS]], 1, ("run",), "run here") for i, name in enumerate(names)}
     (found,) = beside([mean], [row(cells=cells)])
     assert found.ours.mean == pytest.approx(80.6 + 1.5)
     assert (found.difference.mean, found.rule) == (pytest.approx(2.1), "students, none reported")
@@ -100,14 +100,43 @@ def test_inside_and_outside():
     assert [each.inside for each in beside([near, far], [row()])] == [True, False]
 
 
+@pytest.mark.parametrize(
+    ("other", "sampling", "reasons"),
+    [
+        ({"protocol": "lite"}, "farthest", ("protocol lite",)),
+        ({"draw": "nested"}, "farthest", ("draw nested",)),
+        ({}, "first", ("sampling first",)),
+        (
+            {"protocol": "quick", "draw": "per-ppc"},
+            "random",
+            ("protocol quick", "draw per-ppc", "sampling random"),
+        ),
+    ],
+)
+def test_nothing_is_outside_under_another_protocol_draw_or_sampling(other, sampling, reasons):
+    there = Place(name="modelnet10", data="a", training="a", ppc=3, standard=True, sampling=sampling)
+    measured = row(cells={there: Ours([STUDENTS], 0.5, ("run",), "run here")}, **other)
+    for value in (80.0, 20.0):
+        (found,) = beside([figure(value=value)], [measured])
+        assert (found.inside, found.rule, found.unlike) == (None, "", reasons)
+    assert beside([figure(value=20.0)], [row()])[0].inside is False
+
+
+def test_the_whole_split_is_of_no_draw():
+    whole = place("modelnet10", 0)
+    of_whole = row(method="whole", draw="nested", cells={whole: Ours([STUDENTS], 0.5, ("run",), "run here")})
+    (found,) = beside([figure(method="whole", ppc=(0,))], [of_whole])
+    assert (found.unlike, found.inside) == ((), True)
+
+
 def test_several_distillations_make_the_rule():
-    several = row(cells={MN10_3: Ours([[80, 81], [84, 83], [79, 80]], 1, ("run",))})
+    several = row(cells={MN10_3: Ours([[80, 81], [84, 83], [79, 80]], 1, ("run",), "run here")})
     (found,) = beside([figure(value=84.0)], [several])
     assert (found.rule, found.inside, found.difference.covers) == ("distillations", True, "distillation")
 
 
 def test_one_student_alone_decides_nothing():
-    (found,) = beside([figure()], [row(cells={MN10_3: Ours([[80.0]], 1, ("run",))})])
+    (found,) = beside([figure()], [row(cells={MN10_3: Ours([[80.0]], 1, ("run",), "run here")})])
     assert (found.ours.mean, found.difference.mean, found.inside, found.rule) == (80, 0, None, "")
 
 
@@ -121,8 +150,8 @@ def test_versions_of_a_method_each_get_a_line_in_the_order_of_the_figures():
         row(),
         row(
             cells={
-                MN10_3: Ours([[70.0, 71.0]], 1, ("run",)),
-                place("modelnet10", 1): Ours([[40.0, 41.0]], 1, ("run",)),
+                MN10_3: Ours([[70.0, 71.0]], 1, ("run",), "run here"),
+                place("modelnet10", 1): Ours([[40.0, 41.0]], 1, ("run",), "run here"),
             }
         ),
     )
@@ -136,11 +165,11 @@ def test_versions_of_a_method_each_get_a_line_in_the_order_of_the_figures():
 
 def test_a_figure_stands_beside_every_copy_and_a_mean_is_of_one_copy_at_all_ppc():
     cells = {
-        place("modelnet10", ppc, copy): Ours([[start + ppc]], 1, (f"{copy}{ppc}",))
+        place("modelnet10", ppc, copy): Ours([[start + ppc]], 1, (f"{copy}{ppc}",), "run here")
         for copy, start in (("a", 70.0), ("b", 80.0))
         for ppc in (1, 3)
     }
-    cells |= {place("modelnet10", 10, "b"): Ours([[99.0]], 1, ("b10",))}
+    cells |= {place("modelnet10", 10, "b"): Ours([[99.0]], 1, ("b10",), "run here")}
     found = beside([figure(ppc=(1, 3), std=None), figure(ppc=(3, 10), std=None)], [row(cells=cells)])
     assert [(each.ours.mean, each.pages) for each in found] == [
         (72.0, ["a1", "a3"]),
@@ -151,7 +180,7 @@ def test_a_figure_stands_beside_every_copy_and_a_mean_is_of_one_copy_at_all_ppc(
 
 def test_copies_of_two_data_sets_make_every_pair():
     cells = {
-        place(name, 3, copy): Ours([[value]], 1, (name + copy,))
+        place(name, 3, copy): Ours([[value]], 1, (name + copy,), "run here")
         for name, copy, value in (
             ("modelnet10", "a", 10.0),
             ("modelnet10", "b", 20.0),

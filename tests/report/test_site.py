@@ -133,15 +133,21 @@ def test_html_shows_the_cells(two_by_two: Path) -> None:
     assert Page(text).open == []
     head, sadm, random, dm = rows(text, "s1-d1-oa")
     assert head[0] == "Method"
-    assert head[4:8] == ["PPC 1", "PPC 1 against random", "PPC 1 against sadm (the leader)", "PPC 3"]
+    assert head[4:9] == [
+        "PPC 1",
+        "Tier, PPC 1 of this cell",
+        "PPC 1 against random",
+        "PPC 1 against sadm (the leader)",
+        "PPC 3",
+    ]
     assert sadm[0] == "sadm"
     assert sadm[4] == "65.0 ± 5.3 61.2 to 68.8, 1 × 10"
     assert sadm[-1] == "65.0"
     assert random[4] == "20.0 ± 0.0 20.0 to 20.0, 1 × 10"
-    assert random[5] == "anchor"
-    assert dm[0] == "dm lr=0.1 incomplete"
+    assert random[6] == "anchor"
+    assert dm[0] == "dm lr=0.1 incomplete parameters chosen by hand not ranked"
     assert (dm[1], dm[4], dm[-1]) == ("–", "–", "–")
-    assert dm[7] == "6.7 ± 0.0 6.7 to 6.7, 1 × 10"
+    assert dm[8] == "6.7 ± 0.0 6.7 to 6.7, 1 × 10"
     assert rows(text, "s1-d1-macc")[1][1] == "71.2 ± 4.0 68.4 to 74.1, 1 × 10"
     assert text.count("<strong>") == 4
 
@@ -178,7 +184,13 @@ def test_markdown_shows_the_cells(two_by_two: Path) -> None:
         ["Method", "Rank", "PPC 1", "PPC 3", "Mean"],
         ["sadm", "1", *["65.0 ± 5.3 (61.2 to 68.8, 1 × 10)"] * 2, "65.0"],
         ["random", "2", *["20.0 ± 0.0 (20.0 to 20.0, 1 × 10)"] * 2, "20.0"],
-        ["dm (lr=0.1), incomplete", "–", "–", "6.7 ± 0.0 (6.7 to 6.7, 1 × 10)", "–"],
+        [
+            "dm (lr=0.1), incomplete, parameters chosen by hand, not ranked",
+            "–",
+            "–",
+            "6.7 ± 0.0 (6.7 to 6.7, 1 × 10)",
+            "–",
+        ],
     ]
     assert text.count("**65.0 ± 5.3**") == 2
     assert "\n\n\n" not in text
@@ -260,7 +272,7 @@ def test_times_of_different_hardware_stand_apart(tmp_path: Path) -> None:
     text = files(tmp_path)["timing.html"]
     fast, slow = rows(text, "t1-1-1"), rows(text, "t1-1-2")
     assert [row[2] for row in fast] == ["Time, PPC 1 seconds in exports", "0.2 s"]
-    assert [row[2] for row in slow][1:] == ["1 min 01 s"]
+    assert [row[2] for row in slow][1:] == ["1 min 01 s training of its network: all"]
     assert "Fast, 2 threads" in text
     assert "Slow, 2 threads" in text
 

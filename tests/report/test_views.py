@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from report_records import a_run
 
-from pcbench.protocols.protocol import PAPER
+from pcbench.protocols.protocol import LITE, PAPER
 from pcbench.records.store import read_distillation
 from pcbench.report import against_papers, comparisons, methods, overview, timing
 from pcbench.report.cells import Board, page_name
@@ -56,17 +56,7 @@ def test_gain_and_differences_are_those_of_the_definition(tmp_path: Path) -> Non
     assert lines["whole"]["whole"].text == "100.0 ± 0.0"
 
 
-def test_scores_without_the_anchors_seeds_are_not_compared(tmp_path: Path) -> None:
-    for repetition in (0, 1):
-        a_run(tmp_path, method="random", repetition=repetition)
-    a_run(tmp_path, method="sadm", right=scores(5))
-    (block,) = overview.blocks(made(tmp_path))
-    keys = [heading.key for heading in block.tables[0].headings]
-    sadm = next(line for line in block.tables[0].lines if line.head.name == "sadm")
-    assert dict(zip(keys, sadm.values, strict=True))["random-ppc1"].text == "–"
-
-
-def test_an_incomplete_row_has_no_rank_and_no_mean(tmp_path: Path) -> None:
+def test_an_incomplete_row_has_its_rank_on_what_it_has_and_no_mean(tmp_path: Path) -> None:
     for method in ("random", "dm", "sadm"):
         for ppc in (1, 3):
             if (method, ppc) != ("sadm", 3):
@@ -74,7 +64,8 @@ def test_an_incomplete_row_has_no_rank_and_no_mean(tmp_path: Path) -> None:
     (block,) = overview.blocks(made(tmp_path))
     line = block.tables[0].lines[-1]
     assert (line.head.name, line.head.remarks, line.last) == ("sadm", ("incomplete",), True)
-    assert (line.values[0].text, line.values[1].text, line.values[-1].text) == ("–", "–", "–")
+    assert (line.values[0].text, line.values[0].note) == ("1.5", "of 3 on PPC 1 (repetition 0)")
+    assert (line.values[1].text, line.values[-1].text) == ("–", "–")
 
 
 def test_students_of_other_networks_stand_beside_one_another(tmp_path: Path) -> None:
@@ -146,23 +137,112 @@ def test_times_have_one_block_a_hardware_class(tmp_path: Path) -> None:
     assert left <= fast.x < slow.x <= right
 
 
+def test_a_time_of_0_seconds_is_drawn_as_such_left_of_the_logarithmic_axis(tmp_path: Path) -> None:
+    for method, seconds in (("random", 0.0014), ("dm", 10.0), ("sadm", 100.0)):
+        a_run(tmp_path, method=method, seconds=seconds)
+    (block,) = timing.blocks(made(tmp_path))
+    (plot,) = block.plots
+    marks = {mark.title.partition(":")[0].partition(",")[0]: mark for mark in plot.series[0].marks}
+    assert marks["random"].title.endswith("in 0.0 s")
+    ticks = {tick.label: tick.at for tick in plot.x_ticks}
+    assert marks["random"].x == ticks["0.0"] < min(at for label, at in ticks.items() if label != "0.0")
+    assert marks["dm"].x == pytest.approx(ticks["10"], abs=0.2)
+    assert not {"0.01", "0.1"} & ticks.keys()
+
+
+def test_times_of_nothing_but_0_seconds_have_a_plot(tmp_path: Path) -> None:
+    a_run(tmp_path, method="random", seconds=0.0)
+    (block,) = timing.blocks(made(tmp_path))
+    assert [mark.x for mark in block.plots[0].series[0].marks] == [block.plots[0].x_ticks[0].at]
+
+
+def test_a_time_says_what_of_it_went_by_before_the_first_clouds(tmp_path: Path) -> None:
+    a_run(tmp_path, method="herding", seconds=306.0)
+    a_run(tmp_path, method="pcc", seconds=900.0, beginning=300.0)
+    a_run(tmp_path, method="dm", seconds=123.0, beginning=0.002)
+    (block,) = timing.blocks(made(tmp_path))
+    notes = {line.head.name: (line.values[1].text, line.values[1].note) for line in block.tables[0].lines}
+    assert notes == {
+        "herding": ("5 min 06 s", "training of its network: all"),
+        "pcc": ("15 min 00 s", "training of its network: 5 min 00 s"),
+        "dm": ("2 min 03 s", ""),
+    }
+
+
+def test_memory_is_that_of_the_gpu_and_never_the_hosts(tmp_path: Path) -> None:
+    a_run(tmp_path, method="dm", hardware="CPU")
+    (block,) = timing.blocks(made(tmp_path))
+    assert [heading.key for heading in block.tables[0].headings] == ["ppc1", "seconds-ppc1"]
+    a_run(tmp_path, method="sadm", hardware="CPU", device_bytes=3 << 30)
+    (block,) = timing.blocks(made(tmp_path))
+    assert [heading.key for heading in block.tables[0].headings] == ["ppc1", "seconds-ppc1", "memory-ppc1"]
+    assert {line.head.name: line.values[2].text for line in block.tables[0].lines} == {
+        "sadm": "3.0 GiB",
+        "dm": "–",
+    }
+
+
+def test_every_figure_of_a_method_names_its_parameters(tmp_path: Path) -> None:
+    from built_in import CATALOGUE
+
+    a_run(tmp_path, params={"lr": 1.0}, variation={"rotate": False}, data={"name": "modelnet10"})
+    a_run(tmp_path, params={"lr": 1.0})
+    page = methods.page(methods.about("sadm", CATALOGUE.methods), made(tmp_path))
+    closer = {block.title: block for block in page.blocks if block.title.startswith("Closer")}
+    setting = "Protocol quick, student pointnet:paper"
+    assert set(closer) == {f"Closer: modelnet10, rotate=false, {setting}", f"Closer: shapes10, {setting}"}
+    assert closer[f"Closer: modelnet10, rotate=false, {setting}"].text == "Parameters: lr 1.0, rotate false."
+    assert closer[f"Closer: shapes10, {setting}"].text == "Parameters, the defaults: lr 1.0."
+    titles = [plot.title for block in closer.values() for plot in block.plots]
+    assert any("rotate=false" in title for title in titles)
+
+
+def test_a_named_setting_is_ranked_and_named(tmp_path: Path) -> None:
+    a_run(tmp_path, right=scores(5))
+    a_run(tmp_path, variation={"lr": 0.01}, setting="paper", right=scores(7))
+    (block,) = overview.blocks(made(tmp_path))
+    first, second = block.tables[0].lines
+    assert first.head.text == "sadm (lr=0.01), setting paper"
+    assert [line.values[0].text for line in (first, second)] == ["1", "2"]
+    assert not first.last
+
+
+def test_lite_figures_are_never_counted_as_outside(tmp_path: Path) -> None:
+    data = {"name": "modelnet10", "class_names": ["class0", "class1"]}
+    a_run(tmp_path, method="random", ppc=3, protocol=LITE, data=data, right=[(1, 1)] * 5)
+    first, *found = against_papers.blocks(made(tmp_path))
+    assert "0 of ours are comparable; of 0 judged differences 0 lie outside" in first.text
+    assert "Not comparable, for protocol lite / draw nested / sampling surface: 2." in first.notes
+    for block in found:
+        assert "0 lie outside" in block.text
+        assert {value.text for line in block.tables[0].lines for value in line.values} & {"outside"} == set()
+        for line in block.tables[0].lines:
+            assert line.values[6].note == "protocol lite / draw nested / sampling surface"
+            assert line.values[4].value is not None
+
+
+def test_nothing_of_ours_is_no_page_of_dashes(tmp_path: Path) -> None:
+    a_run(tmp_path)
+    assert against_papers.blocks(made(tmp_path)) == []
+
+
 def test_the_papers_figures_stand_beside_ours(tmp_path: Path) -> None:
     names = [f"class{n}" for n in range(2)]
     run = a_run(
         tmp_path, method="random", ppc=3, protocol=PAPER,
-        data={"name": "modelnet10", "class_names": names}, right=scores(7),
+        data={"name": "modelnet10", "class_names": names, "sampling": "farthest"}, right=scores(7),
+        draw="authors",
     )  # fmt: skip
-    found = against_papers.blocks(made(tmp_path))
+    first, *found = against_papers.blocks(made(tmp_path))
+    assert first.title == "What is comparable"
     (block,) = [each for each in found if each.name == "p1-1"]
     assert "1 figures have a counterpart" in block.text
     (table,) = block.tables
-    (line,) = [
-        each for each in table.lines if each.head.name == "random" and each.values[4].value is not None
-    ]
+    (line,) = table.lines
     texts = [value.text for value in line.values]
     assert texts[:3] == ["modelnet10", "PPC 3", "pointnet"]
     assert line.values[3].badge == "reported"
-    assert line.values[4].badge == "reproduced"
+    assert line.values[4].badge == "run here"
     assert line.values[4].link == Link(f"runs/{page_name(read_distillation(run / 'distillation.json').key)}")
     ours, theirs = line.values[4].value, line.values[3].value
     assert isinstance(ours, float)
