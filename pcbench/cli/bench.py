@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pcbench.cli.output import show, words
+from pcbench.cli.output import say, show, words
 from pcbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -109,9 +109,7 @@ def bench(
         if as_json:
             typer.echo(json.dumps(result))
         elif len(settings) > 1:
-            typer.echo(
-                f"{result['line']} {result['setting']}: {_time(result['pcbench']['seconds'])}", err=True
-            )
+            say(f"{result['line']} {result['setting']}: {_time(result['pcbench']['seconds'])}", err=True)
     if not as_json:
         _print(results, torch.get_num_threads())
     if any(result["agrees"] is False for result in results):
@@ -268,14 +266,14 @@ def _print(results: Sequence[dict[str, Any]], threads: int) -> None:
         )
     show(table)
     for label, power in growth(results):
-        typer.echo(f"{label}: seconds grow with the classes to the power {power:.2f}")
+        say(f"{label}: seconds grow with the classes to the power {power:.2f}")
     for figures in results:
         if figures["agrees"] is False:
             gaps = ", ".join(
                 f"{name} {gap:.1e} (at most {figures['tolerances'][name]:.0e})"
                 for name, gap in figures["differences"].items()
             )
-            typer.echo(f"error: {figures['line']} differs from the plain loop: {gaps}", err=True)
+            say(f"error: {figures['line']} differs from the plain loop: {gaps}", err=True)
 
 
 def growth(results: Sequence[dict[str, Any]]) -> list[tuple[str, float]]:

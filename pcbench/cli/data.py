@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pcbench.cli import data_fetch
-from pcbench.cli.output import AsJson, PluginFolders, interruptible, opened, progress_bars, show
+from pcbench.cli.output import AsJson, PluginFolders, interruptible, opened, progress_bars, say, show
 from pcbench.cli.show import show_data
 from pcbench.errors import DataError, UsageError, did_you_mean
 
@@ -71,12 +71,12 @@ def import_(
         typer.echo(_as_json(manifest))
         return
     also = "" if manifest.name == name else f", which {name} is a part of"
-    typer.echo(
+    say(
         f"imported {manifest.name}{also}: {manifest.train} training and {manifest.test} test clouds "
         f"of {manifest.points} points, in {data_root()}"
     )
     for line in _notes(manifest):
-        typer.echo(line)
+        say(line)
 
 
 @app.command("list")
@@ -114,12 +114,12 @@ def verify(
     if as_json:
         typer.echo(_as_json(manifest))
         return
-    typer.echo(
+    say(
         f"{manifest.name} is as it was imported: {manifest.train} training and {manifest.test} test clouds "
         f"of {manifest.points} points, {manifest.variant}, from {len(manifest.sources)} files"
     )
     for line in _notes(manifest):
-        typer.echo(line)
+        say(line)
 
 
 @app.command()
@@ -134,7 +134,7 @@ def remove(
     if found != name:
         raise UsageError(f"{name} is a part of {found}: 'pcbench data remove {found}' removes both")
     store.remove(name)
-    typer.echo(f"removed {name} from {store.data_root()}")
+    say(f"removed {name} from {store.data_root()}")
 
 
 def _stored(name: str, datasets: Registry[Dataset]) -> str:

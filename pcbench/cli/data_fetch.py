@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pcbench.cli.output import PluginFolders, interruptible, opened, progress_bars
+from pcbench.cli.output import PluginFolders, interruptible, opened, progress_bars, say
 
 
 def fetch(
@@ -34,7 +34,7 @@ def fetch(
         raise UsageError(f"{name} is not fetched: {dataset.how_to_get()}")
     urls = fetching.mirrors(archive, mirror or ())
     if dataset.present():
-        typer.echo(f"{name} is already in {data_root()}")
+        say(f"{name} is already in {data_root()}")
         return
     kept = "run the same command again: it goes on with what is downloaded"
     with interruptible(kept), progress_bars() as bars:
@@ -50,7 +50,7 @@ def fetch(
             bars.console.print(sentence, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
         manifest = fetching.fetch(importable(dataset), archive, urls, keep, progress, tell)
-    typer.echo(
+    say(
         f"imported {manifest.name}: {manifest.train} training and {manifest.test} test clouds "
         f"of {manifest.points} points, in {data_root()}"
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pcbench.cli.outcomes import cell_title, finish
-from pcbench.cli.output import Again, AsJson, PluginFolders, WhichSnapshots, opened, pairs, words
+from pcbench.cli.output import Again, AsJson, PluginFolders, WhichSnapshots, opened, pairs, say, words
 from pcbench.cli.runs import named
 from pcbench.cli.work import work_through
 from pcbench.errors import DataError
@@ -128,5 +128,5 @@ def found_runs(folder: Path) -> Sequence[Run]:
                 raise DataError(f"there is no {folder}: name a run's folder, as 'pcbench run' prints it")
             raise DataError(f"{folder} is no run's folder and has no finished run: do 'pcbench run' first")
     for problem in problems:
-        typer.echo(f"warning: left out {problem}", err=True)
+        say(f"warning: left out {problem}", err=True)
     return chosen

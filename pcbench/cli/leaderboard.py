@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pcbench.cli.output import PluginFolders, opened, progress_bars
+from pcbench.cli.output import PluginFolders, opened, progress_bars, say
 from pcbench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -53,13 +53,13 @@ def build(
     clouds = Clouds(catalogue.datasets, with_clouds)
     built = _built(results, out, catalogue, clouds, base_url)
     for problem in built.problems:
-        typer.echo(f"warning: left out {problem}", err=True)
+        say(f"warning: left out {problem}", err=True)
     for remark in built.remarks:
-        typer.echo(f"warning: {remark}", err=True)
+        say(f"warning: {remark}", err=True)
     if with_clouds:
-        typer.echo(f"warning: {out} may hold clouds that must not be published (--with-clouds)", err=True)
+        say(f"warning: {out} may hold clouds that must not be published (--with-clouds)", err=True)
     removed = f", {len(built.removed)} old ones removed" if built.removed else ""
-    typer.echo(f"wrote {built.files} files{removed}: open {out / 'index.html'}")
+    say(f"wrote {built.files} files{removed}: open {out / 'index.html'}")
 
 
 def _built(results: Path, out: Path, catalogue: Catalogue, clouds: Clouds, base_url: str) -> Built:
@@ -103,8 +103,8 @@ def serve(
         rebuilt(results, out, opened(folders), clouds)
 
     watched = (results, builtin("leaderboard/templates"), builtin("leaderboard/static"), *(folders or []))
-    server.watch(watched, again, lambda words: typer.echo(words, err=True))
-    typer.echo(f"{server.address} (Ctrl-C ends it)")
+    server.watch(watched, again, lambda words: say(words, err=True))
+    say(f"{server.address} (Ctrl-C ends it)")
     with contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()
     server.server_close()
@@ -135,7 +135,7 @@ def check(
             task = bars.add_task("pages", total=None)
             problems += checks.site(site, lambda done, total: bars.update(task, completed=done, total=total))
     for problem in problems:
-        typer.echo(plain(problem))
+        say(plain(problem))
     if problems:
         raise typer.Exit(DataError.exit_code)
-    typer.echo(f"{results}: nothing wrong")
+    say(f"{results}: nothing wrong")

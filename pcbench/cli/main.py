@@ -29,7 +29,7 @@ from pcbench.cli import (
 from pcbench.cli import list as listing
 from pcbench.cli.once import refuse_repetitions
 from pcbench.cli.options import with_options
-from pcbench.cli.output import debugging, set_debugging
+from pcbench.cli.output import debugging, say, set_debugging
 from pcbench.errors import PcbenchError
 
 app = typer.Typer(
@@ -61,7 +61,7 @@ refuse_repetitions(app)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(pcbench.__version__)
+        say(pcbench.__version__)
         raise typer.Exit
 
 
@@ -109,5 +109,5 @@ def _about_file(error: OSError) -> str:
 def _fail(message: str, exit_code: int) -> None:
     if debugging():
         traceback.print_exc()
-    typer.echo(f"error: {message}", err=True)
+    say(f"error: {message}", err=True)
     sys.exit(exit_code)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pcbench.cli.output import PluginFolders, opened
+from pcbench.cli.output import PluginFolders, opened, say
 from pcbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,10 +55,10 @@ def new(
     words = {"kind": LABELS[kind.value], "name": name, "class_name": _class_name(name), "title": _title(name)}
     for template, path in paths.items():
         write_text(path, Template((STARTERS / template).read_text(encoding="utf-8")).substitute(words))
-        typer.echo(f"wrote {path}")
-    typer.echo("Next:")
-    typer.echo(f"  pcbench check {shlex.quote(str(folder / name))}.py")
-    typer.echo(f"  pcbench run --plugins {shlex.quote(str(folder))} {USES[kind].format(name=name)}")
+        say(f"wrote {path}")
+    say("Next:")
+    say(f"  pcbench check {shlex.quote(str(folder / name))}.py")
+    say(f"  pcbench run --plugins {shlex.quote(str(folder))} {USES[kind].format(name=name)}")
 
 
 def _check_name(kind: Made, name: str, catalogue: Catalogue) -> None:

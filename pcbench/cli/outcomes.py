@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from pcbench.cli.output import show
+from pcbench.cli.output import say, show
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +51,7 @@ def print_json(outcomes: Sequence[Outcome], absent: Sequence[Absent]) -> None:
 def print_absent(absent: Sequence[Absent]) -> None:
     """Each reason once, with the number of cells."""
     for reason, count in Counter(each.reason for each in absent).items():
-        typer.echo(f"Absent, {count} {_cells(count)}: {reason}")
+        say(f"Absent, {count} {_cells(count)}: {reason}")
 
 
 def _cells(count: int) -> str:
@@ -113,14 +113,12 @@ def print_plan(
     print_absent(absent)
     states = Counter(row["state"] for row in rows)
     for reason, count in Counter(row["reason"] for row in rows if row["state"] == "stale").items():
-        typer.echo(
-            f"Stale, {count} {_cells(count)}: {reason}. '--again stale' computes anew, what is there stays."
-        )
+        say(f"Stale, {count} {_cells(count)}: {reason}. '--again stale' computes anew, what is there stays.")
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
     times = [duration(known)] if known else []
     times += [f"unknown for {unknown} {_cells(unknown)}"] if unknown else []
     still = " and ".join(times) or "nothing to do"
-    typer.echo(f"{len(rows)} {_cells(len(rows))}: {counts}. Estimated time: {still}.")
+    say(f"{len(rows)} {_cells(len(rows))}: {counts}. Estimated time: {still}.")
 
 
 def announce(
@@ -151,22 +149,20 @@ def announce(
         return
     rules = {cell.evaluation.protocol.label: cell.evaluation.protocol for cell, _ in open_cells}
     for label, each in rules.items():
-        typer.echo(
+        say(
             f"Protocol {label}: {each.points} points, {each.iterations} iterations, {each.students} students "
             f"of {each.recipe.epochs} epochs.",
             err=True,
         )
     if default and device.type == "cpu":
-        typer.echo(
-            "There is no GPU, so it is not the paper's evaluation: that is --protocol paper.", err=True
-        )
+        say("There is no GPU, so it is not the paper's evaluation: that is --protocol paper.", err=True)
     elif default:
-        typer.echo("It is the paper's evaluation; a cheaper one is --protocol lite.", err=True)
+        say("It is the paper's evaluation; a cheaper one is --protocol lite.", err=True)
     known = sum(seconds for _, seconds in open_cells if seconds is not None)
     unknown = sum(seconds is None for _, seconds in open_cells)
     times = [f"about {duration(known)}"] if known else []
     times += [f"unknown for {unknown} {_cells(unknown)}"] if unknown else []
-    typer.echo(
+    say(
         f"{len(open_cells)} {_cells(len(open_cells))} to do; time: {' and '.join(times) or 'none'}.", err=True
     )
 
@@ -269,7 +265,7 @@ def print_accuracies(outcomes: Sequence[Outcome], out: Path, plugins: Sequence[P
     if table.row_count:
         show(table, spare=("mAcc", "students", "distilled in", "protocol", "iteration", "data set"))
         folders = "".join(f" --plugins {shlex.quote(str(folder))}" for folder in plugins)
-        typer.echo(f"Records: {out}. Next: pcbench leaderboard build --results {out}{folders}")
+        say(f"Records: {out}. Next: pcbench leaderboard build --results {out}{folders}")
 
 
 def _accuracy(shares: Sequence[float]) -> str:

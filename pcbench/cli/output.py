@@ -6,10 +6,11 @@ import enum
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pcbench.common.text import one_line
 from pcbench.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
@@ -107,6 +108,11 @@ def pairs(settings: Sequence[str]) -> dict[str, str]:
     return chosen
 
 
+def say(text: str, err: bool = False) -> None:
+    """Print lines, without what a terminal would obey: names from elsewhere may hold it."""
+    typer.echo(_safe(str(text)), err=err)
+
+
 def show(table: Table, spare: Sequence[str] = ()) -> None:
     """Print a table whose names and numbers stay whole: a pipe gets one line a row.
 
@@ -136,7 +142,11 @@ def _without(table: Table, name: str) -> Table:
 
     kept = [column for column in table.columns if column.header != name]
     fewer = Table(
-        title=table.title, title_justify=table.title_justify, box=table.box, pad_edge=table.pad_edge
+        title=table.title,
+        title_justify=table.title_justify,
+        box=table.box,
+        pad_edge=table.pad_edge,
+        show_header=table.show_header,
     )
     for column in kept:
         fewer.add_column(
@@ -147,16 +157,39 @@ def _without(table: Table, name: str) -> Table:
             overflow=column.overflow,
             style=column.style,
         )
-    for row in zip(*(column.cells for column in kept), strict=True):
-        fewer.add_row(*row)
+    cells = zip(*(column.cells for column in kept), strict=True)
+    for row, texts in zip(table.rows, cells, strict=True):
+        fewer.add_row(*texts, style=row.style)
     return fewer
 
 
-def console() -> Console:
-    """Standard output, with text taken literally."""
-    from rich.console import Console
+def _safe(text: str) -> str:
+    return "\n".join(one_line(line, len(line)) for line in text.split("\n"))
 
-    return Console(markup=False, emoji=False, highlight=False)
+
+def console() -> Console:
+    """Standard output, with text taken literally and made safe to show."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    class SafeConsole(Console):
+        def print(self, *objects: Any, **options: Any) -> None:
+            super().print(*map(shown, objects), **options)
+
+    def shown(value: Any) -> Any:
+        """A text, or a table with its cells, without what a terminal would obey; styles stay."""
+        if isinstance(value, str):
+            return _safe(value)
+        if isinstance(value, Text):
+            plain = _safe(value.plain)
+            return value if plain == value.plain else Text(plain, value.style)
+        if isinstance(value, Table):
+            for column in value.columns:
+                column._cells[:] = map(shown, column._cells)
+        return value
+
+    return SafeConsole(markup=False, emoji=False, highlight=False)
 
 
 def progress_bars() -> Progress:

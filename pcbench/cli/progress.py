@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import typer
+from pcbench.cli.output import say
+from pcbench.common.text import one_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -64,13 +65,13 @@ class Bars(Screen):
 
     def cell(self, title: str) -> Cell:
         """See `Screen`."""
-        return _CellBars(self.bars, title)
+        return _CellBars(self.bars, one_line(title))
 
     def line(self, text: str) -> None:
         """See `Screen`."""
         from rich.text import Text
 
-        self.bars.console.print(Text(text), soft_wrap=True)
+        self.bars.console.print(Text("\n".join(map(one_line, text.split("\n")))), soft_wrap=True)
 
 
 @dataclass
@@ -99,7 +100,7 @@ class Log(Screen):
 
     def line(self, text: str) -> None:
         """See `Screen`."""
-        typer.echo(text, err=True)
+        say(text, err=True)
 
 
 @dataclass
@@ -147,7 +148,7 @@ class _CellLines(Cell):
         known.done = done
 
     def _line(self, text: str) -> None:
-        typer.echo(f"{self.title}: {text}", err=True)
+        say(f"{self.title}: {text}", err=True)
 
 
 def _duration(seconds: float) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pcbench.cli.output import AsJson, PluginFolders, opened, words
+from pcbench.cli.output import AsJson, PluginFolders, opened, say, words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,7 +91,7 @@ def validate(
     with ExitStack() as stack:
         published = stack.enter_context(published_at(against, folder)) if against is not None else None
         if published is not None and not any(published.iterdir()):
-            typer.echo(f"{against} holds nothing yet: nothing is compared", err=True)
+            say(f"{against} holds nothing yet: nothing is compared", err=True)
         problems = check(
             opened(plugins),
             folder,
@@ -172,7 +172,7 @@ def fields(as_json: AsJson = False) -> None:
         typer.echo(json.dumps([asdict(each) for each in checks], indent=1))
         return
     for each in checks:
-        typer.echo(f"{each.path}: {each.label}")
+        say(f"{each.path}: {each.label}")
 
 
 @app.command()
@@ -193,10 +193,10 @@ def migrate(
         typer.echo(json.dumps({"rewritten": moved, "left_alone": list(map(str, left_alone))}, indent=1))
     else:
         for each in rewritten:
-            typer.echo(f"{each.before} -> {each.after.name}")
+            say(f"{each.before} -> {each.after.name}")
         for path in left_alone:
-            typer.echo(f"warning: {path} holds what cannot be read and was left as it is", err=True)
-        typer.echo(f"{len(rewritten)} rewritten, {len(left_alone)} left as they are")
+            say(f"warning: {path} holds what cannot be read and was left as it is", err=True)
+        say(f"{len(rewritten)} rewritten, {len(left_alone)} left as they are")
     if left_alone:
         raise typer.Exit(3)
 
@@ -207,6 +207,6 @@ def _print(folder: str, problems: Sequence[Problem], as_json: bool, before: str 
         typer.echo(json.dumps({"folder": folder, "valid": not problems, "problems": found}, indent=1))
         return
     for each in problems:
-        typer.echo(str(each))
+        say(str(each))
     count = "no problem" if not problems else f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-    typer.echo(f"{folder}: {before}{count}")
+    say(f"{folder}: {before}{count}")

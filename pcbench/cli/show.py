@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pcbench.cli import runs
-from pcbench.cli.output import AsJson, PluginFolders, console, opened, progress_bars, show
+from pcbench.cli.output import AsJson, PluginFolders, console, opened, progress_bars, say, show
 from pcbench.errors import DataError, PcbenchError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -111,10 +111,10 @@ def show_run(
         }
         typer.echo(json.dumps(found, indent=1))
         return
-    typer.echo(f"wrote {path}: {title}, {len(distilled)} clouds{_left_out(sheet)}")
+    say(f"wrote {path}: {title}, {len(distilled)} clouds{_left_out(sheet)}")
     if neighbours:
         middle = statistics.median(each.distance for each in neighbours)
-        typer.echo(f"Chamfer distance to the nearest training cloud: median {middle:.4f} (--json: all)")
+        say(f"Chamfer distance to the nearest training cloud: median {middle:.4f} (--json: all)")
 
 
 def show_data(
@@ -162,7 +162,7 @@ def show_data(
         typer.echo(json.dumps(about, indent=1))
         return
     _print_classes(dataset, splits, rows)
-    typer.echo(f"wrote {path}{_left_out(sheet)}")
+    say(f"wrote {path}{_left_out(sheet)}")
 
 
 def export(
@@ -196,7 +196,7 @@ def export(
         typer.echo(json.dumps({"run": str(run), "iteration": entry.iteration, "files": written}, indent=1))
         return
     last = f" to {files[-1].path.name}" if len(files) > 1 else ""
-    typer.echo(f"wrote {len(files)} file{'s' * (len(files) > 1)} into {folder}: {files[0].path.name}{last}")
+    say(f"wrote {len(files)} file{'s' * (len(files) > 1)} into {folder}: {files[0].path.name}{last}")
 
 
 def _opened(folder: Path, iteration: int | None) -> tuple[DistillationRecord, SnapshotEntry]:
@@ -219,7 +219,7 @@ def _opened(folder: Path, iteration: int | None) -> tuple[DistillationRecord, Sn
         raise DataError(f"{folder} has no clouds: {record.status}: {record.reason}")
     entry = record.snapshots[-1] if iteration is None else _entry(folder, record, iteration)
     if record.status != "ok":
-        typer.echo(f"warning: {folder} did not finish: {record.status}: {record.reason}", err=True)
+        say(f"warning: {folder} did not finish: {record.status}: {record.reason}", err=True)
     return record, entry
 
 
@@ -254,7 +254,7 @@ def _data_of(record: DistillationRecord, datasets: Registry[Dataset]) -> tuple[D
         )
     except PcbenchError as error:
         why = str(error)
-    typer.echo(f"warning: no training clouds are shown: {why}", err=True)
+    say(f"warning: no training clouds are shown: {why}", err=True)
     return dataset, None
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pcbench.cli.output import AsJson, PluginFolders, opened
+from pcbench.cli.output import AsJson, PluginFolders, opened, say
 
 if TYPE_CHECKING:
     from pcbench.submission.submit import Submitted
@@ -65,17 +65,17 @@ def submit(
         typer.echo(json.dumps(document, indent=1))
         return
     for line in left_out:
-        typer.echo(f"left out: {line}", err=True)
+        say(f"left out: {line}", err=True)
     total = sum(entry.bytes for entry in made.manifest.files)
-    typer.echo(f"{made.folder}: {len(made.manifest.files)} files, {total / 1e6:.1f} MB, checked.")
+    say(f"{made.folder}: {len(made.manifest.files)} files, {total / 1e6:.1f} MB, checked.")
     if made.elsewhere and artifact_url is None:
-        typer.echo(
+        say(
             f"The clouds of {len(made.elsewhere)} runs are named by hash alone, for their data may not be "
             "passed on. A maintainer can then verify them only by --redistill, unless you hand them over."
         )
-    typer.echo("Next:")
+    say("Next:")
     for number, step in enumerate(steps(made), 1):
-        typer.echo(f"  {number}. {step}")
+        say(f"  {number}. {step}")
 
 
 def steps(made: Submitted) -> list[str]:

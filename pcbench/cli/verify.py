@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pcbench.cli.output import AsJson, PluginFolders, debugging, opened, show
+from pcbench.cli.output import AsJson, PluginFolders, debugging, opened, say, show
 from pcbench.cli.progress import progress
 from pcbench.errors import UsageError
 
@@ -147,11 +147,11 @@ def _tell_errors(judged: Sequence[Judged], unusable: Sequence[Unusable]) -> None
 
     for verdict in judged:
         if not verdict.record:
-            typer.echo(f"error: {verdict.claim.title}: {one_line(verdict.reason)}", err=True)
+            say(f"error: {verdict.claim.title}: {one_line(verdict.reason)}", err=True)
             if verdict.trace and debugging():
-                typer.echo(verdict.trace, err=True)
+                say(verdict.trace, err=True)
     for each in unusable:
-        typer.echo(f"error: {one_line(each.reason)}", err=True)
+        say(f"error: {one_line(each.reason)}", err=True)
 
 
 def _print(judged: Sequence[Judged], seed: int | None, total: int, students: int | None) -> None:
@@ -190,12 +190,12 @@ def _print(judged: Sequence[Judged], seed: int | None, total: int, students: int
         notes += [f"{title}: {note}" for note in _notes(record, students)]
     show(table, spare=("margin", "p", "interval"))
     for note in notes:
-        typer.echo(note)
+        say(note)
     drawn_by = "" if seed is None else f", drawn with --seed {seed}"
-    typer.echo(f"{len(judged)} of {total} evaluations{drawn_by}. The records stand beside them.")
+    say(f"{len(judged)} of {total} evaluations{drawn_by}. The records stand beside them.")
     if seed is not None and len(judged) < total:
         met = meeting(1, total, len(judged))
-        typer.echo(f"One altered evaluation would be among them with probability {met:.0%}.")
+        say(f"One altered evaluation would be among them with probability {met:.0%}.")
 
 
 def _notes(record: VerificationRecord, students: int | None) -> list[str]:
