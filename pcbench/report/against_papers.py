@@ -44,7 +44,7 @@ def blocks(board: Board) -> list[Block]:
     )
     found = []
     for paper in tables():
-        name = f"p{paper.number}"
+        name = paper.anchor
         here = [
             (protocol, ours)
             for protocol, sections in by_protocol.items()
@@ -111,7 +111,7 @@ def _block(
     paper: PaperTable, name: str, title: str, text: str, lines: Sequence[Line], notes: tuple[str, ...]
 ) -> Block:
     unit = "hours" if paper.metric == "hours" else "overall accuracy in percent"
-    group = f"Table {paper.number} of {paper.source}: {paper.title}"
+    group = f"{paper.called}: {paper.title}"
     table = Table(name, f"{group}; {title.lower()}, {unit}", HEADINGS, tuple(lines))
     return Block(name, title, text, (table,), notes=(*paper.notes, *notes), group=group)
 
