@@ -142,7 +142,7 @@ def _line(board: Board, ours: Beside) -> Line:
     variation = tuple((key, shown(value)) for key, value in figure.variation.items())
     titles = [data_title(board, place.name, place.data, True) for place in ours.places]
     data, ppc = ", ".join(dict.fromkeys(titles)), ", ".join(amount(each) for each in figure.ppc)
-    by = f"{figure.source}, table {figure.table}"
+    by = f"{figure.source}, table {figure.table}" if figure.table else figure.source
     values = (
         Value(data, data),
         Value(ppc, ppc),
