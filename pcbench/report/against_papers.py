@@ -85,7 +85,7 @@ def _measured(board: Board, sections: Sequence[BoardSection]) -> list[MeasuredRo
 
 
 def _hours(cell: MeasuredCell) -> float | None:
-    """The mean clock of all distillations, whatever they ran on: the papers do not say theirs."""
+    """The mean clock of all distillations, whatever they ran on: never compared with theirs."""
     seconds = cell.seconds()
     return None if seconds is None else seconds / 3600
 
@@ -131,7 +131,8 @@ def _line(board: Board, figure: Reported, ours: Beside | None) -> Line:
         *_compared(figure, ours),
     )
     remarks = ours.measured.versions if ours else ()
-    return Line(Head(name, method_page(name), variation, remarks), values)
+    page = method_page(name) if ours else ""  # a paper's method that is not one of ours has no page
+    return Line(Head(name, page, variation, remarks), values)
 
 
 def _compared(figure: Reported, ours: Beside | None) -> tuple[Value, Value, Value]:
