@@ -111,7 +111,7 @@ def _measured(board: Board, sections: Sequence[BoardSection]) -> list[MeasuredRo
 
 
 def _hours(cell: MeasuredCell) -> float | None:
-    """The mean clock of all distillations, whatever they ran on: the papers do not say theirs."""
+    """The mean clock of all distillations, whatever they ran on: never compared with theirs."""
     seconds = cell.seconds()
     return None if seconds is None else seconds / 3600
 

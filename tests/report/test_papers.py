@@ -14,7 +14,8 @@ from built_in import CATALOGUE
 
 from pcbench.errors import DataError
 from pcbench.protocols import suites
-from pcbench.report import papers
+from pcbench.report import against_papers, papers
+from pcbench.report.cells import Board
 from pcbench.report.papers import Reported
 
 PAPER = "Yim, Kim, Sim 2025"
@@ -412,6 +413,13 @@ def test_3ddp_is_marked_as_secondary_and_stands_last(secondary):
     assert values["dm", SONN, 1] == 13.7
     assert values["3ddp", "omniobject3d", 1] == 41.9
     assert values["whole", SONN, 0] == 63.43
+
+
+def test_a_page_without_anything_measured_links_to_no_method():
+    """3DDP is none of ours, so that it has no page."""
+    blocks = against_papers.blocks(Board((), (), (), {}))
+    assert len({block.name for block in blocks}) == len(blocks)
+    assert not [line for block in blocks for table in block.tables for line in table.lines if line.head.page]
 
 
 def test_every_table_has_an_id_of_its_own():
