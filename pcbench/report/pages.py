@@ -42,7 +42,8 @@ INTRODUCTIONS: Mapping[str, str] = {
         "where tiers are one. Nothing is told apart below the resolution of the test split. Gain: 0 is "
         "random selection, 1 the whole training split. Bold: the best mean of its column. –: not "
         "measured, nothing is imputed. Rows whose parameters somebody chose, and refuted ones, are not "
-        "ranked. The anchor random is pcbench's own, by its code."
+        "ranked. Status: claimed by a submitter, run here, re-evaluated or re-distilled by this board's "
+        "maintainers, or refuted. The anchor random is pcbench's own, by its code."
     ),
     "cross-architecture": (
         "Clouds distilled with one network, students of others: rows of methods, columns of students."
