@@ -117,14 +117,20 @@ def mean_interval(parts: Sequence[Interval], level: float = LEVEL) -> Interval:
 
 
 def printed_difference(
-    ours: Sequence[Interval], printed: float, std: float | None, students: int, level: float = LEVEL
+    ours: Sequence[Interval],
+    printed: float,
+    std: float | None,
+    students: int,
+    level: float = LEVEL,
+    resolution: float = 0.0,
 ) -> Interval:
     """The mean of ours minus a printed mean of so many students of one distillation, with a joint interval.
 
     ours: one interval for each cell that the printed figure is the mean of. Where ours are of several
     distillations, the printed one is taken for one more of them (a prediction interval). Where not, it is
     Welch's interval from our students' std and the printed one, or, where none is printed, the prediction
-    interval for so many students that spread as ours do.
+    interval for so many students that spread as ours do. resolution: what one test cloud of a cell is worth;
+    the variance is never taken below `least_variance`.
     """
     k, own = len(ours), mean_interval(ours, level)
     mean = own.mean - printed
@@ -141,6 +147,9 @@ def printed_difference(
         terms.append((variance / part.n + theirs, part.n - 1))
     if std is not None and evaluation:
         terms.append((std**2 / students, students - 1))
+    least = least_variance(mean, resolution / k)
+    if sum(variance for variance, _ in terms) < least:
+        terms = [(least, own.n - 1)]
     return Interval(mean, *_bounds(mean, terms, level), own.std, own.n, own.covers)
 
 

@@ -187,6 +187,15 @@ def test_constants_have_intervals_without_width():
     assert (constant.low, constant.mean, constant.high) == (2, 2, 2)
 
 
+def test_a_difference_from_a_printed_mean_is_no_sharper_than_the_test_split():
+    """Ten students of one score, a printed mean without a deviation: two test clouds apart prove nothing."""
+    ours = [stats.t_interval([70.0] * 10)]
+    without = stats.printed_difference(ours, 70.0 + 2 * ONE_CLOUD, None, 10)
+    assert without.low == without.high == without.mean < 0
+    found = stats.printed_difference(ours, 70.0 + 2 * ONE_CLOUD, None, 10, resolution=ONE_CLOUD)
+    assert found.low < 0 < found.high
+
+
 def test_without_a_printed_deviation_ten_more_students_are_predicted():
     """mean ± t(n − 1) · s · √(1/n + 1/m), as for the mean of m further observations."""
     own = stats.t_interval(SLEEP_1)

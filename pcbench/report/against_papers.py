@@ -96,7 +96,14 @@ def _measured(board: Board, sections: Sequence[BoardSection]) -> list[MeasuredRo
             network=row.entry.network,
             student=section.setting.student,
             cells={
-                place: Ours(cell.oa.by_distillation, _hours(cell), cell.pages, cell.badge, cell.status.text)
+                place: Ours(
+                    cell.oa.by_distillation,
+                    _hours(cell),
+                    cell.pages,
+                    cell.badge,
+                    cell.status.text,
+                    cell.resolution,
+                )
                 for place, cell in row.cells.items()
                 if place.standard
             },

@@ -270,6 +270,11 @@ class MeasuredCell:
         return weakest(result.status for result in self.results)
 
     @property
+    def claimed(self) -> bool:
+        """Whether somebody submitted some of it."""
+        return any(result.status.submitted for result in self.results)
+
+    @property
     def badge(self) -> str:
         """The state of its scores in a word or two."""
         return self.status.state
@@ -299,6 +304,14 @@ class MeasuredCell:
         return max(peaks, default=None)
 
 
+def chosen_by(entry: Entry, cells: Iterable[MeasuredCell]) -> list[str]:
+    """Who chose the parameters of an entry, where somebody did."""
+    if not entry.chosen:
+        return []
+    by = "the submitter" if any(cell.claimed for cell in cells) else "hand"
+    return [f"parameters chosen by {by}"]
+
+
 @dataclass(frozen=True)
 class BoardRow:
     """What was measured of one entry."""
@@ -320,7 +333,12 @@ class BoardRow:
     @property
     def claimed(self) -> bool:
         """Whether somebody submitted some of it."""
-        return any(r.status.submitted for cell in self.cells.values() for r in cell.results)
+        return any(cell.claimed for cell in self.cells.values())
+
+    @property
+    def chosen(self) -> list[str]:
+        """`parameters chosen by the submitter`, or `by hand`; nothing of defaults and named settings."""
+        return chosen_by(self.entry, self.cells.values())
 
 
 @dataclass(frozen=True)

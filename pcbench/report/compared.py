@@ -98,10 +98,7 @@ class Ground:
         """What keeps a row from standing among the others."""
         lacks = row.entry.digest in self.partial or (self.ranked and not self.basis.holds(row))
         words = ["incomplete"] if lacks and not all(place.whole for place in row.cells) else []
-        if row.entry.chosen:
-            by = "the submitter" if row.claimed else "hand"
-            words.append(f"parameters chosen by {by}")
-        return (*words, *(["not ranked"] if not rankable(row) else []))
+        return (*words, *row.chosen, *(["not ranked"] if not rankable(row) else []))
 
 
 @dataclass(frozen=True)

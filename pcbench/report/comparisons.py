@@ -8,7 +8,7 @@ from dataclasses import replace
 from pcbench.protocols.asked import asked
 from pcbench.records.labels import amount
 from pcbench.records.layout import short
-from pcbench.report.cells import Board, BoardRow, BoardSection, Entry, MeasuredCell, Place, grouped
+from pcbench.report.cells import Board, BoardRow, BoardSection, Entry, MeasuredCell, Place, chosen_by, grouped
 from pcbench.report.compared import differences, grounded, leading
 from pcbench.report.tables import Block, Head, Heading, Line, Table
 from pcbench.report.text import shown
@@ -222,7 +222,9 @@ def _crossed_lines(
 ) -> Iterator[Line]:
     by_draw = grouped(rows, lambda key: entries[key].draw)
     best = {
-        (column, draw): _best({key: rows[key][column] for key in keys if column in rows[key]})
+        (column, draw): _best(
+            {key: rows[key][column] for key in keys if column in rows[key] and not entries[key].chosen}
+        )
         for column in columns
         for draw, keys in by_draw.items()
     }
@@ -238,7 +240,8 @@ def _crossed_lines(
         there, entry = rows[key], entries[key]
         said = [f"distilled with {entry.network}"] if len(networks) > 1 else []
         missing = not there.keys() >= set(common)
-        about = head(entry, board, entry.network, [*said, *(["incomplete"] if missing else [])])
+        said += ["incomplete"] if missing else []
+        about = head(entry, board, entry.network, [*said, *chosen_by(entry, there.values())])
         values = tuple(scored(there.get(column), best=key in best[column, entry.draw]) for column in columns)
         yield Line(about, values, last=missing)
 

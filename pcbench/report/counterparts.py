@@ -31,6 +31,8 @@ class Ours:
     """What the scores are worth, as `run here`."""
     status_by: str = ""
     """Who made them, when, on what."""
+    resolution: float = 0.0
+    """What one test cloud is worth, in points of accuracy."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,10 @@ def _beside(figure: Reported, row: MeasuredRow, places: tuple[Place, ...]) -> Be
         clock = Interval(statistics.fmean(cell.hours or 0.0 for cell in cells), None, None, None, 1)
         return Beside(figure, row, places, clock, None, None, unlike, "")
     parts = [hierarchical_interval(cell.scores) for cell in cells]
-    difference = printed_difference(parts, figure.value, figure.std, figure.students or 1)
+    coarsest = max(cell.resolution for cell in cells)
+    difference = printed_difference(
+        parts, figure.value, figure.std, figure.students or 1, resolution=coarsest
+    )
     if unlike or difference.low is None or difference.high is None:
         return Beside(figure, row, places, mean_interval(parts), difference, None, unlike, "")
     several = any(part.covers == "distillation" for part in parts)

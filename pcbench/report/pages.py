@@ -33,16 +33,8 @@ INTRODUCTIONS: Mapping[str, str] = {
         "Accuracy in percent on the whole test split, of the last snapshot, never of the best: mean ± "
         "standard deviation (ddof 1) over the students, or over the distillations where there are "
         "several, and the 95 % interval of the mean, then distillations × students of each. Only results "
-        "of one protocol, one student, one division and one draw share a table. Rows are ranked, sorted "
-        "and compared on the cells and repetitions that they have in common, which the notes name; what "
-        "few have is shown beside and counts for nobody. Rank: the median of a bootstrap with its 95 % "
-        "interval; a row that lacks a cell has its rank on those that it has. Tier: cannot be told from "
-        "the best of the tier, by the mean or in one cell, adjusted for all pairs of rows. A difference "
-        "from an anchor is of one cell, paired by seed, and p adjusted for the rows alone: it can be told "
-        "where tiers are one. Nothing is told apart below the resolution of the test split. Gain: 0 is "
-        "random selection, 1 the whole training split. Bold: the best mean of its column. –: not "
-        "measured, nothing is imputed. Rows whose parameters somebody chose, and refuted ones, are not "
-        "ranked. The anchor random is pcbench's own, by its code."
+        "of one protocol, one student, one division and one draw share a table. Status: claimed by a "
+        "submitter, run here, re-evaluated or re-distilled by this board's maintainers, or refuted."
     ),
     "cross-architecture": (
         "Clouds distilled with one network, students of others: rows of methods, columns of students."
@@ -73,6 +65,21 @@ INTRODUCTIONS: Mapping[str, str] = {
     ),
     "runs/index": ("Every record that this site was made of."),
 }
+
+READING: Mapping[str, str] = {
+    "index": (
+        "Rows are ranked, sorted and compared on the cells and repetitions that they have in common, "
+        "which the notes name; what few have is shown beside and counts for nobody. Rank: the median of a "
+        "bootstrap with its 95 % interval; a row that lacks a cell has its rank on those that it has. "
+        "Tier: cannot be told from the best of the tier, by the mean or in one cell, adjusted for all "
+        "pairs of rows. A difference from an anchor is of one cell, paired by seed, and p adjusted for "
+        "the rows alone: it can be told where tiers are one. Nothing is told apart below the resolution "
+        "of the test split. Gain: 0 is random selection, 1 the whole training split. Bold: the best mean "
+        "of its column. –: not measured, nothing is imputed. Rows whose parameters somebody chose, and "
+        "refuted ones, are not ranked. The anchor random is pcbench's own, by its code."
+    ),
+}
+"""How the tables of a page are to be read, where there is more to say than its introduction does."""
 
 EMPTY: Mapping[str, str] = {
     "cross-architecture": (
@@ -115,6 +122,7 @@ class Renderer:
                     TITLES[name],
                     name=name,
                     introduction=INTRODUCTIONS[name],
+                    reading=READING.get(name, ""),
                     empty=EMPTY.get(name, ""),
                     blocks=part.blocks,
                     parts=parts,
@@ -154,7 +162,12 @@ class Renderer:
         return (
             _markdown()
             .get_template("leaderboard.md.j2")
-            .render(blocks=blocks, introduction=INTRODUCTIONS["index"], base_url=self.base_url)
+            .render(
+                blocks=blocks,
+                introduction=INTRODUCTIONS["index"],
+                reading=READING["index"],
+                base_url=self.base_url,
+            )
         )
 
     def _citations(self, part: Part) -> dict[str, str]:

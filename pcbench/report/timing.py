@@ -63,7 +63,7 @@ def _block(
     title: str,
 ) -> Block:
     student, group = section.setting.student, setting_title(section, board)
-    heads = [head(row.entry, board, student, place=number) for number, row in enumerate(rows, 1)]
+    heads = [head(row.entry, board, student, row.chosen, place=number) for number, row in enumerate(rows, 1)]
     series = []
     for style, place in enumerate(places):
         points = [

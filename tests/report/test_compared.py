@@ -22,7 +22,7 @@ from pcbench.records import layout
 from pcbench.records.layout import run_folder
 from pcbench.records.models import EvaluationRecord, Run, SnapshotScores, accuracies
 from pcbench.records.store import read_run, read_runs, write_record
-from pcbench.report import comparisons, overview
+from pcbench.report import comparisons, overview, timing
 from pcbench.report.cells import Board, Result, board, result_of
 from pcbench.report.compared import Standing, grounded, standing
 from pcbench.report.current import Current
@@ -427,6 +427,21 @@ def test_parameters_that_somebody_chose_are_marked_and_not_ranked(tmp_path: Path
     assert [line.values[3].best for line in (first, second, third)] == [True, False, False]
     anchor = [heading.title for heading in block.tables[0].headings if heading.anchor == "leader"]
     assert anchor == ["PPC 1 against sadm (the leader)"]
+
+
+def test_parameters_that_somebody_chose_are_marked_on_other_pages_too(tmp_path: Path) -> None:
+    for variation, score in (({}, 20), ({"lr": 5}, 28)):
+        for test in ("plain", "so3"):
+            a_run(tmp_path, variation=variation, test=test, right=right(score))
+    a_run(tmp_path, method="dm", test="so3", right=right(15))
+    found = made(tmp_path)
+    (block,) = comparisons.robustness(found)
+    chosen, default, other = block.tables[0].lines
+    assert chosen.head.remarks == ("parameters chosen by hand",)
+    assert (default.head.remarks, other.head.remarks) == ((), ("incomplete",))
+    assert [value.best for line in (chosen, default) for value in line.values] == [False, False, False, True]
+    heads = [line.head.text for block in timing.blocks(found) for line in block.tables[0].lines]
+    assert "sadm (lr=5), parameters chosen by hand" in heads
 
 
 def test_the_submitter_chose_them_where_there_is_one(tmp_path: Path) -> None:
