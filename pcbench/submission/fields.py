@@ -74,6 +74,9 @@ FIELDS: Mapping[type[BaseModel], Mapping[str, tuple[str, str]]] = {
         "status": _checked("ok"),
         "reason": _checked("empty"),
         "isolation": _checked("work in the run's own process is open division", "the wall: " + NOBODY),
+        "copies": _checked(
+            "with --data all are named; with any it is open division", "without --data: verify"
+        ),
     },
     DistillationInputs: {
         "method": _checked("a plain name; a built-in one with its source alone"),
