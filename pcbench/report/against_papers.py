@@ -53,21 +53,21 @@ def blocks(board: Board) -> list[Block]:
     )
     measured = {protocol: _measured(board, sections) for protocol, sections in by_protocol.items()}
     pairs = {
-        (paper.source, paper.number): {
+        paper.anchor: {
             protocol: ours for protocol, rows in measured.items() if (ours := beside(paper.figures, rows))
         }
         for paper in tables()
     }
     found = [_opening(pairs)]
     for paper in tables():
-        for place, (protocol, ours) in enumerate(pairs[paper.source, paper.number].items(), 1):
+        for place, (protocol, ours) in enumerate(pairs[paper.anchor].items(), 1):
             names = {place.name for each in ours for place in each.places}
             notes = copies_notes(board, by_protocol[protocol], names)
-            found.append(_block(board, paper, f"p{paper.number}-{place}", protocol, ours, notes))
+            found.append(_block(board, paper, f"{paper.anchor}-{place}", protocol, ours, notes))
     return found if len(found) > 1 else []
 
 
-def _opening(pairs: dict[tuple[str, int], dict[str, list[Beside]]]) -> Block:
+def _opening(pairs: dict[str, dict[str, list[Beside]]]) -> Block:
     """How many figures can be compared, what is not run, and why the rest cannot be compared."""
     ours = [each for by_protocol in pairs.values() for those in by_protocol.values() for each in those]
     comparable = [each for each in ours if not each.unlike]
@@ -130,7 +130,7 @@ def _block(
     board: Board, paper: PaperTable, name: str, protocol: str, ours: Sequence[Beside], notes: tuple[str, ...]
 ) -> Block:
     unit = "hours" if paper.metric == "hours" else "overall accuracy in percent"
-    group = f"Table {paper.number} of {paper.source}: {paper.title}"
+    group = f"{paper.called}: {paper.title}"
     lines = tuple(_line(board, each) for each in ours)
     table = Table(name, f"{group}; protocol {protocol}, {unit}", HEADINGS, lines)
     title = f"Protocol {protocol}"
@@ -142,7 +142,7 @@ def _line(board: Board, ours: Beside) -> Line:
     variation = tuple((key, shown(value)) for key, value in figure.variation.items())
     titles = [data_title(board, place.name, place.data, True) for place in ours.places]
     data, ppc = ", ".join(dict.fromkeys(titles)), ", ".join(amount(each) for each in figure.ppc)
-    by = f"{figure.source}, table {figure.table}"
+    by = f"{figure.source}, table {figure.table}" if figure.table else figure.source
     values = (
         Value(data, data),
         Value(ppc, ppc),

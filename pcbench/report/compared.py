@@ -164,21 +164,25 @@ def grounded(rows: Iterable[BoardRow], places: Sequence[Place], asked: Asked) ->
     ranked = [row for row in may if counted and all(has(row, place) for place in counted)]
     names = {row.entry.digest for row in ranked}
     basis = _basis(ranked, counted, asked)
-    partial = {
-        row.entry.digest: (_basis(others, those, asked), tuple(others))
-        for row in may
-        if row.entry.digest not in names
-        for those, others in [_shared(row, may, counted, compared)]
-        if those
-    }
+    shared: dict[tuple[Place, ...], tuple[Basis, tuple[BoardRow, ...]]] = {}
+    partial = {}
+    for row in may:
+        own = tuple(place for place in compared if has(row, place))
+        if row.entry.digest in names or not own:
+            continue
+        if own not in shared:
+            those, others = _shared(own, may, counted)
+            shared[own] = _basis(others, those, asked), tuple(others)
+        if shared[own][1]:
+            partial[row.entry.digest] = shared[own]
 
     def order(row: BoardRow) -> tuple[Any, ...]:
         digest = row.entry.digest
-        own = basis if digest in names else partial[digest][0] if digest in partial else None
+        on = basis if digest in names else partial[digest][0] if digest in partial else None
         whole = not any(place in row.cells for place in compared)
-        group = 3 if whole else 2 if own is None else 0 if digest in names else 1
-        places = [place.order for place in own.places] if own and group else []
-        return group, places, -own.mean(row) if own else 0.0, row.entry.method, row.entry.variation, digest
+        group = 3 if whole else 2 if on is None else 0 if digest in names else 1
+        places = [place.order for place in on.places] if on and group else []
+        return group, places, -on.mean(row) if on else 0.0, row.entry.method, row.entry.variation, digest
 
     by_place = {place: tuple(row for row in may if has(row, place)) for place in places}
     return Ground(
@@ -239,16 +243,15 @@ def _basis(rows: Sequence[BoardRow], places: Iterable[Place], asked: Asked) -> B
 
 
 def _shared(
-    row: BoardRow, rows: Sequence[BoardRow], counted: Sequence[Place], places: Sequence[Place]
+    own: Sequence[Place], rows: Sequence[BoardRow], counted: Sequence[Place]
 ) -> tuple[list[Place], list[BoardRow]]:
-    """What a row has of the places that count or, if none, of all, as far as another row has it too; and all
-    rows that have that."""
-    own = [place for place in places if has(row, place)]
-    shared = [place for place in own if sum(has(other, place) for other in rows) > 1]
-    having = [place for place in shared if place in counted] or shared
+    """Of the places that a row has those that count or, if none, all, as far as another row has them too; and
+    all rows that have these."""
+    common = [place for place in own if sum(has(other, place) for other in rows) > 1]
+    having = [place for place in common if place in counted] or common
     for those in (having, *([place] for place in having)):
         others = [other for other in rows if all(has(other, place) for place in those)]
-        if len(others) > 1:
+        if those and len(others) > 1:
             return those, others
     return [], []
 

@@ -32,14 +32,14 @@ class Reported(_Model):
 
     source: Name
     """The paper."""
-    table: int = Field(ge=1)
-    """The number of the table in it."""
+    table: int = Field(ge=0)
+    """The number of the table in it; 0 where our source does not give it."""
     label: Name
     """What the paper calls the row."""
     method: Name
     """The method."""
     variation: Params
-    """The parameters that the paper names."""
+    """The parameters that the paper names; one that the method here does not have has no counterpart."""
     data: Names
     """The data sets that it is the mean over, mostly one."""
     ppc: Numbers
@@ -71,8 +71,10 @@ class PaperTable(_Model):
 
     source: Name
     """The paper."""
-    number: int = Field(ge=1)
-    """The table's number in it."""
+    number: int = Field(ge=0)
+    """The table's number in it; 0 where our source does not give it."""
+    edition: str
+    """What tells it from a table of another source with that number, in an id; mostly empty."""
     title: Name
     """What the table shows."""
     metric: Metric
@@ -81,6 +83,16 @@ class PaperTable(_Model):
     """What its reader must know."""
     figures: tuple[Reported, ...]
     """Its figures row by row, the absent ones left out."""
+
+    @property
+    def anchor(self) -> str:
+        """Its id on a page: `p3`, or `p3-v3` of an edition."""
+        return f"p{self.number}-{self.edition}" if self.edition else f"p{self.number}"
+
+    @property
+    def called(self) -> str:
+        """How it is cited: `Table 3 of …`, or its source alone where that has no number for it."""
+        return f"Table {self.number} of {self.source}" if self.number else self.source
 
 
 class _Part(_Model):
@@ -117,7 +129,8 @@ class _Block(_Part):
 
 class _File(_Part):
     source: Name
-    table: int = Field(ge=1)
+    edition: str = Field("", pattern=r"^[a-z0-9]*$")
+    table: int = Field(ge=0)
     title: Name
     metric: Metric
     students: int | None = None
@@ -131,8 +144,9 @@ def folder() -> Path:
 
 
 def tables() -> tuple[PaperTable, ...]:
-    """The tables of all papers, by paper and number."""
-    return tuple(sorted(map(read, folder().glob("*.toml")), key=lambda table: (table.source, table.number)))
+    """The tables of all papers, by paper and number; last those whose number is not known."""
+    found = map(read, folder().glob("*.toml"))
+    return tuple(sorted(found, key=lambda table: (not table.number, table.source, table.number)))
 
 
 def load() -> tuple[Reported, ...]:
@@ -147,6 +161,7 @@ def read(path: Path) -> PaperTable:
         return PaperTable(
             source=file.source,
             number=file.table,
+            edition=file.edition,
             title=file.title,
             metric=file.metric,
             notes=file.notes,

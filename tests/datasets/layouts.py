@@ -92,21 +92,38 @@ def shapenet_arrays(folder: Path) -> Clouds:
     return written
 
 
-def scans(folder: Path) -> dict[str, Clouds]:
-    """h5_files of ScanObjectNN: three variants of 15 clouds a split, and the file that misleads."""
-    files = {
-        "scanobjectnn": ("main_split_nobg", ""),
-        "scanobjectnn:obj_bg": ("main_split", ""),
-        "scanobjectnn:pb_t50_rs": ("main_split", "_augmentedrot_scale75"),
-    }
+SCANS = {
+    "scanobjectnn:obj_only": "main_split_nobg/{}_objectdataset.h5",
+    "scanobjectnn:obj_bg": "main_split/{}_objectdataset.h5",
+    "scanobjectnn:pb_t25": "main_split/{}_objectdataset_augmented25_norot.h5",
+    "scanobjectnn:pb_t25_nobg": "main_split_nobg/{}_objectdataset_augmented25_norot.h5",
+    "scanobjectnn:pb_t25_r": "main_split/{}_objectdataset_augmented25rot.h5",
+    "scanobjectnn:pb_t25_r_nobg": "main_split_nobg/{}_objectdataset_augmented25rot.h5",
+    "scanobjectnn:pb_t50_r": "main_split/{}_objectdataset_augmentedrot.h5",
+    "scanobjectnn:pb_t50_r_nobg": "main_split_nobg/{}_objectdataset_augmented50rot.h5",
+    "scanobjectnn:pb_t50_rs": "main_split/{}_objectdataset_augmentedrot_scale75.h5",
+    "scanobjectnn:pb_t50_rs_nobg": "main_split_nobg/{}_objectdataset_augmentedrot_scale75.h5",
+    "scanobjectnn:sampled": "main_split_nobg/sampled_{}.h5",
+}
+"""Where every variant of ScanObjectNN stands in h5_files."""
+
+
+def scan_files(name: str) -> dict[str, str]:
+    """The file of each split of a variant, by its place in h5_files."""
+    train = "train" if name == "scanobjectnn:sampled" else "training"
+    return {"train": SCANS[name].format(train), "test": SCANS[name].format("test")}
+
+
+def scans(folder: Path, *names: str) -> dict[str, Clouds]:
+    """h5_files of ScanObjectNN: the variants that are named, or all, of 15 clouds a split."""
     written: dict[str, Clouds] = {}
-    for seed, (name, (place, suffix)) in enumerate(files.items()):
+    labels = np.arange(len(scanobjectnn.CLASSES), dtype=np.int32)
+    for seed, name in enumerate(SCANS):
+        if names and name not in names:
+            continue
         written[name] = {}
-        for word, split in (("training", "train"), ("test", "test")):
+        for split, file in scan_files(name).items():
             xyz = points(15, 2 * seed + (split == "test"), 1100)
-            labels = np.arange(len(scanobjectnn.CLASSES), dtype=np.int32)
-            mask = np.full((15, 1100), -1, np.int32)
-            write_h5(folder / place / f"{word}_objectdataset{suffix}.h5", xyz, labels, mask=mask)
+            write_h5(folder / file, xyz, labels, mask=np.full((15, 1100), -1, np.int32))
             written[name][split] = xyz
-    write_h5(folder / "main_split_nobg" / "sampled_train.h5", points(2, 9), np.zeros(2, np.int32))
     return written

@@ -9,15 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from pcbench.datasets import importing, scanobjectnn, shapenet, store
+from pcbench.datasets import importing, shapenet, store
 from pcbench.datasets.folder import Folder
 from pcbench.datasets.modelnet import CLASSES, TEN_CLASSES, ModelNet10, ModelNet40
-from pcbench.datasets.scanobjectnn import ScanObjectNN, ScanObjectNNBackground, ScanObjectNNHardest
 from pcbench.datasets.shapenet import ShapeNet55
 from pcbench.errors import DataError
 
-SCANS = (ScanObjectNN, ScanObjectNNBackground, ScanObjectNNHardest)
-KINDS = (ModelNet40, ModelNet10, ShapeNet55, *SCANS)
+KINDS = (ModelNet40, ModelNet10, ShapeNet55)
 
 
 def quiet(done, total):
@@ -296,47 +294,6 @@ class TestShapeNetArrays:
             (copy / "ShapeNet-55" / "train.txt").write_text(entry)
             refused(ShapeNet55(), copy, "train.txt:1:", repr(entry))
         refused(ShapeNet55(), copy / "shapenet_pc", "no copy of ShapeNet")
-
-
-class TestScanObjectNN:
-    @pytest.fixture
-    def copy(self, tmp_path):
-        self.written = layouts.scans(tmp_path / "in" / "h5_files")
-        return tmp_path / "in" / "h5_files"
-
-    @pytest.mark.parametrize("kind", SCANS)
-    @pytest.mark.parametrize("where", ["..", ".", "folder"])
-    def test_each_variant_from_its_own_files(self, copy, kind, where):
-        train, test, manifest = load(
-            kind(), copy / (kind.folder if where == "folder" else where), sampling="first"
-        )
-        assert same(train, self.written[kind.name]["train"][:, :1024])
-        assert same(test, self.written[kind.name]["test"][:, :1024])
-        assert manifest.variant == kind.variant
-        assert store.stored_names() == [kind.name]
-
-    def test_class_order_is_that_of_the_card(self, copy):
-        train, _, _ = load(ScanObjectNN(), copy)
-        card = "bag bin box cabinet chair desk display door shelf table bed pillow sink sofa toilet"
-        assert " ".join(train.class_names) == card
-        assert scanobjectnn.CLASSES == train.class_names != tuple(sorted(train.class_names))
-
-    def test_refusals(self, copy):
-        path = copy / "main_split_nobg" / "test_objectdataset.h5"
-        with h5py.File(path, "r+") as file:
-            file["label"][3] = 15
-        refused(ScanObjectNN(), copy, "test_objectdataset.h5", "cloud 3", "outside 0 to 14")
-        with h5py.File(path, "r+") as file:
-            del file["label"]
-        refused(ScanObjectNN(), copy, "test_objectdataset.h5", "'label'")
-        path.unlink()
-        refused(ScanObjectNN(), copy, "test_objectdataset.h5", "missing")
-        refused(ScanObjectNN(), copy / "main_split", "main_split_nobg/training_objectdataset.h5")
-        refused(ScanObjectNN(), copy.parent / "no", "no folder", "main_split_nobg")
-
-    def test_says_where_its_terms_are(self):
-        assert "hkust-vgd.github.io/scanobjectnn" in ScanObjectNN().how_to_get()
-        assert "shapenet.org" in ShapeNet55().how_to_get()
 
 
 class TestFolder:

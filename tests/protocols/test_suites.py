@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from built_in import CATALOGUE
 
-from pcbench.errors import UsageError
+from pcbench.engine import plan
+from pcbench.errors import DataError, UsageError
 from pcbench.protocols import suites
 from pcbench.protocols.suites import Row, Suite
 
@@ -65,8 +66,31 @@ def test_the_tables_have_the_papers_size_and_protocol(name, size):
     suite = suites.read(suites.find(name))
     assert shape(suite) == size
     assert suite.protocol == "paper"
-    assert suite.datasets == ("modelnet10", "modelnet40", "shapenet55", "scanobjectnn")
+    assert suite.datasets == ("modelnet10", "modelnet40", "shapenet55", "scanobjectnn:pb_t50_rs")
     assert suite.backbone == "pointnet"
+
+
+@pytest.mark.parametrize("name", ["table1", "table2", "table3", "table4", "table5", "table6"])
+def test_the_tables_start_from_the_authors_draw_and_then_from_ours(name):
+    """Once only where no draw has a part: the whole split, coresets, what starts from those or noise."""
+    suite = suites.read(suites.find(name))
+    for row in suite.rows:
+        init = row.params.get("init", "random")
+        drawn = init == "random" and not {"whole", "herding", "kcenter", "pcc"} & {*row.methods}
+        ours = [("nested", 0)] if drawn else []
+        assert suite.draws_of(row) == [("authors", 0), *ours]
+
+
+def test_a_copy_in_another_order_than_the_official_one_is_refused_with_what_to_do():
+    suite = suites.read(suites.find("table5"))
+    common = plan.Request((), (), (), protocol="quick")
+    here = suite.model_copy(update={"datasets": ("shapes10",)})
+    requests = plan.of_suite(here, suites.find("table5"), common)
+    assert [request.draw for request in requests] == ["authors", "nested"] * 3
+    with pytest.raises(DataError, match=r"shapes10: the authors' draw is of the official lists.*'nested'"):
+        plan.cells(CATALOGUE, *requests)
+    asked = plan.of_suite(here.without_draws(), suites.find("table5"), common)
+    assert {cell.inputs.draw for cell in plan.cells(CATALOGUE, *asked)} == {"nested"}
 
 
 def test_table_3_is_every_initialisation_of_every_distilling_method():
