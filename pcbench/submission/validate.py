@@ -47,12 +47,12 @@ class Strictness:
     data: bool = False
     """Whether data sets that were imported here are loaded, records held against them, and clouds against the
     test clouds."""
-    new_verifications: bool = True
-    """Whether verifications may stand there that are not published: who submits does not verify."""
+    maintained: bool = True
+    """Whether a maintainer may have added something: who submits does not verify, and adds no run of ours."""
 
 
 USUAL = Strictness()
-"""No data but those that everybody may make; a maintainer may have verified."""
+"""No data but those that everybody may make; a maintainer may have added to it."""
 
 
 def validate(
@@ -215,7 +215,7 @@ class Checked:
 
     def _verifications(self, run: Run) -> None:
         """Those that are not published stand there only where a maintainer may have written them."""
-        if self.strictness.new_verifications:
+        if self.strictness.maintained:
             return
         public = self.published.runs.get(run.distillation.key)
         for verification in run.verifications:
