@@ -20,8 +20,9 @@ from pcbench.errors import UsageError
 from pcbench.records import layout
 from pcbench.records.layout import short
 from pcbench.records.models import Run
+from pcbench.submission.commits import published_at
 from pcbench.submission.manifest import MANIFEST, PART, Problem, is_left_over, problem
-from pcbench.submission.published import NONE, Corrections, Published, public_runs, published_at
+from pcbench.submission.published import NONE, Corrections, Published, public_runs
 from pcbench.submission.rules.data import AtHand
 from pcbench.submission.validate import USUAL, Checked, Strictness
 

@@ -19,6 +19,7 @@ from pcbench.records import layout
 from pcbench.records.layout import short
 from pcbench.records.models import DistillationRecord, Run
 from pcbench.records.store import RecordError, checked_run, read_record
+from pcbench.submission.commits import published_at
 from pcbench.submission.manifest import (
     MANIFEST,
     PLUGINS,
@@ -29,7 +30,7 @@ from pcbench.submission.manifest import (
     problem,
     run_folders,
 )
-from pcbench.submission.published import Corrections, Published, changes, public_runs, published_at
+from pcbench.submission.published import Corrections, Published, changes, public_runs
 from pcbench.submission.rules import Finding, copies, data, plugins, protocols, scores, times
 from pcbench.submission.rules.clouds import UnfitClouds, check_clouds
 from pcbench.submission.rules.data import AtHand
