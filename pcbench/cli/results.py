@@ -43,11 +43,11 @@ InText = Annotated[
         help="A text, as of a pull request, with lines 'corrected: KEY' and 'lifted: KEY'.",
     ),
 ]
-NoVerifications = Annotated[
+BySubmitter = Annotated[
     bool,
     typer.Option(
-        "--no-verifications",
-        help="Refuse verifications that are not published: for what a submitter sends.",
+        "--by-submitter",
+        help="Refuse new verifications, and new runs of our own: only a maintainer adds these.",
     ),
 ]
 
@@ -73,7 +73,7 @@ def validate(
     corrected: Corrected = None,
     lifted: Lifted = None,
     data: Data = False,
-    no_verifications: NoVerifications = False,
+    by_submitter: BySubmitter = False,
     plugins: PluginFolders = None,
     as_json: AsJson = False,
 ) -> None:
@@ -98,7 +98,7 @@ def validate(
             published,
             words(corrected),
             words(lifted),
-            Strictness(data, not no_verifications),
+            Strictness(data, not by_submitter),
         )
     _print(str(folder), problems, as_json)
     if problems:
@@ -130,7 +130,7 @@ def collect(
     lifted: Lifted = None,
     corrections: InText = None,
     data: Data = False,
-    no_verifications: NoVerifications = False,
+    by_submitter: BySubmitter = False,
     plugins: PluginFolders = None,
     as_json: AsJson = False,
 ) -> None:
@@ -153,7 +153,7 @@ def collect(
         sources,
         against or (),
         allowed,
-        Strictness(data, not no_verifications),
+        Strictness(data, not by_submitter),
     )
     if out is not None and not collected.problems:
         publish(collected, out)

@@ -20,8 +20,9 @@ from pcbench.errors import UsageError
 from pcbench.records import layout
 from pcbench.records.layout import short
 from pcbench.records.models import Run
+from pcbench.submission.commits import published_at
 from pcbench.submission.manifest import MANIFEST, PART, Problem, is_left_over, problem
-from pcbench.submission.published import NONE, Corrections, Published, public_runs, published_at
+from pcbench.submission.published import NONE, Corrections, Published, public_runs
 from pcbench.submission.rules.data import AtHand
 from pcbench.submission.validate import USUAL, Checked, Strictness
 
@@ -91,6 +92,8 @@ def collect(
                 parts.append(_Part(folder, checked, checked.runs(catalogue)))
                 if not parts[-1].runs and not checked.problems:
                     problems.append(problem("invalid-manifest", str(folder), "holds no run"))
+                if not strictness.maintained:
+                    problems += _foreign(parts[-1], known)
         everything = [run for part in parts for run in part.runs]
         for part in parts:
             part.checked.among(catalogue, part.runs, [*everything, *known.values()], allowed)
@@ -164,6 +167,17 @@ def _gone(source: Path, root: Path | None) -> list[Problem]:
         problem("removed-published", str(source / folder.name), "is published, and is not there")
         for folder in sorted(path for path in root.iterdir() if layout.run_folders_anywhere(path))
         if not (source / folder.name).is_dir()
+    ]
+
+
+def _foreign(part: _Part, known: Mapping[str, Run]) -> list[Problem]:
+    """Runs that a submitter puts among our own, where they would be shown as made by the maintainers."""
+    return [
+        problem(
+            "foreign-run", str(layout.distillation(run.folder)), "is not published, and is no submission's"
+        )
+        for run in part.runs
+        if part.checked.listed is None and run.distillation.key not in known
     ]
 
 

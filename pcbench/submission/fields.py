@@ -59,11 +59,11 @@ def _claimed(told: str) -> tuple[str, str]:
 
 
 BY_KEY = "the key is the hash of the inputs, and names the file"
-BY_VERIFY = "verify"
-BY_REDISTIL = "verify --redistill"
+BY_VERIFY = "verify, which trains again"
+BY_REDISTIL = "verify, which distils again"
 NOBODY = "nobody can tell"
 VALUE = "the value: nobody can tell"
-OF_DATA = "data that pcbench makes: always; the same copy of others: with --data"
+OF_DATA = "data that pcbench makes: always; others: where the same copy is at hand"
 OTHER_DATA = "of other copies, and of a user's own data set"
 
 FIELDS: Mapping[type[BaseModel], Mapping[str, tuple[str, str]]] = {
@@ -74,6 +74,9 @@ FIELDS: Mapping[type[BaseModel], Mapping[str, tuple[str, str]]] = {
         "status": _checked("ok"),
         "reason": _checked("empty"),
         "isolation": _checked("work in the run's own process is open division", "the wall: " + NOBODY),
+        "copies": _checked(
+            "where the data are at hand all are named; with any it is open division", "elsewhere: verify"
+        ),
     },
     DistillationInputs: {
         "method": _checked("a plain name; a built-in one with its source alone"),

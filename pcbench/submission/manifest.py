@@ -156,6 +156,7 @@ REMEDIES = {
     "reserved-name": "Give the method, the backbone or the data set a name of its own, and run it again.",
     "undeclared-import": "Take from pcbench its public face alone: 'pcbench check' shows it; then run again.",
     "loose-file": "submissions/ holds folders of 'pcbench submit' and nothing else: move it or remove it.",
+    "foreign-run": "What is submitted goes to submissions/, made by 'pcbench submit'.",
     "forged-verification": "A maintainer verifies, and commits it: leave it out.",
     "altered-score": "Scores follow from counts: run 'pcbench evaluate' again and submit what it writes.",
     "altered-inputs": "Records are not edited: submit what pcbench wrote.",

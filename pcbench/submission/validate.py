@@ -19,6 +19,7 @@ from pcbench.records import layout
 from pcbench.records.layout import short
 from pcbench.records.models import DistillationRecord, Run
 from pcbench.records.store import RecordError, checked_run, read_record
+from pcbench.submission.commits import published_at
 from pcbench.submission.manifest import (
     MANIFEST,
     PLUGINS,
@@ -29,7 +30,7 @@ from pcbench.submission.manifest import (
     problem,
     run_folders,
 )
-from pcbench.submission.published import Corrections, Published, changes, public_runs, published_at
+from pcbench.submission.published import Corrections, Published, changes, public_runs
 from pcbench.submission.rules import Finding, copies, data, plugins, protocols, scores, times
 from pcbench.submission.rules.clouds import UnfitClouds, check_clouds
 from pcbench.submission.rules.data import AtHand
@@ -47,12 +48,12 @@ class Strictness:
     data: bool = False
     """Whether data sets that were imported here are loaded, records held against them, and clouds against the
     test clouds."""
-    new_verifications: bool = True
-    """Whether verifications may stand there that are not published: who submits does not verify."""
+    maintained: bool = True
+    """Whether a maintainer may have added something: who submits does not verify, and adds no run of ours."""
 
 
 USUAL = Strictness()
-"""No data but those that everybody may make; a maintainer may have verified."""
+"""No data but those that everybody may make; a maintainer may have added to it."""
 
 
 def validate(
@@ -215,7 +216,7 @@ class Checked:
 
     def _verifications(self, run: Run) -> None:
         """Those that are not published stand there only where a maintainer may have written them."""
-        if self.strictness.new_verifications:
+        if self.strictness.maintained:
             return
         public = self.published.runs.get(run.distillation.key)
         for verification in run.verifications:

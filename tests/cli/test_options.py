@@ -17,7 +17,7 @@ from pcbench.errors import Thing
 ROOT = Path(package.__file__).parent
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 WHOLE_COMMAND = re.compile(r"pcbench [a-z]+ ")
-OTHER_PROGRAMS = ("engine/machine.py", "submission/validate.py")
+OTHER_PROGRAMS = ("engine/machine.py", "submission/commits.py")
 """Where git is called."""
 
 

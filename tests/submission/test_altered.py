@@ -519,3 +519,8 @@ def test_test_clouds_are_told_with_the_data_and_training_clouds_are_not(given, s
     assert codes(given) == []
     with_data = validate(CATALOGUE, given.folder, strictness=Strictness(data=True))
     assert {each.code for each in with_data} == ({"test-clouds"} if split == "test" else set())
+    named = [each.told for each in with_data]
+    given.forge(put("copies", named), nothing)  # as `run` names them: open division, and no secret
+    assert validate(CATALOGUE, given.folder, strictness=Strictness(data=True)) == []
+    assert len(named) == (20 if split == "test" else 0)
+    assert division(read_run(given.run)[0]) == "open"

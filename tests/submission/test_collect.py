@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from built_in import CATALOGUE
 from submissions import Submission, a_run, a_submission
+from test_validate import a_verification
 
 from pcbench.errors import UsageError
 from pcbench.records import layout
-from pcbench.records.store import read_runs
+from pcbench.records.store import read_runs, write_record
 from pcbench.submission.collect import collect, publish
 from pcbench.submission.manifest import MANIFEST
 from pcbench.submission.published import Corrections
@@ -241,6 +242,17 @@ def test_the_repository_s_own_results_are_collected(tmp_path):
 def test_verifications_of_a_submitter_are_told_by_the_gate(checkout, whole):
     given = Submission(checkout / "submissions" / "mine")
     key = json.loads(given.evaluation.read_text())["key"]
-    layout.verification(given.run, key).write_text("{}")
-    strict = Strictness(new_verifications=False)
-    assert "invalid-record" in codes(checkout, whole, strictness=strict)
+    strict = Strictness(maintained=False)
+    assert codes(checkout, whole, strictness=strict) == []
+    write_record(layout.verification(given.run, key), a_verification(given))
+    assert codes(checkout, whole) == []
+    assert codes(checkout, whole, strictness=strict) == ["forged-verification"]
+
+
+def test_runs_that_a_submitter_puts_among_our_own_are_told_by_the_gate(pcbench, checkout, whole):
+    """They would be shown as run here, by the maintainers."""
+    a_run(checkout / "leaderboard" / "results", ppc=2)
+    assert codes(checkout, whole) == []
+    words = [word for each in sources(whole) for word in ("--against", str(each))]
+    done = pcbench("results", "collect", *sources(checkout), *words, "--by-submitter")
+    assert (done.code, done.out.partition(":")[0]) == (3, "foreign-run")

@@ -283,7 +283,7 @@ def test_a_verification_that_verify_wrote_is_read_and_one_of_a_submitter_is_told
     file = layout.verification(given.run, record.evaluation)
     write_record(file, record)
     assert codes(given) == []
-    assert codes(given, strictness=Strictness(new_verifications=False)) == ["forged-verification"]
+    assert codes(given, strictness=Strictness(maintained=False)) == ["forged-verification"]
     data = json.loads(file.read_text())
     data["published"] = [0.75, 0.75]
     file.write_text(json.dumps(data | {"low": -30.0, "high": 30.0, "verdict": "refuted"}))

@@ -15,7 +15,7 @@ FINER = 1024
 
 
 def findings(run: Run, catalogue: Catalogue, at_hand: AtHand) -> Iterator[Finding]:
-    """The clouds of the last snapshot whose points stand in test clouds.
+    """The clouds of the last snapshot whose points stand in test clouds, and that the record does not name.
 
     Those that only have a test cloud's surface are not told here: another sampling of a surface is no proof,
     and `pcbench verify` weighs it.
@@ -25,12 +25,15 @@ def findings(run: Run, catalogue: Catalogue, at_hand: AtHand) -> Iterator[Findin
     if loaded is None:
         return
     from pcbench.engine.artifacts import load_snapshots
-    from pcbench.engine.likeness import copies_of_test
+    from pcbench.engine.likeness import points_of_test
 
     path = layout.clouds(run.folder)
     (last,) = load_snapshots(path, run.distillation.snapshots[-1:])
     finer = at_hand.load(inputs.data.name, FINER) if inputs.data.points < FINER else None
     up_axis = catalogue.datasets.load(inputs.data.name).up_axis
-    for copy in copies_of_test(last.clouds, loaded.splits, up_axis, finer.splits if finer else None):
-        if copy.share:
-            yield Finding("test-clouds", path, str(copy))
+    told: set[int] = set()
+    for data in filter(None, (loaded, finer)):
+        for copy in points_of_test(last.clouds, data.splits, up_axis):
+            if copy.synthetic not in told and str(copy) not in run.distillation.copies:
+                yield Finding("test-clouds", path, str(copy))
+            told.add(copy.synthetic)
