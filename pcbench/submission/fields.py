@@ -138,7 +138,9 @@ FIELDS: Mapping[type[BaseModel], Mapping[str, tuple[str, str]]] = {
         "correct": _checked("within the totals; students differ", "that they are true: " + BY_VERIFY),
     },
     Work: {
-        "iterations": _checked("scored snapshots; what nobody trained on has the scores of equal clouds"),
+        "iterations": _checked(
+            "scored snapshots; the last one, or equal clouds in a run beside it", "those before the last"
+        ),
     },
     Clock: {
         "seconds": _checked("more than none where there was work", "the value: " + BY_REDISTIL),

@@ -19,7 +19,11 @@ Trained = Mapping[tuple[str, str], list[list[list[int]]]]
 
 
 def findings(run: Run, trained: Trained) -> Iterator[Finding]:
-    """What the scores of a run tell against themselves. trained: by all runs beside it, itself included."""
+    """What the scores of a run tell against themselves. trained: by all runs beside it, itself included.
+
+    Somebody was trained for the scores that count, those of the last snapshot. Methods begin with the same
+    clouds, which are scored once, perhaps for a run that is nobody else's business.
+    """
     for file, record in scored_files(run):
         for scores in record.snapshots:
             alike = repeated(scores.correct, record.totals)
@@ -29,10 +33,10 @@ def findings(run: Run, trained: Trained) -> Iterator[Finding]:
                     "right answers in every class, with different seeds"
                 )
                 yield Finding("repeated-students", file, told)
-            untrained = scores.iteration not in record.trained
-            if untrained and scores.correct not in trained.get(_place(record, scores), []):
-                told = f"nobody was trained on snapshot {scores.iteration}, here or on equal clouds elsewhere"
-                yield Finding("untrained-scores", file, told)
+        last = record.headline
+        if last.iteration not in record.trained and last.correct not in trained.get(_place(record, last), []):
+            told = f"nobody was trained on snapshot {last.iteration}, here or on equal clouds elsewhere"
+            yield Finding("untrained-scores", file, told)
 
 
 def repeated(correct: list[list[int]], totals: list[int]) -> int:
