@@ -16,7 +16,7 @@ from pcbench.api import Backbone
 from pcbench.clouds import PointClouds
 from pcbench.ops import augment
 from pcbench.ops.batches import POINT_BYTES, groups_at_once, in_chunks
-from pcbench.ops.layers import set_dropout, stack
+from pcbench.ops.layers import set_dropout, shared_buffers, stack
 from pcbench.ops.replay import Replayed
 from pcbench.protocols.protocol import Augmentation, Recipe
 from pcbench.seeds import Streams
@@ -45,6 +45,7 @@ def train(
     first = torch.arange(sets).repeat_interleave(len(streams) // sets).unsqueeze(1) * size
     network = stack([build(stream.stream("weights")) for stream in streams]).to(device).train()
     set_dropout(network, [stream.stream("dropout") for stream in streams])
+    constants = {name: buffer.clone() for name, buffer in shared_buffers(network).items()}
     orders = [stream.stream("order") for stream in streams]
     inputs: _Geometry | _Augmented
     if recipe.augmentation is None:
@@ -73,6 +74,11 @@ def train(
             optimiser.step()
         if report is not None:
             report(epoch + 1, recipe.epochs)
+    for name, buffer in shared_buffers(network).items():
+        if not torch.equal(buffer, constants[name]):
+            raise TypeError(
+                f"training moved the buffer {name!r}, which all students share: make it a layer's"
+            )
     return network
 
 

@@ -22,6 +22,7 @@ from typing import TypeVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from pcbench.ops.pooling import max_of_products, moments
@@ -296,8 +297,8 @@ def max_over_points(x: Tensor) -> Tensor:
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
     """Draw every layer's parameters, in the order of the layers, from one generator.
 
-    Raises TypeError for a module with parameters or buffers, or a dropout, that is not one of these layers:
-    it would draw from torch's global generator and could not be stacked.
+    Raises TypeError for a module with parameters, a dropout or a norm that is not one of these layers: it
+    would draw from torch's global generator, or could not be stacked.
     """
     for name, module in network.named_modules():
         if isinstance(module, Layer):
@@ -307,20 +308,31 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
 
 
 def _refuse_foreign(name: str, module: nn.Module) -> None:
-    """TypeError for a module that has something to draw or to keep, and is no `Layer`."""
-    held = [*module._parameters.values(), *module._buffers.values()]
-    if any(value is not None for value in held) or isinstance(module, _DropoutNd):
+    """TypeError for a module that is no `Layer` and has something to draw, or statistics to keep."""
+    drawn = any(value is not None for value in module._parameters.values())
+    if drawn or isinstance(module, _DropoutNd | _NormBase):
         raise TypeError(
             f"layer {name or 'network'!r} is a {type(module).__name__}: build backbones from "
             "pcbench.ops.layers, whose weights and masks come from the run's own random streams"
         )
 
 
+def shared_buffers(network: nn.Module) -> dict[str, Tensor]:
+    """The buffers that all students of a stacked network have in common, by name: constants, they must be."""
+    return {
+        f"{name}.{key}".lstrip("."): buffer
+        for name, module in network.named_modules()
+        if not isinstance(module, Layer)
+        for key, buffer in module._buffers.items()
+        if buffer is not None
+    }
+
+
 def stack(networks: Sequence[Network]) -> Network:
     """S networks of one architecture as one network whose parameters carry a leading axis S.
 
     The parameters are copies. A stacked network takes (S, B, N, 3) and gives (S, B, K). Raises TypeError for
-    a part with parameters, buffers or dropout that is no `Layer`: all students would share it.
+    a part with parameters, statistics or dropout that is no `Layer`: all students would share it.
     """
     stacked = copy.deepcopy(networks[0])
     members = [dict(network.named_modules()) for network in networks]

@@ -114,7 +114,9 @@ def test_a_run_in_a_pipe_says_what_it_does_before_it_ends(tmp_path: Path) -> Non
         text=True,
     )
     lines = done.stderr.splitlines()
-    assert lines[0].endswith("begins")
+    assert lines[0].startswith("Protocol ")
+    assert lines[1] == "2 cells to do; time: unknown for 2 cells."
+    assert lines[2].endswith("begins")
     assert any("distil begins" in line for line in lines)
     assert any("train students begins" in line for line in lines)
 

@@ -10,9 +10,12 @@ from built_in import CATALOGUE
 from torch import nn
 
 from pcbench.api import Backbone
+from pcbench.clouds import PointClouds
 from pcbench.conformance.methods import SmallNet
+from pcbench.engine import students
 from pcbench.engine.independence import NotIndependent, check_students
 from pcbench.ops.layers import initialise, stack
+from pcbench.protocols.protocol import Recipe
 from pcbench.seeds import Streams
 
 STREAMS = [Streams({"level": "independence", "student": number}) for number in range(3)]
@@ -75,8 +78,6 @@ def foreign(kind: type[Backbone]) -> Callable[[torch.Generator], Backbone]:
 )
 def test_what_cannot_be_stacked_is_refused_by_name(kind: type[Backbone], part: str) -> None:
     with pytest.raises(TypeError, match=part):
-        build(kind)(STREAMS[0].stream("weights"))
-    with pytest.raises(TypeError, match=part):
         stack([kind(4), kind(4)])
     with pytest.raises(TypeError, match=part):
         check_students(foreign(kind), POINTS, STREAMS)
@@ -129,6 +130,27 @@ class Constant(SmallNet):
 def test_students_that_depend_on_more_than_their_seed_are_refused(kind: type[Backbone], why: str) -> None:
     with pytest.raises(NotIndependent, match=why):
         check_students(build(kind), POINTS, STREAMS)
+
+
+class Counting(SmallNet):
+    """Counts its batches in a buffer of its own."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.register_buffer("unit", torch.ones(1))
+        self.register_buffer("seen", torch.zeros(1))
+
+    def forward(self, xyz, *_):
+        if self.training:
+            self.seen += 1
+        return super().forward(xyz) * self.unit
+
+
+def test_a_buffer_that_all_students_share_and_training_moves_is_refused() -> None:
+    clouds = PointClouds(POINTS, torch.tensor([0, 1]), ("a", "b", "c", "d"))
+    recipe = Recipe(epochs=1, drop_after=1, batch=2)
+    with pytest.raises(TypeError, match="moved the buffer 'seen', which all students share"):
+        students.train(build(Counting), clouds, recipe, STREAMS)
 
 
 @pytest.mark.parametrize("name", [plugin.name for plugin in CATALOGUE.backbones.built_in()])

@@ -18,6 +18,7 @@ from pcbench.records.models import Run, VerificationRecord
 from pcbench.records.store import read_run, read_runs, write_record
 from pcbench.report import status
 from pcbench.report.gather import gather
+from pcbench.report.papers import tables
 from pcbench.report.site import board_of, build
 from pcbench.report.status import MEANING, WEAKEST, status_of, submitter
 from pcbench.report.viewer import Clouds
@@ -195,12 +196,12 @@ def explanations(runs: list[Run]) -> set[tuple[str, str]]:
 
 def unexplained(pages: dict[str, str], runs: list[Run]) -> list[tuple[str, str, str]]:
     known = explanations(runs)
+    papers = tuple(f"reported by {paper.source}" for paper in tables())
     return [
         (page, words, about)
         for page, text in pages.items()
         for words, about in Badges(text).found
-        if (words, about) not in known
-        and not (words == "reported" and about.startswith("reported by ") and ", table " in about)
+        if (words, about) not in known and not (words == "reported" and about.startswith(papers))
     ]
 
 
