@@ -85,7 +85,7 @@ def close(given: Iterable[Path], scratch: Iterable[Path], closed: Sequence[Path]
     try:
         shut = [path.resolve() for path in closed]
         for path in (*map(Path, SYSTEM), *readable_code()):
-            for part in outside(path.resolve(), shut):
+            for part in around(path.resolve(), shut):
                 _allow(rules, part, reading)
         for path in given:
             _allow(rules, path.resolve(), reading)
@@ -95,6 +95,11 @@ def close(given: Iterable[Path], scratch: Iterable[Path], closed: Sequence[Path]
         return _call(RESTRICT_SELF, rules, 0) == 0
     finally:
         os.close(rules)
+
+
+def around(path: Path, closed: Sequence[Path]) -> list[Path]:
+    """What is read of a folder of code: all but the closed folders in it, though it may lie in one itself."""
+    return outside(path, [shut for shut in closed if shut != path and shut not in path.parents])
 
 
 def outside(path: Path, closed: Sequence[Path]) -> list[Path]:

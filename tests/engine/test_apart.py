@@ -464,3 +464,18 @@ def test_clouds_that_are_test_clouds_are_named_and_open_division(tmp_path: Path)
     assert len(leaking.run.distillation.copies) == 10
     assert "test cloud" in leaking.run.distillation.copies[0]
     assert honest.run.distillation.copies == []
+
+
+def test_code_is_read_where_it_lies_in_a_closed_folder_and_closed_folders_in_it_are_not(
+    tmp_path: Path,
+) -> None:
+    """As where the records of a verification, or a checkout, stand below the folder of temporary files."""
+    for name in ("pcbench", "leaderboard", "results"):
+        (tmp_path / "checkout" / name).mkdir(parents=True)
+    checkout = tmp_path / "checkout"
+    assert wall.around(checkout, [tmp_path]) == [checkout]
+    assert wall.around(checkout, [tmp_path, checkout / "results"]) == [
+        checkout / "leaderboard",
+        checkout / "pcbench",
+    ]
+    assert wall.around(checkout, [tmp_path / "elsewhere"]) == [checkout]
