@@ -8,6 +8,7 @@ import layouts
 import numpy as np
 import pytest
 import torch
+from imported import load, quiet, refused, same
 
 from pcbench.datasets import importing, shapenet, store
 from pcbench.datasets.folder import Folder
@@ -18,10 +19,6 @@ from pcbench.errors import DataError
 KINDS = (ModelNet40, ModelNet10, ShapeNet55)
 
 
-def quiet(done, total):
-    pass
-
-
 @pytest.fixture(autouse=True)
 def small(monkeypatch, tmp_path):
     """One cloud a class and split is complete; no copy is large enough for processes of its own."""
@@ -29,27 +26,6 @@ def small(monkeypatch, tmp_path):
     for kind in KINDS:
         monkeypatch.setattr(kind, "releases", ((kind.classes, kind.classes),))
     monkeypatch.setattr(importing, "MESH_POINTS", 1100)
-
-
-def load(dataset, source, **options):
-    """The stored clouds and the manifest."""
-    dataset.import_from(source, quiet, store.ImportOptions(**options))
-    manifest = dataset.manifest()
-    assert store.verify(manifest.name) == manifest
-    return store.load_stored(manifest.name)
-
-
-def refused(dataset, source, *words, **options):
-    with pytest.raises(DataError) as caught:
-        dataset.import_from(source, quiet, store.ImportOptions(**options))
-    for word in words:
-        assert word in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1
-    assert not store.stored_names()
-
-
-def same(clouds, written):
-    return np.array_equal(clouds.points.numpy(), written) and clouds.labels.tolist() == [*range(len(written))]
 
 
 class TestNormalResampled:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import h5py
 import layouts
-import numpy as np
 import pytest
 from built_in import CATALOGUE
+from imported import load, refused, same
 
 from pcbench.datasets import scanobjectnn, store
 from pcbench.engine import plan
@@ -32,34 +32,9 @@ def folder(tmp_path):
     return tmp_path / "in" / "h5_files"
 
 
-def quiet(done, total):
-    pass
-
-
 def of(name):
     """The data set of a name, as the catalogue has it."""
     return CATALOGUE.datasets.load(name)()
-
-
-def load(dataset, source, **options):
-    """The stored clouds and the manifest."""
-    dataset.import_from(source, quiet, store.ImportOptions(**options))
-    manifest = dataset.manifest()
-    assert store.verify(manifest.name) == manifest
-    return store.load_stored(manifest.name)
-
-
-def refused(dataset, source, *words, **options):
-    with pytest.raises(DataError) as caught:
-        dataset.import_from(source, quiet, store.ImportOptions(**options))
-    for word in words:
-        assert word in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1
-    assert not store.stored_names()
-
-
-def same(clouds, written):
-    return np.array_equal(clouds.points.numpy(), written) and clouds.labels.tolist() == [*range(len(written))]
 
 
 def test_the_catalogue_has_every_variant_and_the_papers_by_the_bare_name():
