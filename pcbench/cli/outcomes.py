@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pcbench.engine.estimate import Estimate
     from pcbench.engine.evaluate import Outcome
     from pcbench.engine.plan import Absent, Cell, Evaluation
-    from pcbench.records.models import DistillationInputs
+    from pcbench.records.models import DistillationInputs, Run
     from pcbench.records.state import Snapshots
 
 
@@ -61,8 +61,8 @@ def _cells(count: int) -> str:
 def print_plan(
     cells: Sequence[Cell],
     absent: Sequence[Absent],
-    device: str,
-    out: Path,
+    device: torch.device,
+    runs: Sequence[Run],
     as_json: bool,
     snapshots: Snapshots,
     again: bool,
@@ -70,10 +70,8 @@ def print_plan(
     """The cells with their states and estimated times, those that cannot be run here with the reasons."""
     from pcbench.engine import machine
     from pcbench.engine.estimate import estimates
-    from pcbench.records.store import read_runs
 
-    hardware = machine.hardware(machine.choose_device(device))
-    runs, _ = read_runs(out)
+    hardware = machine.hardware(device)
     rows = [
         _planned(*planned)
         for planned in zip(cells, estimates(cells, runs, hardware, snapshots, again), strict=True)
@@ -115,30 +113,25 @@ def print_plan(
     for reason, count in Counter(row["reason"] for row in rows if row["state"] == "stale").items():
         say(f"Stale, {count} {_cells(count)}: {reason}. '--again stale' computes anew, what is there stays.")
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
-    times = [duration(known)] if known else []
-    times += [f"unknown for {unknown} {_cells(unknown)}"] if unknown else []
-    still = " and ".join(times) or "nothing to do"
+    still = _times(known, unknown) or "nothing to do"
     say(f"{len(rows)} {_cells(len(rows))}: {counts}. Estimated time: {still}.")
 
 
 def announce(
     cells: Sequence[Cell],
     device: torch.device,
-    out: Path,
+    runs: Sequence[Run],
     snapshots: Snapshots,
     again: bool,
     default: bool,
 ) -> None:
     """Say on standard error what is about to be done, by which protocol, and how long it may take.
 
-    default: nobody has named the protocol.
+    runs: those that are there. default: nobody has named the protocol.
     """
     from pcbench.engine import machine
     from pcbench.engine.estimate import estimates
-    from pcbench.records.store import read_runs
-    from pcbench.report.text import duration
 
-    runs, _ = read_runs(out)
     costs = estimates(cells, runs, machine.hardware(device), snapshots, again)
     open_cells = [
         (cell, cost.seconds)
@@ -160,11 +153,17 @@ def announce(
         say("It is the paper's evaluation; a cheaper one is --protocol lite.", err=True)
     known = sum(seconds for _, seconds in open_cells if seconds is not None)
     unknown = sum(seconds is None for _, seconds in open_cells)
-    times = [f"about {duration(known)}"] if known else []
+    times = _times(known, unknown, "about ") or "none"
+    say(f"{len(open_cells)} {_cells(len(open_cells))} to do; time: {times}.", err=True)
+
+
+def _times(known: float, unknown: int, about: str = "") -> str:
+    """Seconds that cells take, and of how many nobody knows, in words; empty where there is nothing to do."""
+    from pcbench.report.text import duration
+
+    times = [f"{about}{duration(known)}"] if known else []
     times += [f"unknown for {unknown} {_cells(unknown)}"] if unknown else []
-    say(
-        f"{len(open_cells)} {_cells(len(open_cells))} to do; time: {' and '.join(times) or 'none'}.", err=True
-    )
+    return " and ".join(times)
 
 
 def _planned(cell: Cell, cost: Estimate) -> dict[str, Any]:

@@ -16,9 +16,12 @@ from pcbench.cli.work import work_through
 from pcbench.errors import UsageError
 
 if TYPE_CHECKING:
+    import torch
+
     from pcbench.engine.evaluate import Outcome, Report
     from pcbench.engine.plan import Absent, Cell, Request
     from pcbench.protocols.suites import Suite
+    from pcbench.records.models import Run
     from pcbench.records.state import Snapshots
 
 DEMONSTRATION = ("random", "sadm")
@@ -108,6 +111,7 @@ def run(
     if not dry_run and not in_process:
         server.start()
     from pcbench.engine import machine, plan
+    from pcbench.records.store import read_runs
 
     common = plan.Request(
         methods=tuple(words(method)),
@@ -131,13 +135,14 @@ def run(
         which = snapshots.choice if snapshots else chosen.snapshots
         requests, absent = plan.available(catalogue, *_of_suite(chosen, suite, common, draw is not None))
     cells = plan.cells(catalogue, *requests, in_process=in_process)
+    runs, _ = read_runs(out)
     default = suite is None and dataset is not None and not protocol
     if dry_run:
-        print_plan(cells, absent, device, out, as_json, which, again is not None)
+        print_plan(cells, absent, chosen_device, runs, as_json, which, again is not None)
         return
-    announce(cells, chosen_device, out, which, again is not None, default)
+    announce(cells, chosen_device, runs, which, again is not None, default)
     finish(
-        _execute(cells, device, out, which, again is not None, in_process),
+        _execute(cells, chosen_device, out, runs, which, again is not None, in_process),
         absent,
         out,
         as_json,
@@ -191,22 +196,24 @@ def _numbers(texts: Sequence[str]) -> list[int]:
 
 
 def _execute(
-    cells: Sequence[Cell], device: str, out: Path, snapshots: Snapshots, again: bool, in_process: bool
+    cells: Sequence[Cell],
+    device: torch.device,
+    out: Path,
+    runs: Sequence[Run],
+    snapshots: Snapshots,
+    again: bool,
+    in_process: bool,
 ) -> list[Outcome]:
     """Every cell; a distillation that fails is not tried again for its other students."""
-    from pcbench.engine import machine
     from pcbench.engine.distil import execute
-    from pcbench.records.store import read_runs
 
-    chosen = machine.choose_device(device)
-    runs, _ = read_runs(out)
     failed: dict[str, Outcome] = {}
 
     def work(cell: Cell, report: Report) -> Outcome:
         key = cell.inputs.key
         if key in failed:
             return replace(failed[key], network=cell.evaluation.network.label)
-        outcome = execute(cell, out, chosen, report, runs, snapshots, again, in_process)
+        outcome = execute(cell, out, device, report, runs, snapshots, again, in_process)
         if outcome.run.distillation.status != "ok":
             failed[key] = outcome
         return outcome
