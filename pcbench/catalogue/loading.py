@@ -217,14 +217,19 @@ def one_line_reason(error: BaseException, folders: Sequence[Path]) -> str:
     text = " ".join(str(error).partition("\n")[0].split())
     if isinstance(error, PcbenchError):
         return text
-    frames = traceback.extract_tb(error.__traceback__)
+    said = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    place = last_place(error, *(folder.resolve() for folder in folders))
+    return f"{said} ({place})" if place else said
+
+
+def last_place(error: BaseException, *folders: Path) -> str:
+    """The last file and line in some folders that an error came through; empty where it came through none."""
     places = [
         f"{frame.filename}:{frame.lineno}"
-        for frame in frames
-        if any(Path(frame.filename).is_relative_to(folder.resolve()) for folder in folders)
+        for frame in traceback.extract_tb(error.__traceback__)
+        if any(Path(frame.filename).is_relative_to(folder) for folder in folders)
     ]
-    said = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return f"{said} ({places[-1]})" if places else said
+    return places[-1] if places else ""
 
 
 def failure(error: BaseException, folder: Path, otherwise: str) -> str:
@@ -233,9 +238,7 @@ def failure(error: BaseException, folder: Path, otherwise: str) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         message, where = error.msg, f"{error.filename}:{error.lineno or 1}"
     else:
-        for frame in traceback.extract_tb(error.__traceback__):
-            if Path(frame.filename).is_relative_to(folder):
-                where = f"{frame.filename}:{frame.lineno}"
+        where = last_place(error, folder) or otherwise
     text = " ".join(message.split())
     return f"{type(error).__name__}{': ' if text else ''}{text} ({where})"
 

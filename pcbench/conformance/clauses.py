@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 
 from pcbench.api import PointClouds, Streams
 from pcbench.catalogue.kinds import Kind
+from pcbench.catalogue.loading import last_place
 from pcbench.errors import PcbenchError
 
 Result: TypeAlias = Literal["ok", "failed", "warning", "not applicable"]
@@ -79,9 +79,8 @@ def _reason(error: BaseException, path: Path) -> str:
     """One line, with the last place in the plugin's folder that the error came through."""
     message = " ".join(str(error).split())
     text = message if isinstance(error, PcbenchError) else f"{type(error).__name__}: {message}"
-    frames = traceback.extract_tb(error.__traceback__)
-    places = [frame for frame in frames if Path(frame.filename).is_relative_to(path.parent)]
-    return f"{text} ({places[-1].filename}:{places[-1].lineno})" if places else text
+    place = last_place(error, path.parent)
+    return f"{text} ({place})" if place else text
 
 
 def small_clouds(points: int = 16, classes: int = 3) -> PointClouds:
