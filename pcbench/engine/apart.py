@@ -28,15 +28,14 @@ from pcbench.common.text import one_line
 from pcbench.datasets.store import cache_root, data_root
 from pcbench.engine import server
 from pcbench.engine.assignment import Assignment, Runner
-from pcbench.engine.child import main, packed, unpacked
+from pcbench.engine.child import main
 from pcbench.engine.guard import MethodFault
 from pcbench.engine.messages import BrokenMessage, Message, receive, send
 from pcbench.engine.methods import ChosenMethod
+from pcbench.engine.optimisers import packed, unpacked
 from pcbench.errors import DataError, PcbenchError, Thing, UsageError
 from pcbench.records.models import Memory, Network
 
-KERNEL_CACHES = ("~/.nv", "~/.triton")
-"""Where drivers and compilers of GPU kernels keep what they have built."""
 GRACE = 2.0
 """Seconds that a process has to end by itself."""
 
@@ -168,7 +167,6 @@ def _surroundings(catalogue: Catalogue, process: Worker, closed: Sequence[Path])
         "folders": [str(folder.resolve()) for folder in catalogue.methods.folders],
         "environment": {"PCBENCH_DATA": str(data_root()), "PCBENCH_CACHE": str(cache_root())},
         "scratch": str(process.scratch),
-        "kernel caches": list(KERNEL_CACHES),
         "closed": [str(folder.resolve()) for folder in (data_root(), cache_root(), *closed)],
     }
 
@@ -185,11 +183,11 @@ def distil(
 ) -> Memory:
     """Have a method do its work in a process; its peak memory.
 
-    closed: folders that it may not read. begin: called, with whether the process is walled in, at the moment
-    from which all that the process does counts. Raises MethodFailed, and MethodFault for what the runner
-    finds.
+    assignment: its training clouds on the CPU. closed: folders that it may not read. begin: called, with
+    whether the process is walled in, at the moment from which all that the process does counts. Raises
+    MethodFailed, and MethodFault for what the runner finds.
     """
-    clouds = assignment.train.to("cpu")
+    clouds = assignment.train
     tensors = {"points": clouds.points, "labels": clouds.labels}
     if assignment.selected is not None:
         tensors["selected"] = assignment.selected

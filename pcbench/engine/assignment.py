@@ -37,7 +37,9 @@ class Assignment:
     """All that the process of a method is given; nothing in it leads to the test split."""
 
     train: PointClouds
-    """The training clouds, (B, N, 3), on the device, in memory of their own."""
+    """The training clouds, (B, N, 3); where the method works, on the device and in memory of their own."""
+    device: torch.device
+    """Where to compute."""
     ppc: int
     """Clouds per class to make; 0 stands for the whole training split."""
     iterations: int
@@ -56,11 +58,6 @@ class Assignment:
     """What an interrupted run left."""
     keep_every: float
     """Seconds from one checkpoint to the next."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where to compute."""
-        return self.train.points.device
 
 
 class Runner(Protocol):

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from pydantic import ValidationError
-from torch import Tensor
 
 from pcbench.api import Snapshot
 from pcbench.clouds import (
@@ -26,7 +25,7 @@ from pcbench.common.schema import Model
 from pcbench.engine import machine
 from pcbench.engine.artifacts import load_snapshots, write_snapshots
 from pcbench.engine.assignment import Earlier
-from pcbench.engine.optimisers import State
+from pcbench.engine.optimisers import State, packed, unpacked
 from pcbench.errors import DataError
 from pcbench.records.models import NOTHING, Clock, Count, SnapshotEntry
 
@@ -139,11 +138,7 @@ class Checkpoint:
 def _save(path: Path, kept: _Kept) -> None:
     """Write the file: `header`, a group of clouds for every snapshot, and `state` with `0.value`, …"""
     header = canonical_json(kept.header.model_dump(mode="json")).encode()
-    tensors = {
-        f"{number}.{name}": tensor.numpy()
-        for number, state in enumerate(kept.state)
-        for name, tensor in state.items()
-    }
+    tensors = {name: tensor.numpy() for name, tensor in packed(kept.state).items()}
     clouds = stored_sizes(*(snapshot.clouds for snapshot in kept.snapshots))
     with write_hdf5(path, [len(header), *clouds, *(array.nbytes for array in tensors.values())]) as file:
         file.create_dataset("header", data=np.bytes_(header))
@@ -155,17 +150,13 @@ def _save(path: Path, kept: _Kept) -> None:
 
 def _load(path: Path, about: Mapping[str, str]) -> _Kept | None:
     """What a file holds, if it can be read and belongs to `about`."""
-    parts: dict[int, dict[str, Tensor]] = {}
     try:
         with open_hdf5(path) as file:
             header = _Header.model_validate_json(own_array(file, "header")[()])
             group = own_group(file, "state")
             if header.about != about or group is None:
                 return None
-            for name in group:
-                number, _, what = name.partition(".")
-                array = np.asarray(own_array(group, name)[()])
-                parts.setdefault(int(number), {})[what] = torch.from_numpy(array)
-        return _Kept(header, load_snapshots(path, header.snapshots), [parts[n] for n in range(len(parts))])
+            tensors = {name: torch.from_numpy(np.asarray(own_array(group, name)[()])) for name in group}
+        return _Kept(header, load_snapshots(path, header.snapshots), unpacked(tensors))
     except (DataError, ValidationError, ValueError, TypeError, KeyError):
         return None

@@ -29,10 +29,12 @@ from pcbench.engine import machine, methods, wall
 from pcbench.engine.assignment import Assignment, Earlier, follow
 from pcbench.engine.messages import BrokenMessage, Message, receive, send
 from pcbench.engine.methods import ChosenMethod
-from pcbench.engine.optimisers import State
+from pcbench.engine.optimisers import State, packed, unpacked
 from pcbench.errors import PcbenchError
 
 PARENT_DEATH_SIGNAL = 1  # of prctl(2)
+KERNEL_CACHES = ("~/.nv", "~/.triton")
+"""Where drivers and compilers of GPU kernels keep what they have built."""
 
 # torch imports a second's worth of modules for the first optimiser of a process: in the server, once.
 torch.optim.SGD([torch.zeros(1)], 0.1)
@@ -122,7 +124,7 @@ def _wall_in(catalogue: Catalogue, values: Mapping[str, Any], used: list[tuple[K
     tempfile.tempdir = os.environ["TMPDIR"] = str(scratch)
     plugins = [catalogue.registries()[kind].get(name) for kind, name in used]
     given = [file for plugin in plugins for file in (*plugin.source_files(), *plugin.data_files())]
-    kernels = [Path(folder).expanduser() for folder in (*values["kernel caches"],)]
+    kernels = [Path(folder).expanduser() for folder in KERNEL_CACHES]
     return wall.close(
         given,
         [scratch, *(folder for folder in kernels if folder.is_dir())],
@@ -156,6 +158,7 @@ def _distil(connection: Connection, asked: Message) -> Message:
     clouds = PointClouds(tensors.pop("points"), tensors.pop("labels"), tuple(values["class names"]))
     assignment = Assignment(
         train=clouds.to(device),
+        device=device,
         ppc=values["ppc"],
         iterations=values["iterations"],
         snapshots=tuple(values["snapshots"]),
@@ -207,19 +210,3 @@ class _Away:
             )
             answer = receive(self.connection)
         return dict(answer.tensors)
-
-
-def packed(state: State) -> dict[str, Tensor]:
-    """An optimiser's state as tensors by name: `0.value`, `0.momentum_buffer`, `1.value`, …"""
-    return {f"{number}.{name}": tensor for number, part in enumerate(state) for name, tensor in part.items()}
-
-
-def unpacked(tensors: Mapping[str, Tensor]) -> State:
-    """The inverse of `packed`; ValueError for other names."""
-    parts: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        number, _, what = name.partition(".")
-        parts.setdefault(int(number), {})[what] = tensor
-    if sorted(parts) != list(range(len(parts))):
-        raise ValueError(f"{sorted(parts)} are no numbers of parameters")
-    return [parts[number] for number in range(len(parts))]

@@ -195,14 +195,15 @@ class _Runner:
             "network": inputs.network.model_dump(mode="json"),
             "streams": dict(self.streams.axes),
         }
-        self.cache = TensorCache(self.common, device)
+        self.cache: TensorCache
+        """What is kept of dear tensors; from the moment that the method begins."""
 
     def work_here(self) -> None:
         """Run the method in this process."""
         memory = machine.PeakMemory(self.device)
         self._begin(None)
         method = methods.instance(self.cell.catalogue, self.cell.method)
-        follow(method, self.cell.backbone, self._assignment(), self)
+        follow(method, self.cell.backbone, self._assignment(_own_copy(self.train, self.device)), self)
         self._end()
         self.memory = memory.read()
 
@@ -215,7 +216,7 @@ class _Runner:
                 self.isolation = "walled" if walled else "process"
                 self._begin(process.pid)
 
-            network, assignment = cell.inputs.network, self._assignment()
+            network, assignment = cell.inputs.network, self._assignment(self.train)
             self.memory = apart.distil(
                 cell.catalogue, cell.method, network, assignment, [self.folder.parent], process, begin, self
             )
@@ -231,11 +232,12 @@ class _Runner:
         guard.check_complete(self.expected, [entry.iteration for entry in self.reached.entries])
         self.show("distil", self.cell.inputs.iterations, self.cell.inputs.iterations)
 
-    def _assignment(self) -> Assignment:
-        inputs, train = self.cell.inputs, self.train
-        selected = self.cell.selected(train)
+    def _assignment(self, train: PointClouds) -> Assignment:
+        inputs = self.cell.inputs
+        selected = self.cell.selected(self.train)
         return Assignment(
-            train=_own_copy(train, self.device),
+            train=train,
+            device=self.device,
             ppc=inputs.ppc,
             iterations=inputs.iterations,
             snapshots=tuple(inputs.snapshots),
@@ -285,8 +287,7 @@ class _Runner:
             return self.cell.backbone.build(self.train.classes, preset, generator)
 
         report = partial(self.show, "train feature network")
-        clouds = _own_copy(self.train, self.device)
-        stacked = students.train(build, clouds, recipe, [self.streams], report)
+        stacked = students.train(build, self.train.to(self.device), recipe, [self.streams], report)
         return {name: values[0] for name, values in stacked.state_dict().items()}
 
 

@@ -126,6 +126,15 @@ def recipe_for(evaluation: Evaluation, distillation: DistillationRecord) -> Reci
     return protocol.whole if distillation.inputs.is_whole else protocol.recipe
 
 
+def check_independent(evaluation: Evaluation, clouds: PointClouds, device: torch.device) -> None:
+    """Try two students on two of the clouds, once before any are trained.
+
+    Raises NotIndependent where the students would be fewer than they seem.
+    """
+    points = clouds.select(torch.arange(len(clouds))[:2]).normalised().points.to(device)
+    check_students(evaluation.build, points, evaluation.streams())
+
+
 def train_students(
     evaluation: Evaluation,
     sets: Sequence[PointClouds],
@@ -137,12 +146,16 @@ def train_students(
     """S students trained on each of several sets of clouds, each set normalised: a stacked network.
 
     repetitions: the students' axes of the seeds, (S,); those of the first set stand first in the stack.
-    Raises NotIndependent where the students would be fewer than they seem.
     """
-    streams = [evaluation.streams()[repetition] for repetition in repetitions]
-    clouds = concatenate([each.normalised() for each in sets]).to(device)
-    check_students(evaluation.build, clouds.points[:2], streams)
-    return students.train(evaluation.build, clouds, recipe, streams, report, sets=len(sets))
+    streams = evaluation.streams()
+    return students.train(
+        evaluation.build,
+        concatenate([clouds.normalised() for clouds in sets]).to(device),
+        recipe,
+        [streams[repetition] for repetition in repetitions],
+        report,
+        sets=len(sets),
+    )
 
 
 @dataclass(frozen=True)
@@ -270,6 +283,8 @@ def _complete(
         first.setdefault(entry.clouds, entry)
     missing = [entry for entry in first.values() if any(test.lacks(entry.clouds) for test in tests)]
     total = len(missing) * recipe.epochs
+    if missing:
+        check_independent(evaluation, clouds_of[missing[0].clouds], device)
     shares = [_Share() for _ in tests]
 
     def train_and_test(part: slice) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -39,3 +39,19 @@ def put_back(optimiser: Optimizer, state: State) -> None:
 
 def _parameters(optimiser: Optimizer) -> Sequence[Tensor]:
     return [parameter for group in optimiser.param_groups for parameter in group["params"]]
+
+
+def packed(state: State) -> dict[str, Tensor]:
+    """An optimiser's state as tensors by name: `0.value`, `0.momentum_buffer`, `1.value`, …"""
+    return {f"{number}.{name}": tensor for number, part in enumerate(state) for name, tensor in part.items()}
+
+
+def unpacked(tensors: Mapping[str, Tensor]) -> State:
+    """The inverse of `packed`; ValueError for other names."""
+    parts: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        number, _, what = name.partition(".")
+        parts.setdefault(int(number), {})[what] = tensor
+    if sorted(parts) != list(range(len(parts))):
+        raise ValueError(f"{sorted(parts)} are no numbers of parameters")
+    return [parts[number] for number in range(len(parts))]

@@ -31,6 +31,7 @@ from pcbench.engine.distil import distil
 from pcbench.engine.evaluate import (
     Report,
     answers_of,
+    check_independent,
     recipe_for,
     stored_snapshots,
     train_students,
@@ -57,12 +58,11 @@ from pcbench.records.models import (
 from pcbench.records.store import write_verification
 from pcbench.submission.claims import Claim
 from pcbench.submission.judgement import Comparison, compared, p_chosen
+from pcbench.submission.rules.copies import FINER
 from pcbench.submission.validate import check_clouds
 
 MOST_THREADS = 256
 """Threads that a record may have verification use, whatever this machine has."""
-FINEST = 1024
-"""Points of a test cloud that synthetic clouds of fewer points are compared with too."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Judge:
     device: torch.device
     """What students are trained on."""
     _finer: dict[str, Splits | None] = field(default_factory=dict)
-    """Data sets with FINEST points a cloud, by name; None for one that has no more points than are used."""
+    """Data sets with FINER points a cloud, by name; None for one that has no more points than are used."""
     _compared: dict[str, list[Copy]] = field(default_factory=dict)
     """The copies among clouds, by their hash: several evaluations are of the same ones."""
 
@@ -139,6 +139,7 @@ class Judge:
         """What is found when a claim is tried. UsageError or DataError where it cannot be tried here."""
         evaluation = _evaluation(self.catalogue, claim)
         made = self._distilled(claim, report) if self.wish.redistil else Made(_kept(claim, evaluation))
+        check_independent(evaluation, made.clouds, self.device)
         with as_many_threads(claim.scored.provenance.hardware):
             correct = self._counts(claim, evaluation, made.clouds, report)
             found = Found(claim, made, correct, machine.provenance(self.device))
@@ -165,11 +166,11 @@ class Judge:
 
     def _fine(self, name: str, points: int) -> Splits | None:
         """A data set with more points a cloud than are used, where it has more."""
-        if points >= FINEST:
+        if points >= FINER:
             return None
         if name not in self._finer:
             try:
-                self._finer[name] = self.catalogue.datasets.load(name)().load(FINEST)
+                self._finer[name] = self.catalogue.datasets.load(name)().load(FINER)
             except DataError:  # it has no more points
                 self._finer[name] = None
         return self._finer[name]
