@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from pcbench.catalogue.held_out import validation_part, whole_of
 from pcbench.catalogue.kinds import CONTRACTS, LABELS, NAMES, Kind, split_spec
 from pcbench.catalogue.loading import Plugin, breach, failure
 from pcbench.catalogue.neighbours import UNREADABLE, Neighbourhood, Sources
@@ -48,6 +49,10 @@ class Registry(Generic[T]):
     def names(self) -> list[str]:
         """All names, sorted; only entry points are imported for it."""
         return [plugin.name for plugin in self._known]
+
+    def __contains__(self, name: str) -> bool:
+        """Whether there is a plugin of a name."""
+        return name in self.names()
 
     def get(self, name: str) -> Plugin[T]:
         """The plugin of a name; raises UsageError with the nearest names if there is none."""
@@ -90,6 +95,28 @@ class Registry(Generic[T]):
 
 
 @dataclass(frozen=True)
+class Datasets(Registry["Dataset"]):
+    """The data sets, and of each its validation part, `NAME:validation`."""
+
+    def get(self, name: str) -> Plugin[Dataset]:
+        """The plugin of a data set, or of the one that a name asks for a part of."""
+        return super().get(self._whole(name) or name)
+
+    def load(self, name: str) -> type[Dataset]:
+        """The class of a data set, or of its validation part."""
+        dataset = super().load(name)
+        return validation_part(dataset) if self._whole(name) else dataset
+
+    def __contains__(self, name: str) -> bool:
+        """Whether there is a data set of that name, or one that it asks for the validation part of."""
+        return (self._whole(name) or name) in self.names()
+
+    def _whole(self, name: str) -> str | None:
+        """The data set of whose validation part a name speaks; None of any other."""
+        return None if name in self.names() else whole_of(name)
+
+
+@dataclass(frozen=True)
 class Catalogue:
     """All plugins that there are, as they were when the catalogue was opened; each file is parsed once."""
 
@@ -97,7 +124,7 @@ class Catalogue:
     """`methods/`, the user's folders and the entry points `pcbench.methods`."""
     backbones: Registry[Backbone]
     """`backbones/`, the user's folders and the entry points `pcbench.backbones`."""
-    datasets: Registry[Dataset]
+    datasets: Datasets
     """`pcbench/datasets/`, the user's folders and the entry points `pcbench.datasets`."""
 
     def registries(self) -> dict[Kind, Registry[Any]]:
@@ -147,7 +174,7 @@ def open_catalogue(folders: Sequence[Path] = ()) -> Catalogue:
     return Catalogue(
         Registry("method", builtin("methods"), users, sources),
         Registry("backbone", builtin("backbones"), users, sources),
-        Registry("dataset", Path(__file__).resolve().parents[1] / "datasets", users, sources),
+        Datasets("dataset", Path(__file__).resolve().parents[1] / "datasets", users, sources),
     )
 
 
@@ -156,7 +183,7 @@ def redistributable(dataset: str, registry: Registry[Dataset]) -> bool:
 
     Its source says it, so that nothing is imported for it, as far as it says it literally.
     """
-    if dataset not in registry.names():
+    if dataset not in registry:
         return False
     plugin = registry.get(dataset)
     try:

@@ -40,16 +40,16 @@ def described(name: str, catalogue: Catalogue) -> dict[str, dict[str, Any]]:
 
     methods, backbones, datasets = catalogue.methods, catalogue.backbones, catalogue.datasets
     found: dict[str, dict[str, Any]] = {}
-    if name in methods.names():
+    if name in methods:
         found["method"] = _heading(methods.get(name)) | {"parameters": parameters(methods.load(name))}
-    if name in backbones.names():
+    if name in backbones:
         found["backbone"] = _heading(backbones.get(name)) | _backbone(backbones.load(name))
         beside = backbones.get(name).path.parent
         if recipes.locate(name, beside):
             found["recipe"] = {"name": name} | recipes.find(name, beside).model_dump(
                 mode="json", exclude={"backbone"}
             )
-    if name in datasets.names():
+    if name in datasets:
         found["dataset"] = _heading(datasets.get(name)) | _dataset(datasets.load(name)())
     if name in PROTOCOLS:
         found["protocol"] = PROTOCOLS[name].model_dump(mode="json")

@@ -24,6 +24,7 @@ from pcbench.cli import (
     run,
     show,
     submit,
+    tune,
     verify,
 )
 from pcbench.cli import list as listing
@@ -43,6 +44,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)
+app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("submit")(submit.submit)
 app.command("verify")(verify.verify)

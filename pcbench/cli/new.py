@@ -76,7 +76,7 @@ def _check_name(kind: Made, name: str, catalogue: Catalogue) -> None:
     if name.startswith("test_") or name == "conftest":
         raise UsageError(f"{name!r} is a name of tests, which are no plugins: try {kind.value}_{name}")
     registry = catalogue.registries()[kind.value]
-    if name in registry.names():
+    if name in registry:
         raise UsageError(
             f"{LABELS[kind.value]} {name!r} is there already ({registry.get(name).origin}): try my_{name}"
         )

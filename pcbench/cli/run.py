@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,19 +13,23 @@ import typer
 
 from pcbench.cli.outcomes import announce, cell_title, finish, print_plan
 from pcbench.cli.output import Again, AsJson, PluginFolders, WhichDraw, WhichSnapshots, opened, pairs, words
+from pcbench.cli.requests import numbers, rows_of, suite_of, validation_of, with_defaults
+from pcbench.cli.spans import combinations, repetitions
 from pcbench.cli.work import work_through
-from pcbench.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
 
     from pcbench.engine.evaluate import Outcome, Report
-    from pcbench.engine.plan import Absent, Cell, Request
-    from pcbench.protocols.suites import Suite
-    from pcbench.records.models import Run
+    from pcbench.engine.plan import Absent, Cell
     from pcbench.records.state import Snapshots
 
-DEMONSTRATION = ("random", "sadm")
+
+class Split(enum.StrEnum):
+    """What students are tested on."""
+
+    test = "test"
+    validation = "validation"
 
 
 def run(
@@ -67,9 +72,22 @@ def run(
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="KEY=VALUE, repeatable: a parameter of the method or the protocol."),
+        typer.Option(
+            "--set",
+            help="KEY=VALUE, repeatable: a parameter of the method or the protocol; KEY=A,B: one cell each.",
+        ),
     ] = None,
-    repetition: Annotated[int, typer.Option("--repetition", min=0, help="Which repeated distillation.")] = 0,
+    repetition: Annotated[
+        list[str] | None,
+        typer.Option("--repetition", help="Which repeated distillations: 0 (default), 0,2 or 0-4."),
+    ] = None,
+    split: Annotated[
+        Split,
+        typer.Option(
+            "--split",
+            help="validation: test on a fifth of the training clouds, to choose parameters; open division.",
+        ),
+    ] = Split.test,
     draw: Annotated[
         WhichDraw | None,
         typer.Option(
@@ -116,104 +134,70 @@ def run(
     common = plan.Request(
         methods=tuple(words(method)),
         datasets=tuple(words(dataset)),
-        ppcs=tuple(_numbers(words(ppc))),
+        ppcs=tuple(numbers(words(ppc))),
         backbone=backbone or "",
         protocol=protocol or "",
         students=seeds,
-        repetition=repetition,
         draw=draw.choice if draw else "nested",
-        settings=pairs(set_ or ()),
     )
+    spans = combinations(pairs(set_ or ()))
+    counted = repetitions(words(repetition) or ["0"])
     catalogue = opened(plugins)
     absent: list[Absent] = []
     which: Snapshots = snapshots.choice if snapshots else "all"
     chosen_device = machine.choose_device(device)
     if suite is None:
-        requests = [_with_defaults(common, chosen_device.type == "cuda")]
+        requests = plan.repeated(with_defaults(common, chosen_device.type == "cuda"), spans, counted)
     else:
-        chosen = _suite(suite, common)
+        chosen = suite_of(suite, common, spans)
         which = snapshots.choice if snapshots else chosen.snapshots
-        requests, absent = plan.available(catalogue, *_of_suite(chosen, suite, common, draw is not None))
+        rows = [
+            row
+            for each in plan.repeated(common, [{}], counted)
+            for row in rows_of(chosen, suite, each, draw is not None)
+        ]
+        requests, absent = plan.available(catalogue, *rows)
+    if split is Split.validation:
+        requests = [validation_of(each) for each in requests]
     cells = plan.cells(catalogue, *requests, in_process=in_process)
-    runs, _ = read_runs(out)
-    default = suite is None and dataset is not None and not protocol
     if dry_run:
+        runs, _ = read_runs(out)
         print_plan(cells, absent, chosen_device, runs, as_json, which, again is not None)
         return
-    announce(cells, chosen_device, runs, which, again is not None, default)
-    finish(
-        _execute(cells, chosen_device, out, runs, which, again is not None, in_process),
-        absent,
-        out,
-        as_json,
-        plugins or (),
+    default = suite is None and dataset is not None and not protocol
+    outcomes = execute(
+        cells, chosen_device, out, which, again=again is not None, in_process=in_process, default=default
     )
+    finish(outcomes, absent, out, as_json, plugins or ())
 
 
-def _with_defaults(asked: Request, gpu: bool) -> Request:
-    """What a request means that does not say it all: the demonstration, or what this machine can do."""
-    return replace(
-        asked,
-        methods=asked.methods or DEMONSTRATION,
-        datasets=asked.datasets or ("shapes10",),
-        ppcs=asked.ppcs or (3,),
-        backbone=asked.backbone or "pointnet",
-        protocol=asked.protocol or (("paper" if gpu else "lite") if asked.datasets else "quick"),
-    )
-
-
-def _suite(name: str, asked: Request) -> Suite:
-    """The suite of that name or file; UsageError beside options that it fixes itself."""
-    from pcbench.protocols import suites
-
-    if asked.settings:
-        key = next(iter(asked.settings))
-        raise UsageError(f"--set {key}: a suite fixes its parameters; copy its file and give it to --suite")
-    if asked.backbone:
-        raise UsageError(
-            f"--backbone {asked.backbone}: a suite fixes its networks; copy its file to change them"
-        )
-    return suites.read(suites.find(name))
-
-
-def _of_suite(suite: Suite, name: str, asked: Request, own_draw: bool) -> list[Request]:
-    """The requests of a suite, or of the part of it that the options choose.
-
-    own_draw: the draw that is asked for takes the place of the suite's.
-    """
-    from pcbench.engine import plan
-    from pcbench.protocols import suites
-
-    part = suite.narrowed(asked.methods, asked.datasets, asked.ppcs)
-    return plan.of_suite(part.without_draws() if own_draw else part, suites.find(name), asked)
-
-
-def _numbers(texts: Sequence[str]) -> list[int]:
-    try:
-        return [int(text) for text in texts]
-    except ValueError as error:
-        raise UsageError(f"--ppc {','.join(texts)}: whole numbers are needed, as in --ppc 1,3,10") from error
-
-
-def _execute(
+def execute(
     cells: Sequence[Cell],
     device: torch.device,
     out: Path,
-    runs: Sequence[Run],
     snapshots: Snapshots,
-    again: bool,
-    in_process: bool,
+    *,
+    again: bool = False,
+    in_process: bool = False,
+    default: bool = False,
 ) -> list[Outcome]:
-    """Every cell; a distillation that fails is not tried again for its other students."""
-    from pcbench.engine.distil import execute
+    """Announce the cells and work through them.
 
+    A distillation that fails is not tried again for its other students. default: nobody has named the
+    protocol.
+    """
+    from pcbench.engine import distil
+    from pcbench.records.store import read_runs
+
+    runs, _ = read_runs(out)
+    announce(cells, device, runs, snapshots, again, default)
     failed: dict[str, Outcome] = {}
 
     def work(cell: Cell, report: Report) -> Outcome:
         key = cell.inputs.key
         if key in failed:
             return replace(failed[key], network=cell.evaluation.network.label)
-        outcome = execute(cell, out, device, report, runs, snapshots, again, in_process)
+        outcome = distil.execute(cell, out, device, report, runs, snapshots, again, in_process)
         if outcome.run.distillation.status != "ok":
             failed[key] = outcome
         return outcome

@@ -55,7 +55,7 @@ def _in_file(path: Path) -> list[Plugin[Any]]:
 
 def _named(name: str, catalogue: Catalogue) -> list[Plugin[Any]]:
     registries = catalogue.registries().values()
-    found = [registry.get(name) for registry in registries if name in registry.names()]
+    found = [registry.get(name) for registry in registries if name in registry]
     if not found:
         known = {known for registry in registries for known in registry.names()}
         raise UsageError(f"nothing is called {name!r}. {did_you_mean(name, known)}")
@@ -85,7 +85,7 @@ def _report(plugin: Plugin[Any], catalogue: Catalogue) -> Report:
 
 def _name(plugin: Plugin[Any], catalogue: Catalogue) -> str:
     registry = catalogue.registries()[plugin.kind]
-    if plugin.name in registry.names() and registry.get(plugin.name).path != plugin.path:
+    if plugin.name in registry and registry.get(plugin.name).path != plugin.path:
         raise Failed(f"{plugin.name!r} is taken by {registry.get(plugin.name).origin}: choose another name")
     return plugin.name
 

@@ -272,6 +272,16 @@ def of_suite(suite: Suite, origin: Path, common: Request) -> list[Request]:
     ]
 
 
+def repeated(
+    request: Request, spans: Sequence[Mapping[str, Any]], repetitions: Sequence[int]
+) -> list[Request]:
+    """A request with every combination of settings, each with every repetition."""
+    return [
+        replace(request, settings={**request.settings, **settings}, repetition=repetition)
+        for settings, repetition in itertools.product(spans, repetitions)
+    ]
+
+
 def cells(catalogue: Catalogue, *requests: Request, in_process: bool = False) -> list[Cell]:
     """All cells of requests, each once; within a request data set by data set.
 
@@ -431,7 +441,7 @@ def available(catalogue: Catalogue, *requests: Request) -> tuple[list[Request], 
 
 def _unknown(registry: Registry[Any], name: str) -> str:
     """Why there is no plugin of that name that can be used; empty where there is one."""
-    if name in registry.names():
+    if name in registry:
         broken = registry.get(name).tried().error
         return f"{LABELS[registry.kind]} {name!r} cannot be used: {broken}" if broken else ""
     label = LABELS[registry.kind]
@@ -441,7 +451,7 @@ def _unknown(registry: Registry[Any], name: str) -> str:
 def _tried(plan: _Plan, spec: str) -> ChosenMethod | str:
     """A method, or why it cannot be used. A setting that it lacks raises UsageError."""
     name = split_spec(spec)[0]
-    if name not in plan.methods.names():
+    if name not in plan.methods:
         return _unknown(plan.methods, name)
     try:
         return plan.method(spec, {}, "")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from pcbench.catalogue.held_out import whole_of
 from pcbench.common.files import digest
 from pcbench.protocols.protocol import PROTOCOLS
 from pcbench.protocols.variants import PLAIN
@@ -47,12 +48,14 @@ class Setting:
     """`name:preset` of the students' network."""
     student_source: str
     """Hash of that network's source."""
+    validation: bool
+    """Whether students were tested on validation parts of the training splits, to choose parameters."""
     test: str
     """How the test clouds were changed, empty where they were not."""
     division: str
     """`closed` where the rules that make results comparable were followed, else `open`."""
-    order: tuple[int, int, int, int]
-    """Where the section stands: by division, protocol and test; standard and plain ones come first."""
+    order: tuple[int, int, int, int, int]
+    """Where the section stands: validation parts last, then by division, protocol and test."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +80,18 @@ class Entry:
     """All parameters in effect."""
     genuine: bool = True
     """Whether its code is pcbench's own, where it has the name of a built-in method."""
+    trial: bool = False
+    """Whether its scores are on validation parts, where any parameters may be tried."""
+    tried: int = field(default=0, compare=False)
+    """Of so many variations it was the best on validation parts; 0 where that is not known."""
 
     @property
     def chosen(self) -> bool:
-        """Whether somebody chose its parameters: no defaults, and nothing that the method has a name for."""
-        return bool(self.variation) and not self.setting
+        """Whether somebody chose its parameters, and nothing says that it was not by the test accuracy.
+
+        Not of defaults, of what the method has a name for, and of what validation parts chose.
+        """
+        return bool(self.variation) and not (self.setting or self.tried or self.trial)
 
 
 @dataclass(frozen=True)
@@ -305,7 +315,9 @@ class MeasuredCell:
 
 
 def chosen_by(entry: Entry, cells: Iterable[MeasuredCell]) -> list[str]:
-    """Who chose the parameters of an entry, where somebody did."""
+    """What chose the parameters of an entry that are no defaults and have no name."""
+    if entry.tried:
+        return [f"parameters chosen on the validation part, of {entry.tried} tried"]
     if not entry.chosen:
         return []
     by = "the submitter" if any(cell.claimed for cell in cells) else "hand"
@@ -337,7 +349,7 @@ class BoardRow:
 
     @property
     def chosen(self) -> list[str]:
-        """`parameters chosen by the submitter`, or `by hand`; nothing of defaults and named settings."""
+        """`parameters chosen by hand`, or by whom or what else; nothing of defaults and settings."""
         return chosen_by(self.entry, self.cells.values())
 
 
@@ -358,7 +370,7 @@ class BoardSection:
         setting = self.setting
         cells = sum(len(row.cells) for row in self.rows)
         rest = setting.student, setting.student_source, setting.digest
-        return setting.order[:2], setting.protocol, setting.order[2:], -cells, *rest
+        return setting.order[:3], setting.protocol, setting.order[3:], -cells, *rest
 
     @property
     def data(self) -> dict[tuple[str, str], tuple[Place, ...]]:
@@ -513,6 +525,7 @@ def _entry(distillation: DistillationRecord, current: Current) -> Entry:
         draw=plain(inputs.draw),
         params=inputs.params,
         genuine=current.genuine(inputs),
+        trial=whole_of(inputs.data.name) is not None,
     )
 
 
@@ -525,7 +538,8 @@ def _setting(evaluation: EvaluationRecord, where: str) -> Setting:
     )
     settings = hashed(protocol)
     whole = settings.pop("whole")
-    family = digest([settings, where, evaluation.inputs.engine])
+    validation = whole_of(evaluation.inputs.data.name) is not None
+    family = digest([settings, where, evaluation.inputs.engine, *(["validation"] if validation else [])])
     test = {key: value for key, value in hashed(variant).items() if key != "axis"}
     known = [*PROTOCOLS, "custom"]
     return Setting(
@@ -536,9 +550,10 @@ def _setting(evaluation: EvaluationRecord, where: str) -> Setting:
         summary=plain(protocol.summary),
         student=plain(student.label),
         student_source=student.source,
+        validation=validation,
         test="" if variant == PLAIN else variant.label,
         division=where,
-        order=(where == "open", known.index(protocol.name), *variant.order),
+        order=(validation, where == "open", known.index(protocol.name), *variant.order),
     )
 
 

@@ -248,7 +248,8 @@ def _crossed_lines(
 
 def _protocol(section: BoardSection) -> str:
     open_division = ", open division" if section.setting.division == "open" else ""
-    return f"Protocol {section.setting.protocol}{open_division}"
+    validation = ", validation parts" if section.setting.validation else ""
+    return f"Protocol {section.setting.protocol}{open_division}{validation}"
 
 
 def _places(board: Board, sections: Sequence[BoardSection]) -> list[tuple[str, dict[str, list[Place]]]]:

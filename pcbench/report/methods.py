@@ -88,7 +88,7 @@ def about(name: str, registry: Registry[Any]) -> About:
     What it says about itself is read from its source; only its parameters need the class, and so torch.
     """
     page = method_page(name)
-    if name not in registry.names():
+    if name not in registry:
         return About(name, page, problem="This method is not installed where the site was built.")
     plugin = registry.get(name)
     paragraphs = tuple(plain(part) for part in plugin.docstring().split("\n\n") if part.strip())

@@ -19,6 +19,7 @@ from pcbench.report.current import Current
 from pcbench.report.gather import Gathered, Progress, write_runs
 from pcbench.report.output import SiteFolder
 from pcbench.report.pages import Renderer
+from pcbench.report.selection import marked
 from pcbench.report.tables import Block, Head, Heading, Line, Table, Value, exported
 from pcbench.report.text import as_json
 from pcbench.report.values import run_page
@@ -83,7 +84,7 @@ def board_of(gathered: Gathered) -> Board:
     """The board of all runs that were read."""
     slims = gathered.runs
     without = [slim.without for slim in slims if slim.without]
-    return cells.board([result for slim in slims for result in slim.results], without)
+    return cells.board(marked([result for slim in slims for result in slim.results]), without)
 
 
 def markdown_of(gathered: Gathered, base_url: str = "") -> str:

@@ -192,6 +192,7 @@ def setting_title(section: BoardSection, board: Board) -> str:
     version = board.versions.get(setting.student_source, "")
     words += [f"source {version}"] if version else []
     words += ["open division"] if setting.division == "open" else []
+    words += ["parameters tried on validation parts"] if setting.validation else []
     return ", ".join(words)
 
 

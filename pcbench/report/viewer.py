@@ -86,7 +86,7 @@ class Clouds:
         return shown
 
     def _up(self, inputs: DistillationInputs) -> Up:
-        known = inputs.data.name in self.datasets.names()
+        known = inputs.data.name in self.datasets
         return self.datasets.load(inputs.data.name).up_axis if known else "y"
 
     def _splits(self, inputs: DistillationInputs) -> Splits | None:

@@ -121,7 +121,7 @@ class Origin:
 def origin(catalogue: Catalogue, brought: Given, kind: Kind, name: str, source: str) -> Origin | None:
     """The plugin of a kind and name with that hash of its source; None where nobody has it."""
     registry = catalogue.registries()[kind]
-    plugin = registry.get(name) if name in registry.names() else None
+    plugin = registry.get(name) if name in registry else None
     if plugin is not None and plugin.built_in and plugin.source_hash() == source:
         return Origin(plugin, built_in=True)
     if source in lineage.earlier(kind, name):

@@ -176,7 +176,7 @@ def _add_sources(catalogue: Catalogue, runs: Sequence[Run], folder: Path) -> lis
 
 
 def _plugin(registry: Registry[Any], name: str, source: str, origin: Path) -> Plugin[Any]:
-    if name not in registry.names():
+    if name not in registry:
         raise UsageError(f"{origin}: {registry.kind} {name!r} is not here: name its folder", "plugins")
     plugin = registry.get(name)
     if plugin.source_hash() != source:

@@ -98,7 +98,7 @@ class AtHand:
 
     def _load(self, name: str, points: int) -> Loaded | None:
         registry = self.catalogue.datasets
-        if not has_torch() or name not in registry.names():
+        if not has_torch() or name not in registry:
             return None
         made = registry.get(name).built_in and redistributable(name, registry)
         if not (made or self.all_there) or not registry.load(name)().present():
