@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pcbench.catalogue import Catalogue, open_catalogue
-from pcbench.catalogue.imports import PUBLIC, undeclared_imports
+from pcbench.catalogue.imports import PUBLIC, past_the_face
 from pcbench.catalogue.kinds import CONTRACTS
 from pcbench.catalogue.loading import Plugin
 from pcbench.catalogue.neighbours import Sources
@@ -101,7 +101,7 @@ def _imports(plugin: Plugin[Any]) -> str:
     """Methods and backbones take from pcbench its public face alone."""
     if plugin.kind == "dataset":
         raise NotApplicable("a data set may use how pcbench reads and stores clouds")
-    past = undeclared_imports(plugin.sources, plugin.source_files())
-    if past:
-        raise Failed(f"{past[0]}: a {plugin.kind} imports {PUBLIC} alone")
+    problem = past_the_face(plugin)
+    if problem:
+        raise Failed(problem)
     return f"{PUBLIC} alone"

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from pcbench.api import Backbone, Dataset, PointClouds, Splits
 from pcbench.catalogue import Catalogue, Registry
+from pcbench.catalogue.imports import past_the_face
 from pcbench.catalogue.kinds import LABELS, split_spec
-from pcbench.catalogue.loading import UnusablePlugin
+from pcbench.catalogue.loading import Plugin, UnusablePlugin
 from pcbench.engine import apart, crossing, methods
 from pcbench.engine.methods import ChosenMethod
 from pcbench.engine.testing import changed
@@ -209,8 +210,9 @@ class _Plan:
 
     def method(self, spec: str, values: Mapping[str, Any], origin: str) -> ChosenMethod:
         """A method with parameters; a stranger's is imported in a process of its own."""
-        name = split_spec(spec)[0]
-        if self.in_process or self.methods.get(name).built_in:
+        plugin = self.methods.get(split_spec(spec)[0])
+        _check_imports(plugin)
+        if self.in_process or plugin.built_in:
             return methods.chosen(self.catalogue, spec, values, origin)
         return apart.choose(self.catalogue, spec, values, origin)
 
@@ -241,14 +243,22 @@ class _Plan:
 
     def network(self, spec: str) -> tuple[type[Backbone], Network]:
         """A backbone and what a record says of it."""
+        plugin = self.backbones.get(split_spec(spec)[0])
+        _check_imports(plugin)
         backbone, preset = self.catalogue.backbone(spec)
-        source = self.backbones.get(backbone.name).source_hash()
-        return backbone, Network(name=backbone.name, preset=preset, source=source)
+        return backbone, Network(name=backbone.name, preset=preset, source=plugin.source_hash())
 
     def rules(self, name: str, backbone: str, settings: Mapping[str, Any]) -> Protocol:
         """A protocol for networks of one backbone, with settings; `standard` has a recipe for each."""
         beside = self.backbones.get(backbone).path.parent
         return protocol.customised(recipes.followed(protocol.named(name), backbone, beside), settings)
+
+
+def _check_imports(plugin: Plugin[Any]) -> None:
+    """UnusablePlugin where a stranger's source takes of pcbench more than its public face."""
+    problem = "" if plugin.built_in else past_the_face(plugin)
+    if problem:
+        raise UnusablePlugin(f"{LABELS[plugin.kind]} {plugin.name!r} cannot be used: {problem}")
 
 
 def of_suite(suite: Suite, origin: Path, common: Request) -> list[Request]:

@@ -137,11 +137,11 @@ ROUTES = {
         "                    return read(f'/proc/{name}/fd/{file}')"
     ),
     "the guard switched off": (
-        "from pcbench.engine import guard\ndef reach(task):\n    guard._watch = None\n    return read(STORE)"
+        "def reach(task):\n    sys.modules['pcbench.engine.guard']._watch = None\n    return read(STORE)"
     ),
     "the guard suspended": (
-        "from pcbench.engine import guard\n"
-        "def reach(task):\n    with guard.suspended():\n        return read(STORE)"
+        "def reach(task):\n"
+        "    with sys.modules['pcbench.engine.guard'].suspended():\n        return read(STORE)"
     ),
 }
 """By name, a function of a plugin that tries to read a file of the data store."""
@@ -276,6 +276,7 @@ def test_the_memory_of_a_methods_process_holds_training_clouds_and_no_test_cloud
 
 
 PATCHING = '''
+import importlib
 import sys
 
 import torch
@@ -293,10 +294,10 @@ class Patching(Method):
     name = "patching"
 
     def distill(self, task):
-        import pcbench.engine.evaluate as evaluate
-        import pcbench.engine.guard as guard
-        import pcbench.engine.students as students
-
+        room = "pcbench.engine."  # not written out, which `run` refuses before anything is imported
+        evaluate, guard, students = (
+            importlib.import_module(room + name) for name in ("evaluate", "guard", "students")
+        )
         students.train = students.count_correct = evaluate.train_students = everything_right
         guard.checked = lambda expected, snapshot, earlier: snapshot
         random = [int((task.train.labels == k).nonzero()[0]) for k in range(task.train.classes)]

@@ -12,6 +12,7 @@ import torch
 
 from pcbench.api import Dataset
 from pcbench.catalogue import Catalogue, Registry, open_catalogue
+from pcbench.catalogue.loading import UnusablePlugin
 from pcbench.engine import plan
 from pcbench.engine.plan import Cell, Request
 from pcbench.errors import DataError, UsageError
@@ -166,6 +167,18 @@ def test_parts_come_from_the_built_in_folders_and_the_users_alike(catalogue):
     assert ours.inputs.params == {}
     with pytest.raises(UsageError, match=r"unknown data set 'thre'\. Did you mean three"):
         plan.cells(catalogue, request(datasets=("thre",)))
+
+
+def test_a_method_that_imports_more_than_the_public_face_is_refused_before_any_of_it_runs(folder, catalogue):
+    source = (
+        "from pcbench.api import Method\nfrom pcbench.engine import students\n\nraise AssertionError\n\n\n"
+        'class Deep(Method):\n    name = "deep"\n'
+    )
+    (folder / "methods" / "deep.py").write_text(source)
+    with pytest.raises(UnusablePlugin, match=r"deep.py:2 imports pcbench.engine: a method"):
+        plan.cells(catalogue, request(methods=("deep",)))
+    _, (absent,) = plan.available(catalogue, request(methods=("deep", "first")))
+    assert "imports pcbench.engine: a method" in absent.reason
 
 
 def test_the_inputs_say_what_is_in_effect(cells):
