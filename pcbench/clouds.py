@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -127,13 +128,6 @@ def as_stored(clouds: PointClouds) -> tuple[np.ndarray, np.ndarray]:
     return points, labels
 
 
-def stored_sizes(*parts: PointClouds) -> Iterator[int]:
-    """The bytes of all that `write_clouds` writes of some clouds, for `write_hdf5`."""
-    for clouds in parts:
-        yield from (clouds.points.numel() * 4, clouds.labels.numel() * 8)
-        yield len(canonical_json(list(clouds.class_names)).encode())
-
-
 def write_array(group: h5py.Group, name: str, array: np.ndarray) -> None:
     """Put an array into an open HDF5 group, with a checksum that is tested when it is read."""
     summed = array.ndim > 0 and array.size > 0
@@ -228,12 +222,27 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
 
 
 @contextmanager
-def write_hdf5(path: Path, sizes: Iterable[int]) -> Iterator[h5py.File]:
+def write_hdf5(path: Path) -> Iterator[h5py.File]:
     """A new HDF5 file that appears under its name when it is complete; its structure carries checksums.
 
+    It is built in memory, twice its size at most, and written in one piece: what the disk refuses is then an
+    OSError, while the HDF5 library, which cannot recover from a write that fails, may take the process down.
+    """
+    in_memory: dict[str, Any] = {"driver": "core", "backing_store": False, "block_size": 1 << 20}
+    with h5py.File("memory", "w", libver="latest", **in_memory) as file:
+        yield file
+        file.flush()
+        image = file.id.get_file_image()
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(image)
+
+
+@contextmanager
+def write_large_hdf5(path: Path, sizes: Iterable[int]) -> Iterator[h5py.File]:
+    """The same for a file that memory should not hold: it is written as its arrays come.
+
     sizes: the bytes of every array that it will hold. Room for them is taken first, so that a full disk is an
-    OSError before anything is written: HDF5 cannot recover from a write that fails. What is left of the room
-    is given back when the file is closed.
+    OSError before anything is written. What is left of the room is given back when the file is closed.
     """
     room = _HDF5_OWN + sum(size + _HDF5_ENTRY for size in sizes)
     with atomic_path(path) as temporary:
@@ -267,7 +276,7 @@ def _take_room(descriptor: int, size: int) -> None:
 
 def save_clouds(path: Path, clouds: PointClouds) -> None:
     """Write clouds as an HDF5 file of their own, atomically."""
-    with write_hdf5(path, stored_sizes(clouds)) as file:
+    with write_hdf5(path) as file:
         write_clouds(file, clouds)
 
 

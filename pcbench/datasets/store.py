@@ -36,9 +36,9 @@ from pcbench.clouds import (
     open_hdf5,
     own_array,
     read_clouds,
-    stored_sizes,
     write_clouds,
     write_hdf5,
+    write_large_hdf5,
 )
 from pcbench.common.files import canonical_json, digest, write_json
 from pcbench.common.schema import Model, Sha256
@@ -146,7 +146,7 @@ def data_root() -> Path:
 def save_splits(path: Path, train: PointClouds, test: PointClouds) -> str:
     """Write both splits atomically as one HDF5 file that carries their content hash, which is returned."""
     content_hash = splits_hash(train, test)
-    with write_hdf5(path, stored_sizes(train, test)) as file:
+    with write_hdf5(path) as file:
         write_clouds(file.create_group("train"), train)
         write_clouds(file.create_group("test"), test)
         file.attrs["content_hash"] = np.bytes_(content_hash)
@@ -192,7 +192,7 @@ def write_chunks(
     sizes = (counts[split] * size for split in SPLITS for size in (points * 12, 8))
     labels: dict[Split, np.ndarray] = {split: np.empty(counts[split], "<i8") for split in SPLITS}
     filled = dict.fromkeys(SPLITS, 0)
-    with write_hdf5(path, [*sizes, len(names), len(names)]) as file:
+    with write_large_hdf5(path, [*sizes, len(names), len(names)]) as file:
         arrays = {
             split: file.create_group(split).create_dataset("points", (counts[split], points, 3), "<f4")
             for split in SPLITS

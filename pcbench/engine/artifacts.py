@@ -13,7 +13,6 @@ from pcbench.clouds import (
     open_hdf5,
     own_group,
     read_clouds,
-    stored_sizes,
     write_clouds,
     write_hdf5,
 )
@@ -23,8 +22,7 @@ from pcbench.records.models import SnapshotEntry
 
 def save_snapshots(path: Path, snapshots: Sequence[Snapshot]) -> None:
     """Write all snapshots of one distillation, atomically."""
-    sizes = stored_sizes(*(snapshot.clouds for snapshot in snapshots))
-    with write_hdf5(path, sizes) as file:
+    with write_hdf5(path) as file:
         write_snapshots(file, snapshots)
 
 

@@ -72,7 +72,7 @@ class TensorCache:
             if "/" in name:
                 raise ValueError(f"a kept tensor is called {name!r}: leave the slash out")
         path.parent.mkdir(parents=True, exist_ok=True)
-        with write_hdf5(path, [tensor.nbytes for tensor in tensors.values()]) as file:
+        with write_hdf5(path) as file:
             file.attrs["seconds"] = cost.seconds
             file.attrs["processor_seconds"] = cost.processor_seconds or 0.0
             for name, tensor in tensors.items():

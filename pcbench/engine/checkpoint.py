@@ -16,7 +16,6 @@ from pcbench.clouds import (
     open_hdf5,
     own_array,
     own_group,
-    stored_sizes,
     write_array,
     write_hdf5,
 )
@@ -139,8 +138,7 @@ def _save(path: Path, kept: _Kept) -> None:
     """Write the file: `header`, a group of clouds for every snapshot, and `state` with `0.value`, …"""
     header = canonical_json(kept.header.model_dump(mode="json")).encode()
     tensors = {name: tensor.numpy() for name, tensor in packed(kept.state).items()}
-    clouds = stored_sizes(*(snapshot.clouds for snapshot in kept.snapshots))
-    with write_hdf5(path, [len(header), *clouds, *(array.nbytes for array in tensors.values())]) as file:
+    with write_hdf5(path) as file:
         file.create_dataset("header", data=np.bytes_(header))
         write_snapshots(file, kept.snapshots)
         group = file.create_group("state")

@@ -99,7 +99,7 @@ def test_a_full_disk_is_told_in_one_line(pcbench, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     done = pcbench("run", "--method", "random", "--ppc", "1", "--set", "points=16", "--seeds", "2")
     assert done.code == 3
     assert done.err.splitlines()[-1].startswith("error: results/random-shapes10-ppc1-")
