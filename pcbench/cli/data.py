@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pcbench.cli import data_fetch
-from pcbench.cli.output import AsJson, PluginFolders, interruptible, opened, progress_bars, say, show
+from pcbench.cli.output import AsJson, PluginFolders, opened, progress_bars, say, show
 from pcbench.cli.show import show_data
+from pcbench.cli.stopping import interruptible
 from pcbench.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pcbench.cli.output import PluginFolders, interruptible, opened, progress_bars, say
+from pcbench.cli.output import PluginFolders, opened, progress_bars, say
+from pcbench.cli.stopping import interruptible
 
 
 def fetch(

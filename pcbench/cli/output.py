@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pcbench.common.text import one_line
-from pcbench.errors import Interrupted, UsageError
+from pcbench.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -204,15 +203,3 @@ def progress_bars() -> Progress:
         TimeRemainingColumn(elapsed_when_finished=True),
         console=Console(stderr=True),
     )
-
-
-@contextmanager
-def interruptible(kept: str) -> Iterator[None]:
-    """Whoever stops the work in the block, by the keyboard or SIGTERM, is told in `kept` what remains."""
-    import signal
-
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        raise Interrupted(f"interrupted; {kept}") from stop

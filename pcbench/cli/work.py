@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pcbench.cli.output import debugging
 from pcbench.cli.progress import progress
+from pcbench.cli.stopping import stop_at_signals
 from pcbench.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -17,11 +18,9 @@ if TYPE_CHECKING:
 
 def work_through(cells: Sequence[tuple[str, Callable[[Report], Outcome]]]) -> list[Outcome]:
     """The outcome of every cell, given by its title and its work. Interrupted where the user stops it."""
-    import signal
-
     from pcbench.engine import machine
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stop_at_signals()
     machine.keep_pages()
     outcomes = []
     with progress() as screen:

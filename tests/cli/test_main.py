@@ -7,7 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import pytest
 
 from pcbench.records.store import read_runs
 
@@ -77,7 +80,9 @@ class Sleeper(Method):
 '''
 
 
-def test_a_terminated_run_leaves_its_record_and_130(tmp_path):
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT, signal.SIGTERM, signal.SIGINT] * 4])
+def test_a_terminated_run_leaves_its_record_and_130(tmp_path, signals):
+    """Of several signals, some milliseconds apart, the first one counts."""
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins" / "sleeper.py").write_text(SLEEPER)
     words = ("run", "--method", "sleeper", "--plugins", "plugins", "--ppc", "1", "--set", "points=16")
@@ -85,10 +90,13 @@ def test_a_terminated_run_leaves_its_record_and_130(tmp_path):
         [sys.executable, "-c", f"{START}main()", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     ) as process:
         assert any("asleep" in line for line in process.stderr)
-        process.send_signal(signal.SIGTERM)
+        for each in signals:
+            process.send_signal(each)
+            time.sleep(0.003)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "run the same command to go on" in err
+    assert "Traceback" not in err
     (run,), problems = read_runs(tmp_path / "results")
     assert problems == []
     assert run.distillation.status == "interrupted"
