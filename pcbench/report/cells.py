@@ -169,9 +169,8 @@ class Result:
     """Whether the machine was busy meanwhile, so that the clock says nothing of what the method costs."""
     beginning: float
     """That clock when the first clouds were there, the training of networks to choose them by included."""
-    device_bytes: int | None
-    """The distillation's peak memory on a GPU, None without one. That of the host is not shown: it is the
-    peak of a process that did other work before."""
+    peak_bytes: int | None
+    """The distillation's peak memory, as `peak_memory` says."""
     hardware: str
     """What the distillation ran on."""
     stale: tuple[str, ...]
@@ -307,10 +306,8 @@ class MeasuredCell:
         return statistics.fmean(by_run.values()) if by_run else None
 
     def memory(self, hardware: str) -> int | None:
-        """The largest peak memory of its distillations on a GPU there, in bytes; None without one."""
-        peaks = [
-            r.device_bytes for r in self.results if r.hardware == hardware and r.device_bytes is not None
-        ]
+        """The largest peak memory of its distillations there, in bytes; None where it is not known."""
+        peaks = [r.peak_bytes for r in self.results if r.hardware == hardware and r.peak_bytes is not None]
         return max(peaks, default=None)
 
 
@@ -586,6 +583,16 @@ def _about(data: DataInputs, which: str = "") -> tuple[tuple[str, str], ...]:
     )
 
 
+def peak_memory(distillation: DistillationRecord) -> int | None:
+    """Bytes that a distillation needed at most: of a GPU or, without one, of the method's own process.
+
+    None where the method worked in a process that did other work before, whose peak says nothing of it.
+    """
+    if distillation.memory.device_bytes is not None:
+        return distillation.memory.device_bytes
+    return distillation.memory.host_bytes if distillation.isolation in ("process", "walled") else None
+
+
 def result_of(run: Run, evaluation: EvaluationRecord, current: Current = NOTHING_KNOWN) -> Result:
     """What tables need of one evaluation of a run."""
     distillation = run.distillation
@@ -608,7 +615,7 @@ def result_of(run: Run, evaluation: EvaluationRecord, current: Current = NOTHING
         seconds=distillation.seconds,
         busy=distillation.clock.busy(distillation.provenance.hardware),
         beginning=distillation.snapshots[0].seconds,
-        device_bytes=distillation.memory.device_bytes,
+        peak_bytes=peak_memory(distillation),
         hardware=plain(distillation.provenance.hardware.label),
         stale=tuple(
             dict.fromkeys(

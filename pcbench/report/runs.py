@@ -13,7 +13,7 @@ from pcbench.records import labels, layout
 from pcbench.records.labels import amount, bare_amount
 from pcbench.records.layout import short
 from pcbench.records.models import DistillationRecord, EvaluationRecord, Memory, Run
-from pcbench.report.cells import NOTHING_KNOWN, MeasuredCell, page_name, result_of
+from pcbench.report.cells import NOTHING_KNOWN, MeasuredCell, page_name, peak_memory, result_of
 from pcbench.report.current import Current
 from pcbench.report.details import Confusion, by_class, confusion, learning_curves
 from pcbench.report.status import MAINTAINERS, MEANING, finding, status_of, submitter
@@ -120,7 +120,7 @@ def page(run: Run, current: Current = NOTHING_KNOWN) -> RunPage:
             ("Method's source", inputs.source),
             ("Engine", str(inputs.engine)),
             ("Time", _time(distillation)),
-            *_memory(distillation.memory),
+            *_memory(distillation),
             ("Key", distillation.key),
         ),
         params=tuple((plain(key), shown(value)) for key, value in sorted(inputs.params.items())),
@@ -171,8 +171,16 @@ def clocked(seconds: float, busy: bool) -> str:
     return duration(seconds) + (f" ({BUSY})" if busy else "")
 
 
-def _memory(memory: Memory) -> Pairs:
-    """Peak memory of a GPU. That of the host is left out: its process did other work before."""
+def _memory(distillation: DistillationRecord) -> Pairs:
+    """Peak memory of the GPU or, without one, of the method's process, which has torch in it."""
+    on_gpu, peak = _on_gpu(distillation.memory), peak_memory(distillation)
+    if on_gpu or peak is None:
+        return on_gpu
+    return (("Peak memory of the method's process, torch included", size(peak)),)
+
+
+def _on_gpu(memory: Memory) -> Pairs:
+    """Peak memory of a GPU. That of the host is left out where its process did other work before."""
     return () if memory.device_bytes is None else (("Peak memory of the GPU", size(memory.device_bytes)),)
 
 
@@ -215,7 +223,7 @@ def _evaluated(run: Run, evaluation: EvaluationRecord, current: Current, name: s
         ),
         ("time of training", clocked(evaluation.train.seconds, training_busy)),
         ("time of testing", clocked(evaluation.test.seconds, testing_busy)),
-        *_memory(evaluation.memory),
+        *_on_gpu(evaluation.memory),
         ("engine", str(evaluation.inputs.engine)),
         ("key", evaluation.key),
     )

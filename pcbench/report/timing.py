@@ -83,7 +83,7 @@ def _block(
         headings.append(place_heading(place))
         headings.append(Heading(f"seconds-{key}", f"Time, {label}", note="seconds in exports"))
         if place in with_memory:
-            note = "of the GPU; bytes in exports"
+            note = "of the GPU, without one of the method's process; bytes in exports"
             headings.append(Heading(f"memory-{key}", f"Peak memory, {label}", note=note))
     lines = []
     for row, about in zip(rows, heads, strict=True):
@@ -125,6 +125,6 @@ def _point(cell: MeasuredCell, hardware: str, label: str, words: str) -> PlotPoi
 
 
 def _memory(cell: MeasuredCell | None, hardware: str) -> Value:
-    """The peak memory of a GPU; that of the host is not known of a cell alone."""
+    """The largest peak memory of its distillations."""
     memory = cell.memory(hardware) if cell else None
     return MISSING if memory is None else Value(size(memory), float(memory))

@@ -64,6 +64,7 @@ def a_run(
     beginning: float | None = None,
     device_bytes: int | None = None,
     setting: str = "",
+    isolation: Any = "unknown",
 ) -> Path:
     """Write a distillation and its evaluation below `out`.
 
@@ -110,6 +111,7 @@ def a_run(
         snapshots=entries if status == "ok" else [],
         clock=Clock(seconds=seconds, processor_seconds=processor_seconds),
         memory=MEMORY.model_copy(update={"device_bytes": device_bytes}),
+        isolation=isolation,
         provenance=provenance(hardware=hardware),
     )
     folder = run_folder(out, inputs)

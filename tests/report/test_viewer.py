@@ -73,6 +73,9 @@ class Registry:
         assert name == "toy"
         return self.dataset
 
+    def __contains__(self, name: str) -> bool:
+        return name == "toy"
+
     def get(self, name: str) -> Registry:
         assert name == "toy"
         return self

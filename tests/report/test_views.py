@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from record_parts import MEMORY
 from report_records import a_run
 
 from pcbench.protocols.protocol import LITE, PAPER
-from pcbench.records.store import read_distillation
-from pcbench.report import against_papers, comparisons, methods, overview, timing
+from pcbench.records.store import read_distillation, read_runs
+from pcbench.report import against_papers, comparisons, methods, overview, runs, timing
 from pcbench.report.cells import Board, page_name
 from pcbench.report.gather import gather
 from pcbench.report.site import board_of
 from pcbench.report.svg import PlotData, PlotPoint, linear_ticks, log_ticks, scatter
 from pcbench.report.tables import Block, Head, Heading, Line, Link, Table, Value, paginated
-from pcbench.report.text import file_stem
+from pcbench.report.text import file_stem, size
 
 
 def made(folder: Path) -> Board:
@@ -167,6 +168,17 @@ def test_a_time_says_what_of_it_went_by_before_the_first_clouds(tmp_path: Path) 
         "pcc": ("15 min 00 s", "training of its network: 5 min 00 s"),
         "dm": ("2 min 03 s", ""),
     }
+
+
+def test_memory_is_that_of_the_gpu_or_of_the_methods_own_process(tmp_path: Path) -> None:
+    a_run(tmp_path, method="dm", hardware="CPU", isolation="unknown")
+    a_run(tmp_path, method="sadm", hardware="CPU", isolation="walled")
+    (block,) = timing.blocks(made(tmp_path))
+    own = size(MEMORY.host_bytes)
+    assert {line.head.name: line.values[2].text for line in block.tables[0].lines} == {"sadm": own, "dm": "–"}
+    pages = {run.distillation.inputs.method: dict(runs.page(run).inputs) for run in read_runs(tmp_path)[0]}
+    assert pages["sadm"]["Peak memory of the method's process, torch included"] == own
+    assert not [label for label in pages["dm"] if "memory" in label]
 
 
 def test_memory_is_that_of_the_gpu_and_never_the_hosts(tmp_path: Path) -> None:
