@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar, Generic, Literal, TypeAlias
 
 import torch
@@ -18,7 +19,9 @@ from torch.optim import Optimizer
 from typing_extensions import TypeVar
 
 from pcbench.clouds import PointClouds
+from pcbench.errors import PcbenchError
 from pcbench.ops.coreset import Initialisation, initial_clouds
+from pcbench.ops.foreign import Foreign
 from pcbench.ops.layers import initialise
 from pcbench.ops.redraw import FreshNetworks
 from pcbench.ops.replay import Recorder
@@ -31,6 +34,8 @@ __all__ = [
     "Iteration",
     "Method",
     "MethodParams",
+    "MissingFeature",
+    "ModuleBackbone",
     "PointClouds",
     "Setting",
     "Snapshot",
@@ -347,6 +352,103 @@ class Terms:
     """Where they are accepted."""
     then: str
     """What to import afterwards."""
+
+
+class MissingFeature(PcbenchError):
+    """A method asks a plain module for features that its author has not named."""
+
+
+class ModuleBackbone(Backbone):
+    """A backbone that is any torch module: `backbone_of` derives one from the module's class.
+
+    Its students are trained one after another, each from random streams of its own. What the class of the
+    module may say beside `name`:
+
+    presets: as those of `Backbone`; the constructor is called with the number of classes and a preset.
+    layout: `BN3` (the default), or `B3N` where forward takes clouds (B, 3, N).
+    features: where the features are that methods ask for, each the input or the output of one of the module's
+    own modules by name, as in {"global_feature": "input fc1", "point_features": "output conv5"}. `embed` is
+    the input of the last linear layer, unless another place is named.
+
+    forward gives logits or log-probabilities, (B, K), or a tuple that begins with them.
+    """
+
+    module: ClassVar[type[nn.Module]]
+    """The module's class."""
+    layout: ClassVar[str] = "BN3"
+    """The axes of what its forward takes."""
+    features: ClassVar[Mapping[str, str]] = {}
+    """By the name of a method below: `input NAME` or `output NAME`."""
+
+    def __init__(self, classes: int, **preset: Any) -> None:
+        super().__init__(classes)
+        self.classes = classes
+        self.net = Foreign(partial(self.module, classes, **preset))
+
+    def _laid_out(self, xyz: Tensor) -> Tensor:
+        return xyz.transpose(-1, -2).contiguous() if self.layout == "B3N" else xyz
+
+    def forward(self, xyz: Tensor, *_: Tensor) -> Tensor:
+        logits: Tensor = self.net(self._laid_out(xyz))
+        if logits.shape != (*xyz.shape[:-2], self.classes):
+            given, needed = list(logits.shape), [*xyz.shape[:-2], self.classes]
+            raise TypeError(f"{self.name}: forward gives {given} where logits {needed} are needed")
+        return logits
+
+    def _feature(self, which: str, xyz: Tensor) -> Tensor:
+        place = self.features.get(which) or (self._before_logits() if which == "embed" else None)
+        if place is None:
+            raise MissingFeature(
+                f"backbone {self.name} does not say where its {which} is, which the method needs: "
+                f'name it, as in features = {{"{which}": "input fc3"}}'
+            )
+        side, _, name = place.partition(" ")
+        match side:
+            case "input" | "output":
+                return self.net.observed(self._laid_out(xyz), name, side)
+            case _:
+                what = f"features[{which!r}] is {place!r}"
+                raise TypeError(f"{self.name}: {what}, not 'input NAME' or 'output NAME'")
+
+    def _before_logits(self) -> str | None:
+        """The input of the last linear layer with an output a class, where there is one."""
+        linear = [
+            name
+            for name, module in self.net.module.named_modules()
+            if isinstance(module, nn.Linear) and module.out_features == self.classes
+        ]
+        return f"input {linear[-1]}" if linear else None
+
+    def embed(self, xyz: Tensor) -> Tensor:
+        return self._feature("embed", xyz).flatten(xyz.dim() - 2)
+
+    def global_feature(self, xyz: Tensor) -> Tensor:
+        return self._feature("global_feature", xyz).flatten(xyz.dim() - 2)
+
+    def point_features(self, xyz: Tensor) -> Tensor:
+        """Of (B, D, N) and (B, N, D) that which has the points' number on its last axis is turned."""
+        features = self._feature("point_features", xyz)
+        return features.movedim(-1, -2) if features.shape[-1] == xyz.shape[-2] else features
+
+    def observe(self, xyz: Tensor) -> None:
+        self(xyz)
+
+
+def backbone_of(module: type[nn.Module]) -> type[ModuleBackbone]:
+    """The backbone that a plain torch module is whose class has a `name`. TypeError for an unknown layout."""
+    layout = getattr(module, "layout", ModuleBackbone.layout)
+    if layout not in ("BN3", "B3N"):
+        raise TypeError(f"layout is {layout!r}, not 'BN3' or 'B3N'")
+    body = {
+        "__doc__": module.__doc__,
+        "__module__": module.__module__,
+        "name": getattr(module, "name"),  # noqa: B009 - no attribute that a type checker knows
+        "presets": getattr(module, "presets", Backbone.presets),
+        "module": module,
+        "layout": layout,
+        "features": getattr(module, "features", {}),
+    }
+    return type(module.__name__, (ModuleBackbone,), body)
 
 
 class Dataset(ABC):

@@ -169,7 +169,7 @@ class Plugin(Generic[T]):
                 module = importlib.import_module(self.module or self._private_module())
         except (Exception, SystemExit) as error:
             raise _Unusable(failure(error, self.path.parent, self.origin)) from error
-        loaded = getattr(module, self.class_name, None)
+        loaded = adopted(getattr(module, self.class_name, None), self.kind)
         problem = breach(loaded, self.kind, self.name)
         if problem:
             raise _Unusable(f"{problem} ({self.origin})")
@@ -241,6 +241,15 @@ def failure(error: BaseException, folder: Path, otherwise: str) -> str:
         where = last_place(error, folder) or otherwise
     text = " ".join(message.split())
     return f"{type(error).__name__}{': ' if text else ''}{text} ({where})"
+
+
+def adopted(loaded: object, kind: Kind) -> object:
+    """A plain torch module as the backbone that it is; anything else as it is."""
+    if kind != "backbone" or not isinstance(loaded, type):
+        return loaded
+    api, modules = importlib.import_module("pcbench.api"), importlib.import_module("torch.nn")
+    plain = issubclass(loaded, modules.Module) and not issubclass(loaded, api.Backbone)
+    return api.backbone_of(loaded) if plain and isinstance(getattr(loaded, "name", None), str) else loaded
 
 
 def breach(loaded: object, kind: Kind, name: str) -> str | None:

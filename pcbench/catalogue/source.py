@@ -19,6 +19,8 @@ from pcbench.catalogue.neighbours import (
 
 PCBENCH = Path(__file__).resolve().parents[1]
 
+MODULE = "Module"
+"""What torch calls the class of all modules."""
 COMPUTED = object()
 """Stands for a default that only running the code would tell."""
 
@@ -35,12 +37,17 @@ class ClassSource:
     """The class in its syntax tree."""
 
     def contract(self) -> str | None:
-        """The contract that it derives from, by name or through a class of this or a nearby file."""
+        """The contract that it derives from, by name or through a class of this or a nearby file.
+
+        A plain torch module that has a name is a backbone.
+        """
         for ancestor in self._ancestors(through_pcbench=False):
             for base in ancestor.node.bases:
                 name = ancestor._contract_named(base)
                 if name in CONTRACTS.values():
                     return name
+                if name == MODULE and self.name() is not None:
+                    return CONTRACTS["backbone"]
         return None
 
     def name(self) -> str | None:

@@ -38,6 +38,9 @@ def new(
     kind: Annotated[Made, typer.Argument(help="What to begin.")],
     name: Annotated[str, typer.Argument(help="Its name: letters, digits and _, as in my_method.")],
     folder: Annotated[Path, typer.Option("--folder", metavar="DIR", help="Where the files go.")] = Path(),
+    plain: Annotated[
+        bool, typer.Option("--plain", help="A backbone of ordinary torch layers, without pcbench's own.")
+    ] = False,
     folders: PluginFolders = None,
 ) -> None:
     """Write NAME.py, a plugin that works, and test_NAME.py, its test. No file is ever overwritten."""
@@ -47,8 +50,11 @@ def new(
     from pcbench.catalogue.kinds import LABELS
     from pcbench.common.files import write_text
 
+    if plain and kind is not Made.backbone:
+        raise UsageError("--plain is of a backbone: pcbench new backbone NAME --plain")
     _check_name(kind, name, opened(folders))
-    paths = {"test.py.txt": folder / f"test_{name}.py", f"{kind}.py.txt": folder / f"{name}.py"}
+    template = "module.py.txt" if plain else f"{kind}.py.txt"
+    paths = {"test.py.txt": folder / f"test_{name}.py", template: folder / f"{name}.py"}
     for path in paths.values():
         if path.exists():
             raise UsageError(f"{path} is there already: choose another name, or another --folder")

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pcbench.api import Backbone, Streams
+from pcbench.api import Backbone, MissingFeature, ModuleBackbone, Streams
 from pcbench.conformance.clauses import Doubtful, Failed, Verdict, small_clouds
 from pcbench.engine.independence import other_seeds
 from pcbench.ops.layers import set_dropout, stack
@@ -72,6 +72,7 @@ class BackboneContract:
     def shapes(self, preset: str) -> None:
         network, xyz = self.draw(preset).eval(), self.xyz()
         batch, points = xyz.shape[:2]
+        self.named_features(network, xyz)
         each = network.point_features(xyz)
         fits = each.ndim == 3 and len(each) == batch and 1 <= each.shape[1] <= points
         _expect("point_features", each, fits, f"({batch}, at most {points}, D)")
@@ -98,6 +99,19 @@ class BackboneContract:
         if not layers or not torch.equal(layers[-1], each):
             raise Failed("the last of layer_features is not point_features")
 
+    def named_features(self, network: Backbone, xyz: Tensor) -> None:
+        """Of a plain module: what its author has not named, methods cannot ask for."""
+        missing = []
+        for feature in ("embed", "global_feature", "point_features"):
+            try:
+                getattr(network, feature)(xyz)
+            except MissingFeature:
+                missing.append(feature)
+        if missing:
+            raise Doubtful(
+                f"methods that ask for {', '.join(missing)} cannot use it: name the places in `features`"
+            )
+
     def repeatable(self, preset: str) -> None:
         network, xyz = self.draw(preset).eval(), self.xyz()
         with torch.no_grad():
@@ -105,7 +119,12 @@ class BackboneContract:
             if not torch.equal(network(xyz), logits):
                 raise Failed("in evaluation mode, two forwards of the same clouds differ")
             if not _near(network(xyz[:2]), logits[:2]):
-                raise Failed("in evaluation mode, a cloud's logits depend on the other clouds of the batch")
+                depends = "in evaluation mode, a cloud's logits depend on the other clouds of the batch"
+                if isinstance(network, ModuleBackbone):
+                    raise Doubtful(
+                        f"{depends}, as where points are drawn at random: so do its scores, a little"
+                    )
+                raise Failed(depends)
         if not torch.equal(xyz, self.xyz()):
             raise Failed("forward changes its input in place: clone what you change")
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pcbench.api import Backbone
 from pcbench.errors import PcbenchError
+from pcbench.ops.global_random import seeded
 from pcbench.ops.layers import stack
 from pcbench.seeds import Streams
 
@@ -78,19 +79,13 @@ def _global_state() -> dict[str, Any]:
 @contextmanager
 def other_seeds(seed: int) -> Iterator[Callable[[], set[str]]]:
     """Other seeds in the global generators, undone afterwards; gives a function that names what changed."""
-    ours, numpys, pythons = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     grad, dtype, threads = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
-    torch.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
-    random.seed(seed)
-    before = _global_state()
     try:
-        yield lambda: {name for name, value in _global_state().items() if value != before[name]}
+        with seeded(seed):
+            before = _global_state()
+            yield lambda: {name for name, value in _global_state().items() if value != before[name]}
     finally:
-        torch.set_rng_state(ours)
-        np.random.set_state(numpys)  # noqa: NPY002
-        random.setstate(pythons)
         torch.set_grad_enabled(grad)
         torch.set_default_dtype(dtype)
         torch.use_deterministic_algorithms(deterministic)

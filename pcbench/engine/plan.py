@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pcbench.api import Backbone, Dataset, PointClouds, Splits
+from pcbench.api import Backbone, Dataset, ModuleBackbone, PointClouds, Splits
 from pcbench.catalogue import Catalogue, Registry
 from pcbench.catalogue.imports import past_the_face
 from pcbench.catalogue.kinds import LABELS, split_spec
@@ -246,7 +246,12 @@ class _Plan:
         plugin = self.backbones.get(split_spec(spec)[0])
         _check_imports(plugin)
         backbone, preset = self.catalogue.backbone(spec)
-        return backbone, Network(name=backbone.name, preset=preset, source=plugin.source_hash())
+        return backbone, Network(
+            name=backbone.name,
+            preset=preset,
+            source=plugin.source_hash(),
+            one_by_one=issubclass(backbone, ModuleBackbone),
+        )
 
     def rules(self, name: str, backbone: str, settings: Mapping[str, Any]) -> Protocol:
         """A protocol for networks of one backbone, with settings; `standard` has a recipe for each."""

@@ -16,7 +16,7 @@ from pcbench.api import Backbone
 from pcbench.clouds import PointClouds
 from pcbench.ops import augment
 from pcbench.ops.batches import POINT_BYTES, groups_at_once, in_chunks
-from pcbench.ops.layers import set_dropout, shared_buffers, stack
+from pcbench.ops.layers import in_global_state, set_dropout, shared_buffers, stack
 from pcbench.ops.replay import Replayed
 from pcbench.protocols.protocol import Augmentation, Recipe
 from pcbench.seeds import Streams
@@ -59,7 +59,7 @@ def train(
         slopes = torch.autograd.grad(losses.sum(), parameters, allow_unused=True, materialize_grads=True)
         return tuple(gradient.contiguous() for gradient in slopes)  # as the fused optimisers want them
 
-    step = Replayed(gradients, device)
+    step = gradients if in_global_state(network) else Replayed(gradients, device)
     optimiser = _optimiser(parameters, recipe)
     for epoch in range(recipe.epochs):
         if recipe.drop_after is not None and epoch == recipe.drop_after + 1:

@@ -17,7 +17,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -38,10 +38,36 @@ class Layer(nn.Module):
     """
 
     stacked = False
+    in_global_state: ClassVar[bool] = False
+    """Whether it seeds the process's global generators while it works: it then never works in a thread of its
+    own, nor in what a GPU records."""
 
     def reset_parameters(self, generator: torch.Generator) -> None:
         """Draw all parameters anew; buffers return to their initial values."""
         raise NotImplementedError
+
+    def norms(self) -> Iterable[nn.Module]:
+        """The batch norms that it is, or holds: each has a `momentum`."""
+        return ()
+
+
+class Drawing(Layer):
+    """A layer that draws while it is trained, from one generator a student, which `set_dropout` provides.
+
+    Training without them raises RuntimeError, so that no run depends on a hidden generator.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generators: tuple[torch.Generator, ...] = ()
+
+    def check_generators(self, students: int) -> None:
+        """RuntimeError unless there is one generator a student."""
+        if len(self.generators) != students:
+            raise RuntimeError(
+                f"dropout has {len(self.generators)} random streams for {students} networks: "
+                "call set_dropout(network, generators) with one random stream each first"
+            )
 
 
 def columns(x: Tensor, stacked: bool) -> Tensor:
@@ -129,6 +155,9 @@ class BatchNorm(Layer):
         variance = self.running_var if variance is None else variance
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return scale, self.bias - mean * scale
+
+    def norms(self) -> Iterable[nn.Module]:
+        return (self,)
 
     @torch.no_grad()
     def track(self, mean: Tensor, variance: Tensor, count: int) -> None:
@@ -246,17 +275,15 @@ def mlp(*widths: int, bias: bool = True) -> nn.Sequential:
     return nn.Sequential(*(Dense(a, b, bias) for a, b in itertools.pairwise(widths)))
 
 
-class Dropout(Layer):
+class Dropout(Drawing):
     """Zero each feature with probability p in training, scale the rest by 1/(1 − p).
 
-    Masks are drawn on the CPU from one generator a student, which `set_dropout` provides; training without it
-    raises RuntimeError, so that no run depends on a hidden generator.
+    Masks are drawn on the CPU.
     """
 
     def __init__(self, p: float) -> None:
         super().__init__()
         self.p = p
-        self.generators: tuple[torch.Generator, ...] = ()
 
     def reset_parameters(self, generator: torch.Generator) -> None:
         """Nothing to draw."""
@@ -264,12 +291,7 @@ class Dropout(Layer):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
             return x
-        students = len(x) if self.stacked else 1
-        if len(self.generators) != students:
-            raise RuntimeError(
-                f"dropout has {len(self.generators)} random streams for {students} networks: "
-                "call set_dropout(network, generators) with one random stream each first"
-            )
+        self.check_generators(len(x) if self.stacked else 1)
         return x * drawn(partial(self._scales, x.shape), x)
 
     def _scales(self, shape: Sequence[int]) -> Tensor:
@@ -282,10 +304,10 @@ class Dropout(Layer):
 
 
 def set_dropout(network: nn.Module, generators: Iterable[torch.Generator]) -> None:
-    """Give every dropout layer of a network its random streams, one a student."""
+    """Give every layer of a network that draws while it is trained its random streams, one a student."""
     streams = tuple(generators)
     for module in network.modules():
-        if isinstance(module, Dropout):
+        if isinstance(module, Drawing):
             module.generators = streams
 
 
@@ -315,6 +337,11 @@ def _refuse_foreign(name: str, module: nn.Module) -> None:
             f"layer {name or 'network'!r} is a {type(module).__name__}: build backbones from "
             "pcbench.ops.layers, whose weights and masks come from the run's own random streams"
         )
+
+
+def in_global_state(network: nn.Module) -> bool:
+    """Whether a part of a network seeds the process's global generators while it works."""
+    return any(isinstance(module, Layer) and module.in_global_state for module in network.modules())
 
 
 def shared_buffers(network: nn.Module) -> dict[str, Tensor]:
@@ -369,7 +396,8 @@ def adapt_batch_norm(
     default all of it. The network is in evaluation mode afterwards, its norms with the momentum they had.
     """
     network.eval()
-    norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
+    layers = [layer for layer in network.modules() if isinstance(layer, Layer)]
+    norms: list[Any] = [norm for layer in layers for norm in layer.norms()]
     before = [norm.momentum for norm in norms]
     for norm in norms:
         norm.train()

@@ -17,7 +17,7 @@ from typing import Generic, Self
 import torch
 from torch import Tensor, nn
 
-from pcbench.ops.layers import Layer, Network, initialise
+from pcbench.ops.layers import Layer, Network, in_global_state, initialise
 
 AHEAD = 3
 """Drawings under way at once, each by a thread of its own."""
@@ -69,7 +69,8 @@ class Redraws:
 class FreshNetworks(Generic[Network]):
     """A network for every iteration, drawn by a generator of its own; always the same object, drawn in place.
 
-    Nothing is built and no thread begins before the first one is asked for.
+    Nothing is built and no thread begins before the first one is asked for. A network that needs the global
+    generators is drawn when it is asked for, and no earlier.
     """
 
     def __init__(
@@ -100,10 +101,14 @@ class FreshNetworks(Generic[Network]):
         """
         if iteration < self._drawn:
             raise ValueError(f"the network of iteration {iteration} has become that of {self._drawn}")
-        if self._network is None or self._redraws is None:
+        if self._network is None:
             self._network = self.build(self.generator(iteration))
-            later = (self.generator(number) for number in range(iteration + 1, self.iterations + 1))
-            self._redraws = self._threads.enter_context(Redraws(self._network, later))
+            if not in_global_state(self._network):
+                later = (self.generator(number) for number in range(iteration + 1, self.iterations + 1))
+                self._redraws = self._threads.enter_context(Redraws(self._network, later))
+        elif self._redraws is None:
+            if iteration > self._drawn:
+                initialise(self._network.train(), self.generator(iteration))
         else:
             for _ in range(self._drawn, iteration):
                 self._redraws.apply()

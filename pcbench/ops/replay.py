@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 EAGER_CALLS = 3
 """Calls with some shapes that are done as they are written, before the next one is recorded."""
@@ -91,7 +91,7 @@ class Replayed:
             return self.work(*inputs)
         key = tuple(given.shape if isinstance(given, Tensor) else given for given in inputs)
         calls = self._calls[key] = self._calls.get(key, 0) + 1
-        if calls == EAGER_CALLS + 1:
+        if calls == EAGER_CALLS + 1 and not any(map(_in_global_state, inputs)):
             self._try_to_record(self._graphs, key, inputs)
         if key in self._recordings:
             return self._recordings[key].replay(inputs)
@@ -120,6 +120,12 @@ class Replayed:
             warnings.warn(f"a step cannot be recorded, and is slower for it: {reason}", stacklevel=3)
         else:
             self._recordings[key] = _Recording(own, draws, outputs, launch)
+
+
+def _in_global_state(given: Any) -> bool:
+    """Whether something that work uses is a network that seeds global generators: no recording may."""
+    modules = given.modules() if isinstance(given, nn.Module) else ()
+    return any(getattr(module, "in_global_state", False) for module in modules)
 
 
 class Recorder:

@@ -16,7 +16,8 @@ from pcbench.ops.layers import Layer, stack
 
 def flatten(values: Iterable[Tensor], stacked: bool = False) -> Tensor:
     """All values in one row, (P,), or in one row a stacked network, (S, P)."""
-    return torch.cat([value.detach().flatten(int(stacked)) for value in values], -1)
+    rows = [value.detach().reshape(len(value) if stacked else 1, -1) for value in values]
+    return torch.cat(rows, 1) if stacked else torch.cat(rows, 1)[0]
 
 
 def statistics(network: nn.Module) -> dict[str, Tensor]:

@@ -171,6 +171,8 @@ class Network(Model):
     """The preset's name."""
     source: Sha256
     """Hash of the backbone's code with its private halves, as `pcbench.catalogue` computes it."""
+    one_by_one: Annotated[bool, LABEL] = False
+    """Whether it is a plain torch module, whose students are trained one after another."""
 
     @property
     def label(self) -> str:

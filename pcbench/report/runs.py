@@ -221,6 +221,7 @@ def _evaluated(run: Run, evaluation: EvaluationRecord, current: Current, name: s
             "tested on",
             f"{plain(inputs.data.name)}, {sum(evaluation.totals)} clouds of {inputs.data.points} points",
         ),
+        *([("students", "a plain torch module: one after another")] if inputs.network.one_by_one else []),
         ("time of training", clocked(evaluation.train.seconds, training_busy)),
         ("time of testing", clocked(evaluation.test.seconds, testing_busy)),
         *_on_gpu(evaluation.memory),

@@ -105,6 +105,7 @@ FIELDS: Mapping[type[BaseModel], Mapping[str, tuple[str, str]]] = {
     Network: {
         "name": _checked("a plain name; a built-in one with its source alone"),
         "preset": _checked("one that the source has", "one that its source computes"),
+        "one_by_one": _claimed("changes no score beyond rounding: " + NOBODY),
         "source": _checked("a source in the submission, or a built-in one", "what ran: " + BY_VERIFY),
     },
     SnapshotEntry: {

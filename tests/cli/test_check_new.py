@@ -47,19 +47,20 @@ class Faulty(Method):
 @pytest.mark.parametrize(
     ("kind", "use"),
     [
-        ("method", ("--method", "my_own_1")),
-        ("backbone", ("--method", "random", "--backbone", "my_own_1")),
-        ("dataset", ("--method", "random", "--dataset", "my_own_1")),
+        (("method",), ("--method", "my_own_1")),
+        (("backbone",), ("--method", "random", "--backbone", "my_own_1")),
+        (("backbone", "--plain"), ("--method", "dm", "--backbone", "my_own_1")),
+        (("dataset",), ("--method", "random", "--dataset", "my_own_1")),
     ],
 )
 def test_what_new_writes_passes_its_check_its_test_and_a_run(pcbench, tmp_path, kind, use):
-    made = pcbench("new", kind, "my_own_1", "--folder", "mine/deep")
+    made = pcbench("new", *kind, "my_own_1", "--folder", "mine/deep")
     assert made.code == 0, made.err
     words = {
         "method": "--method my_own_1,random",
         "backbone": "--method random --backbone my_own_1",
         "dataset": "--method random --dataset my_own_1 --protocol quick",
-    }[kind]
+    }[kind[0]]
     assert made.out.splitlines() == [
         "wrote mine/deep/test_my_own_1.py",
         "wrote mine/deep/my_own_1.py",
@@ -75,7 +76,7 @@ def test_what_new_writes_passes_its_check_its_test_and_a_run(pcbench, tmp_path, 
 
     checked = pcbench("check", "mine/deep/my_own_1.py")
     assert checked.code == 0, checked.out
-    label = "data set" if kind == "dataset" else kind
+    label = "data set" if kind[0] == "dataset" else kind[0]
     assert f"{label} my_own_1 keeps its contract" in checked.out
     assert "failed" not in checked.out
 
@@ -90,7 +91,7 @@ def test_what_new_writes_passes_its_check_its_test_and_a_run(pcbench, tmp_path, 
     (run,), problems = read_runs(tmp_path / "results")
     assert problems == []
     assert len(run.evaluations) == 1
-    if kind == "method":
+    if kind[0] == "method":
         assert [entry.iteration for entry in run.distillation.snapshots] == [0, 2]
 
 
@@ -168,13 +169,19 @@ def test_a_broken_method_is_refused_by_check_and_by_run(pcbench, faulty):
 
 def test_a_method_that_reaches_for_data_is_refused_by_check_and_by_run(pcbench, faulty):
     reach = "        open_catalogue().datasets.load('shapes10')().load(16)\n        clouds ="
-    text = "from pcbench.catalogue import open_catalogue\n" + NOT_FINITE.replace("        clouds =", reach, 1)
-    faulty.write_text(text)
+    text = NOT_FINITE.replace("        clouds =", reach, 1)
+    faulty.write_text("from pcbench.catalogue import open_catalogue\n" + text)
+    told = f"{faulty}:1 imports pcbench.catalogue"
+    assert told in pcbench("check", "faulty", "--plugins", faulty.parent).out
+    run = pcbench("run", "--method", "faulty", "--plugins", faulty.parent, *TINY)
+    assert (run.code, told in run.err) == (2, True)
+
+    hidden = "__import__('importlib').import_module('pcbench.' + 'catalogue').open_catalogue"
+    faulty.write_text(f"open_catalogue = {hidden}\n{text}")
     refused = "method 'faulty' loaded data set 'shapes10': a method sees the training clouds alone"
     checked = pcbench("check", "faulty", "--plugins", faulty.parent)
     assert checked.code == 1
     assert refused in checked.out
-    assert f"{faulty}:1 imports pcbench.catalogue" in checked.out
     run = pcbench("run", "--method", "faulty", "--plugins", faulty.parent, *TINY)
     assert run.code == 1
     assert refused in run.err
