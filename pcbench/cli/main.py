@@ -15,10 +15,12 @@ import pcbench
 from pcbench.cli import (
     bench,
     check,
+    compare,
     data,
     evaluate,
     info,
     leaderboard,
+    listed,
     new,
     results,
     run,
@@ -44,6 +46,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.command("submit")(submit.submit)
 app.command("verify")(verify.verify)
 app.command("show")(show.show_run)
@@ -56,6 +59,8 @@ app.command("bench")(bench.bench)
 app.add_typer(data.app, name="data")
 app.add_typer(leaderboard.app, name="leaderboard")
 app.add_typer(results.app, name="results")
+results.app.command("list")(listed.list_)
+results.app.command("table")(listed.table)
 refuse_repetitions(app)
 
 

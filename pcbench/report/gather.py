@@ -60,7 +60,7 @@ class Slim:
         submitted = submitter(run) is not None
         rank = distillation.status != "ok", submitted, -len(run.evaluations), -snapshots, str(run.folder)
         scores, line = tuple(results(run, current)), runs.listed(run, current)
-        return cls(run.folder, distillation.key, rank, scores, unfinished(run), line)
+        return cls(run.folder, distillation.key, rank, scores, unfinished(run, current), line)
 
 
 @dataclass
