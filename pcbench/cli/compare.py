@@ -37,7 +37,7 @@ def compare(
 
     In every cell that both have (data set, PPC, protocol, student, test, draw), on the repetitions and
     students that both have, as the leaderboard does. A run stands for its row, with all its repetitions.
-    docs/statistics.md says what an interval covers, and what the p are.
+    'pcbench docs statistics' says what an interval covers, and what the p are.
     """
     from pcbench.cli.listed import read
     from pcbench.report.paired import pairs, side

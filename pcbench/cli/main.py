@@ -17,6 +17,7 @@ from pcbench.cli import (
     check,
     compare,
     data,
+    docs,
     evaluate,
     info,
     leaderboard,
@@ -56,6 +57,7 @@ app.command("info")(info.info)
 app.command("check")(check.check)
 app.command("new")(new.new)
 app.command("bench")(bench.bench)
+app.command("docs")(docs.docs)
 app.add_typer(data.app, name="data")
 app.add_typer(leaderboard.app, name="leaderboard")
 app.add_typer(results.app, name="results")
