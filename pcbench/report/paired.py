@@ -71,7 +71,7 @@ def side(board: Board, text: str, runs: Mapping[str, str]) -> Side:
     if text in runs:
         return _of_run(board, text, runs[text])
     titles = {row.entry.title for row in rows}
-    wanted = [row for row in rows if set(row.entry.title.split()) == set(text.split())]
+    wanted = [row for row in rows if _words(row.entry.title) == _words(text)]
     if not wanted:
         variations = sorted({row.entry.title for row in rows if row.entry.method == text})
         if len(variations) > 1:
@@ -85,6 +85,19 @@ def side(board: Board, text: str, runs: Mapping[str, str]) -> Side:
             raise DataError(f"{text} cannot be compared: {reason}")
         raise UsageError(f"no method and no run is called {text!r}. {did_you_mean(text, {*titles, *runs})}")
     return Side(text, frozenset(row.entry.digest for row in wanted))
+
+
+def _words(title: str) -> set[str]:
+    """The words of a title, in any order; `lr=5` is `lr=5.0`."""
+    return set(map(_settled, title.split()))
+
+
+def _settled(word: str) -> str:
+    name, equals, value = word.partition("=")
+    try:
+        return f"{name}{equals}{float(value)}"
+    except ValueError:
+        return word
 
 
 def _of_run(board: Board, text: str, page: str) -> Side:
