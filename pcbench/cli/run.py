@@ -97,6 +97,10 @@ def run(
             help="Run the method in this process, for a debugger; its records are open division.",
         ),
     ] = False,
+    pdb: Annotated[
+        bool,
+        typer.Option("--pdb", help="Open Python's debugger where a plugin fails; implies --in-process."),
+    ] = False,
     plugins: PluginFolders = None,
     as_json: AsJson = False,
 ) -> None:
@@ -108,6 +112,7 @@ def run(
     """
     from pcbench.engine import server
 
+    in_process = in_process or pdb
     if not dry_run and not in_process:
         server.start()
     from pcbench.engine import machine, plan
@@ -142,7 +147,7 @@ def run(
         return
     announce(cells, chosen_device, runs, which, again is not None, default)
     finish(
-        _execute(cells, chosen_device, out, runs, which, again is not None, in_process),
+        _execute(cells, chosen_device, out, runs, which, again is not None, in_process, pdb),
         absent,
         out,
         as_json,
@@ -203,6 +208,7 @@ def _execute(
     snapshots: Snapshots,
     again: bool,
     in_process: bool,
+    pdb: bool,
 ) -> list[Outcome]:
     """Every cell; a distillation that fails is not tried again for its other students."""
     from pcbench.engine.distil import execute
@@ -218,4 +224,5 @@ def _execute(
             failed[key] = outcome
         return outcome
 
-    return work_through([(cell_title(cell.inputs, cell.evaluation), partial(work, cell)) for cell in cells])
+    titled = [(cell_title(cell.inputs, cell.evaluation), partial(work, cell)) for cell in cells]
+    return work_through(titled, pdb)
