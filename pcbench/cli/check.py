@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pcbench.cli.complete import PLUGINS
 from pcbench.cli.output import AsJson, PluginFolders, console, opened, show
 
 if TYPE_CHECKING:
@@ -20,7 +21,11 @@ STYLES = {"failed": "red", "warning": "yellow", "not applicable": "dim"}
 def check(
     target: Annotated[
         str,
-        typer.Argument(metavar="NAME|FILE.py", help="A name that 'pcbench list' shows, or a plugin file."),
+        typer.Argument(
+            metavar="NAME|FILE.py",
+            autocompletion=PLUGINS,
+            help="A name that 'pcbench list' shows, or a plugin file.",
+        ),
     ],
     iterations: Annotated[
         int,

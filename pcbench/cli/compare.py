@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pcbench.cli import runs
+from pcbench.cli.complete import METHODS, RUNS
 from pcbench.cli.output import AsJson, PluginFolders, say, show
 from pcbench.errors import UsageError
 
@@ -19,11 +20,17 @@ if TYPE_CHECKING:
     from pcbench.report.paired import Pair
 
 
+def _names(incomplete: str) -> list[str]:
+    """Methods and runs that a word may become."""
+    return [*METHODS(incomplete), *RUNS(incomplete)]
+
+
 def compare(
     named: Annotated[
         list[str],
         typer.Argument(
-            metavar="A B...",
+            metavar="A B",
+            autocompletion=_names,
             help="Methods, as random or 'sadm lr=5'; or runs, as 'pcbench results list' names them.",
         ),
     ],

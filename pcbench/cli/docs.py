@@ -8,20 +8,19 @@ from typing import Annotated
 
 import typer
 
+from pcbench.cli.complete import PAGES
 from pcbench.cli.output import AsJson, say
 from pcbench.errors import UsageError, did_you_mean
 
 
 def docs(
     page: Annotated[
-        str | None, typer.Argument(metavar="[PAGE]", help="The page to print. Default: list them.")
+        str | None,
+        typer.Argument(metavar="PAGE", autocompletion=PAGES, help="The page to print. Default: list them."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print a page of the documentation, as Markdown; without a name, list the pages.
-
-    Example: pcbench docs data | less
-    """
+    """Print a page of the documentation, as Markdown; without a name, list the pages."""
     there = pages()
     if page is None:
         titles = {name: _title(path) for name, path in there.items()}

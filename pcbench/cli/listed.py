@@ -31,7 +31,7 @@ class Form(enum.StrEnum):
     json = "json"
 
 
-Folder = Annotated[Path, typer.Argument(metavar="[DIR]", help="Where the records are. Default: results.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Where the records are.")]
 SPARE = ("distilled with", "test", "student", "protocol", "draw", "students", "repetitions")
 """Columns that a narrow terminal does without, the first one first."""
 

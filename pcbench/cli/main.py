@@ -30,7 +30,7 @@ from pcbench.cli import (
     verify,
 )
 from pcbench.cli import list as listing
-from pcbench.cli.once import refuse_repetitions
+from pcbench.cli.commands import settle
 from pcbench.cli.options import with_options
 from pcbench.cli.output import debugging, say, set_debugging
 from pcbench.errors import PcbenchError
@@ -38,11 +38,10 @@ from pcbench.errors import PcbenchError
 app = typer.Typer(
     name="pcbench",
     help="Benchmark and leaderboard for dataset distillation of 3D point clouds.",
-    epilog="Exit codes: 0 ok, 1 some cells failed, 2 usage, 3 invalid or missing data.",
+    epilog="Exit codes: 0 ok, 1 some cells failed, 2 usage, 3 invalid or missing data, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # with it, rich is imported and --help takes twice as long
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)
@@ -63,7 +62,7 @@ app.add_typer(leaderboard.app, name="leaderboard")
 app.add_typer(results.app, name="results")
 results.app.command("list")(listed.list_)
 results.app.command("table")(listed.table)
-refuse_repetitions(app)
+settle(app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -112,13 +112,15 @@ def collect(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            metavar="SRC...",
+            metavar="SRC",
             help="submissions, a folder of submissions of that name; or a folder of our own runs.",
         ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="A new folder for all runs, as 'leaderboard build' takes it."),
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="A new folder for all runs, as 'leaderboard build' takes it."
+        ),
     ] = None,
     against: Annotated[
         list[str] | None,

@@ -10,8 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pcbench.cli.complete import BACKBONES, DATASETS, METHODS, PROTOCOLS, SUITES
 from pcbench.cli.outcomes import announce, cell_title, finish, print_plan
-from pcbench.cli.output import Again, AsJson, PluginFolders, WhichDraw, WhichSnapshots, opened, pairs, words
+from pcbench.cli.output import (
+    Again,
+    AsJson,
+    Device,
+    PluginFolders,
+    WhichDraw,
+    WhichSnapshots,
+    opened,
+    pairs,
+    words,
+)
 from pcbench.cli.work import work_through
 from pcbench.errors import UsageError
 
@@ -30,23 +41,44 @@ DEMONSTRATION = ("random", "sadm")
 def run(
     method: Annotated[
         list[str] | None,
-        typer.Option("--method", "-m", help="Method, repeatable. Default: random and sadm."),
+        typer.Option(
+            "--method",
+            "-m",
+            metavar="METHOD",
+            autocompletion=METHODS,
+            help="Repeatable, or with commas; METHOD:SETTING has named parameters. Default: random and sadm.",
+        ),
     ] = None,
     dataset: Annotated[
-        list[str] | None, typer.Option("--dataset", "-d", help="Data set, repeatable. Default: shapes10.")
+        list[str] | None,
+        typer.Option(
+            "--dataset",
+            "-d",
+            metavar="DATASET",
+            autocompletion=DATASETS,
+            help="Repeatable, or with commas. Default: shapes10.",
+        ),
     ] = None,
     ppc: Annotated[
-        list[str] | None, typer.Option("--ppc", help="Clouds per class, repeatable or 1,3,10. Default: 3.")
+        list[str] | None, typer.Option("--ppc", metavar="1,3,10", help="Clouds per class. Default: 3.")
     ] = None,
     backbone: Annotated[
         str | None,
-        typer.Option("--backbone", "-b", help="Network: NAME[:PRESET]. Default: pointnet, its first preset."),
+        typer.Option(
+            "--backbone",
+            "-b",
+            metavar="NAME[:PRESET]",
+            autocompletion=BACKBONES,
+            help="Network. Default: pointnet, its first preset.",
+        ),
     ] = None,
     protocol: Annotated[
         str | None,
         typer.Option(
             "--protocol",
             "-p",
+            metavar="PROTOCOL",
+            autocompletion=PROTOCOLS,
             help="Default: the suite's; quick where no data set is named; else paper, without a GPU lite.",
         ),
     ] = None,
@@ -54,6 +86,8 @@ def run(
         str | None,
         typer.Option(
             "--suite",
+            metavar="SUITE|FILE.toml",
+            autocompletion=SUITES,
             help="The cells of a table, 'pcbench list suites', or FILE.toml; the options "
             "above choose a part of it.",
         ),
@@ -64,10 +98,12 @@ def run(
     seeds: Annotated[
         int | None, typer.Option("--seeds", help="Students per snapshot, instead of the protocol's.")
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="KEY=VALUE, repeatable: a parameter of the method or the protocol."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Repeatable: a parameter of the method or the protocol."
+        ),
     ] = None,
     repetition: Annotated[int, typer.Option("--repetition", min=0, help="Which repeated distillation.")] = 0,
     draw: Annotated[
@@ -78,7 +114,9 @@ def run(
             "draw of SADM's code), per-ppc. Default: the suite's; else nested.",
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the records.")] = Path("results"),
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where the records go.")] = Path(
+        "results"
+    ),
     snapshots: Annotated[
         WhichSnapshots | None,
         typer.Option(
