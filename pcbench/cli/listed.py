@@ -6,7 +6,7 @@ import enum
 import json
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -34,6 +34,8 @@ class Form(enum.StrEnum):
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Where the records are.")]
 SPARE = ("distilled with", "test", "student", "protocol", "draw", "students", "repetitions")
 """Columns that a narrow terminal does without, the first one first."""
+IN_NAME = ("data set", "PPC")
+"""Columns that the name of a run says too."""
 
 
 def list_(folder: Folder = RESULTS, plugins: PluginFolders = None, as_json: AsJson = False) -> None:
@@ -95,8 +97,8 @@ def read(folder: Path, plugins: Sequence[Path] | None) -> tuple[Gathered, Board]
 
 
 def _formatted(lines: Sequence[Listed], form: Form) -> str:
-    from pcbench.report.formats import as_csv, as_latex, as_markdown
     from pcbench.report.listing import columns
+    from pcbench.report.table_forms import as_csv, as_latex, as_markdown
 
     if form is Form.csv:
         rows = [line.values for line in lines]
@@ -123,13 +125,15 @@ def _print(lines: Sequence[Listed], with_runs: bool) -> None:
     table = Table(box=None, pad_edge=False)
     shown = columns(lines)
     for each in shown:
-        table.add_column(each.title, justify="right" if each.number else "left", no_wrap=True)
+        justify: Literal["left", "right"] = "right" if each.number else "left"
+        width = len(each.title) if each.long else None
+        table.add_column(each.title, justify=justify, no_wrap=not each.long, min_width=width, overflow="fold")
     if with_runs:
         table.add_column("run", overflow="fold", min_width=20, style="dim")
     for line in lines:
         runs = [Text(" ".join(line.runs))] if with_runs else []
         table.add_row(*(Text(each.text(line)) for each in shown), *runs)
-    show(table, spare=SPARE)
+    show(table, spare=(*SPARE, *IN_NAME) if with_runs else SPARE)
     reasons = Counter((line.state, line.reason) for line in lines if line.state != FINISHED)
     for (state, reason), count in reasons.items():
         say(f"{state}, {count} of {len(lines)}: {reason}")

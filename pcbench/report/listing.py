@@ -181,13 +181,15 @@ class Column:
     """Where all lines say this, the column says nothing and is left out."""
     number: bool = False
     """Whether it is aligned as a number."""
+    long: bool = False
+    """Whether it may have several lines, where a terminal is narrow."""
 
 
 COLUMNS = (
     Column("method", lambda line: line.method),
     Column("data set", lambda line: line.data),
     Column("PPC", lambda line: bare_amount(line.ppc), number=True),
-    Column("protocol", lambda line: line.protocol),
+    Column("protocol", lambda line: line.protocol, long=True),
     Column("student", lambda line: line.student),
     Column("distilled with", lambda line: _other_network(line), usual=""),
     Column("test", lambda line: line.test or PLAIN.label, usual=PLAIN.label),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 
-from pcbench.report.formats import as_csv, as_latex, as_markdown
+from pcbench.report.table_forms import as_csv, as_latex, as_markdown
 
 ROWS = [["a|b & c_1", "54.3 ± 1.2"], ['say "50 %", \\now', "−1"]]
 
