@@ -56,6 +56,9 @@ def compare(
     methods = {row.entry.method for section in (*board.sections, *board.stale) for row in section.rows}
     texts = [text if text.split(" ")[0] in methods else _run(text, results) for text in named]
     found = pairs(board, [side(board, text, pages) for text in texts])
+    for text in texts[1:]:
+        if text not in {pair.name for pair in found}:
+            say(f"warning: {text} has no cell in common with {texts[0]}", err=True)
     if as_json:
         typer.echo(json.dumps({"anchor": texts[0], "comparisons": list(map(_values, found))}, indent=1))
     else:

@@ -95,5 +95,8 @@ def test_compare_names_methods_and_runs_and_prints_the_interval(pcbench, results
     assert (found["repetitions"], found["students"]) == (1, 10)
     assert found["difference"]["mean"] == pytest.approx(13.333, abs=0.01)
     assert found["difference"]["low"] < found["difference"]["mean"] < found["difference"]["high"]
+    a_run(results, method="kcenter", ppc=3, engine=2)
+    done = pcbench("compare", "random", "dm", "kcenter")
+    assert (done.code, "kcenter has no cell in common with random" in done.err) == (0, True)
     assert pcbench("compare", "random").code == pcbench("compare", "random", "random").code == 2
     assert pcbench("compare", "random", "sadm").code == 3
