@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check clean
+.PHONY: run test check clean address
 
 run: $(VENV)/.installed
 	$(BIN)/pcbench run
@@ -32,6 +32,14 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 $(VENV)/.installed-dev: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@ $(VENV)/.installed
+
+# Where pcbench is published: make address URL=https://github.com/LAB/pcbench
+ADDRESS := $(shell sed -n 's/^Repository = "\(.*\)"/\1/p' pyproject.toml)
+
+address:
+	@case '$(URL)' in https://*) ;; *) echo 'usage: make address URL=https://…' >&2; exit 2 ;; esac
+	sed -i.old 's|$(ADDRESS)|$(URL)|g' pyproject.toml CITATION.cff README.md docs/submitting.md
+	rm pyproject.toml.old CITATION.cff.old README.md.old docs/submitting.md.old
 
 clean:
 	rm -rf $(VENV) results site

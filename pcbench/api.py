@@ -151,6 +151,11 @@ class Task:
     """Puts what an interrupted run left back into an optimiser: the iterations done. `learn` calls it."""
     keep: Callable[[int, Optimizer], None] = lambda *_: None
     """Leaves the iteration done and the optimiser's state for the next run. `learn` calls it."""
+    log: Callable[..., None] = lambda **_: None
+    """log(loss=0.3, norm=tensor): numbers of the iteration under way, kept beside the record and plotted.
+
+    No result depends on them. A tensor is read at once, which waits for a GPU; the time counts.
+    """
 
     def initial_clouds(self, how: Initialisation = "random") -> PointClouds:
         """The clouds that a synthetic set starts from, PPC of every class, ordered by class: (K · PPC, N, 3).

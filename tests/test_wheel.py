@@ -49,6 +49,9 @@ def test_wheel_in_an_empty_environment_lists_methods_and_runs(tmp_path):
     assert int(call(python, "-c", count, cwd=away, env=env)) == len(
         list((ROOT / "leaderboard" / "reported").glob("*.toml"))
     )
+    assert len(json.loads(call(pcbench, "docs", "--json", cwd=away, env=env))) == 1 + len(
+        list((ROOT / "docs").glob("*.md"))
+    )
     for kind in ("method", "backbone", "dataset"):
         call(pcbench, "new", kind, f"my_{kind}", cwd=away, env=env)
         call(pcbench, "check", f"my_{kind}.py", cwd=away, env=env)

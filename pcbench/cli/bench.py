@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pcbench.cli.output import say, show, words
+from pcbench.cli.output import Device, say, show, words
 from pcbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,21 +61,25 @@ class Point:
 def bench(
     line: Annotated[list[Line], typer.Argument(help="What to measure, one or more.", show_default=False)],
     dataset: Annotated[
-        str, typer.Option("--dataset", "-d", help="Data set, or 'random' for drawn clouds.")
+        str,
+        typer.Option("--dataset", "-d", metavar="DATASET", help="Data set, or 'random' for drawn clouds."),
     ] = "shapes10",
     ppc: Annotated[
-        list[str] | None, typer.Option("--ppc", help="Clouds per class, 1,3,10. Default: 1.")
+        list[str] | None, typer.Option("--ppc", metavar="1,3,10", help="Clouds per class. Default: 1.")
     ] = None,
     classes: Annotated[
-        list[str] | None, typer.Option("--classes", help="The first classes only, 10,20,40. Default: all.")
+        list[str] | None,
+        typer.Option("--classes", metavar="10,20,40", help="The first classes only. Default: all."),
     ] = None,
     points: Annotated[int, typer.Option("--points", min=1, help="Points per cloud.")] = 1024,
     backbone: Annotated[
         list[str] | None,
-        typer.Option("--backbone", "-b", help="Of 'students' and 'backbone': NAME[:PRESET], repeatable."),
+        typer.Option(
+            "--backbone", "-b", metavar="NAME[:PRESET]", help="Of 'students' and 'backbone', repeatable."
+        ),
     ] = None,
     students: Annotated[int, typer.Option("--students", min=1, help="Students trained together.")] = 10,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "cpu",
+    device: Device = "cpu",
     seconds: Annotated[
         float, typer.Option("--seconds", min=0, help="Of timed runs a line; two of each at least.")
     ] = 20.0,

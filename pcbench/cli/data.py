@@ -41,7 +41,7 @@ class Sampled(enum.StrEnum):
 @app.command("import")
 def import_(
     name: Annotated[str, typer.Argument(help="The data set, as 'pcbench data list' names it.")],
-    path: Annotated[Path, typer.Argument(help="The folder that holds its files; see docs/data.md.")],
+    path: Annotated[Path, typer.Argument(help="The folder that holds its files; see 'pcbench docs data'.")],
     sampling: Annotated[
         Sampled, typer.Option("--sampling", help="How 1024 points are chosen where there are more.")
     ] = Sampled.farthest,

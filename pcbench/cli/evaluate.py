@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pcbench.cli.complete import BACKBONES, PROTOCOLS, RUNS
 from pcbench.cli.outcomes import cell_title, finish
-from pcbench.cli.output import Again, AsJson, PluginFolders, WhichSnapshots, opened, pairs, say, words
+from pcbench.cli.output import Again, AsJson, Device, PluginFolders, WhichSnapshots, opened, pairs, say, words
 from pcbench.cli.runs import named
 from pcbench.cli.work import work_through
 from pcbench.errors import DataError
@@ -25,7 +26,8 @@ def evaluate(
     run: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN...",
+            metavar="RUN",
+            autocompletion=RUNS,
             help="A run's folder, the beginning of its name, 'latest', or a folder of runs: all of them.",
         ),
     ],
@@ -34,19 +36,30 @@ def evaluate(
         typer.Option(
             "--backbone",
             "-b",
-            help="Students: NAME[:PRESET], repeatable. Default: as distilled with.",
+            metavar="NAME[:PRESET]",
+            autocompletion=BACKBONES,
+            help="Students, repeatable or with commas. Default: as distilled with.",
         ),
     ] = None,
     protocol: Annotated[
-        str | None, typer.Option("--protocol", "-p", help="Default: the one that the run was made by.")
+        str | None,
+        typer.Option(
+            "--protocol",
+            "-p",
+            metavar="PROTOCOL",
+            autocompletion=PROTOCOLS,
+            help="Default: the one that the run was made by.",
+        ),
     ] = None,
     seeds: Annotated[
         int | None, typer.Option("--seeds", help="Students per snapshot, instead of the protocol's.")
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="KEY=VALUE, repeatable: a setting of the protocol, as recipe.epochs=100."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Repeatable: a setting of the protocol, as recipe.epochs=100."
+        ),
     ] = None,
     test: Annotated[
         list[str] | None,
@@ -83,9 +96,11 @@ def evaluate(
     settings = pairs(set_ or ())
     if seeds is not None:
         settings["students"] = str(seeds)
+    catalogue = opened(plugins)
+    there, absent = plan.available_runs(catalogue, [each for folder in run for each in found_runs(folder)])
     planned = plan.evaluations(
-        opened(plugins),
-        [each for folder in run for each in found_runs(folder)],
+        catalogue,
+        there,
         words(backbone),
         protocols.named(protocol) if protocol else None,
         settings,
@@ -106,7 +121,7 @@ def evaluate(
         ]
     )
     folders = {outcome.run.folder.parent for outcome in outcomes}
-    finish(outcomes, [], min(folders, key=str), as_json)
+    finish(outcomes, absent, min(folders, key=str), as_json, plugins or ())
 
 
 def found_runs(folder: Path) -> Sequence[Run]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pcbench.cli.complete import PLUGINS
 from pcbench.cli.output import AsJson, PluginFolders, console, opened, show
 from pcbench.errors import UsageError, did_you_mean
 
@@ -19,7 +20,9 @@ CLASS_COUNTS = (10, 15, 40, 55)
 
 
 def info(
-    name: Annotated[str, typer.Argument(help="A name that `pcbench list` shows.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", autocompletion=PLUGINS, help="A name that 'pcbench list' shows.")
+    ],
     folders: PluginFolders = None,
     as_json: AsJson = False,
 ) -> None:

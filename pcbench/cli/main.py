@@ -15,10 +15,13 @@ import pcbench
 from pcbench.cli import (
     bench,
     check,
+    compare,
     data,
+    docs,
     evaluate,
     info,
     leaderboard,
+    listed,
     new,
     results,
     run,
@@ -28,7 +31,7 @@ from pcbench.cli import (
     verify,
 )
 from pcbench.cli import list as listing
-from pcbench.cli.once import refuse_repetitions
+from pcbench.cli.commands import settle
 from pcbench.cli.options import with_options
 from pcbench.cli.output import debugging, say, set_debugging
 from pcbench.errors import PcbenchError
@@ -36,16 +39,16 @@ from pcbench.errors import PcbenchError
 app = typer.Typer(
     name="pcbench",
     help="Benchmark and leaderboard for dataset distillation of 3D point clouds.",
-    epilog="Exit codes: 0 ok, 1 some cells failed, 2 usage, 3 invalid or missing data.",
+    epilog="Exit codes: 0 ok, 1 some cells failed, 2 usage, 3 invalid or missing data, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # with it, rich is imported and --help takes twice as long
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)
 app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.command("submit")(submit.submit)
 app.command("verify")(verify.verify)
 app.command("show")(show.show_run)
@@ -55,10 +58,13 @@ app.command("info")(info.info)
 app.command("check")(check.check)
 app.command("new")(new.new)
 app.command("bench")(bench.bench)
+app.command("docs")(docs.docs)
 app.add_typer(data.app, name="data")
 app.add_typer(leaderboard.app, name="leaderboard")
 app.add_typer(results.app, name="results")
-refuse_repetitions(app)
+results.app.command("list")(listed.list_)
+results.app.command("table")(listed.table)
+settle(app)
 
 
 def _print_version(wanted: bool) -> None:

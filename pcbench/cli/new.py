@@ -36,7 +36,9 @@ USES = {
 
 def new(
     kind: Annotated[Made, typer.Argument(help="What to begin.")],
-    name: Annotated[str, typer.Argument(help="Its name: letters, digits and _, as in my_method.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Its name: letters, digits and _, as in my_method.")
+    ],
     folder: Annotated[Path, typer.Option("--folder", metavar="DIR", help="Where the files go.")] = Path(),
     plain: Annotated[
         bool, typer.Option("--plain", help="A backbone of ordinary torch layers, without pcbench's own.")

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from pcbench.records.state import Snapshots
 
 
+ANEW = "'--again stale' computes anew, what is there stays"
+
+
 def cell_title(inputs: DistillationInputs, evaluation: Evaluation) -> str:
     """`sadm lr=5 on modelnet10, PPC 3`, the students' network where it is another, tests other than plain."""
     from pcbench.protocols.variants import PLAIN
@@ -111,7 +114,7 @@ def print_plan(
     print_absent(absent)
     states = Counter(row["state"] for row in rows)
     for reason, count in Counter(row["reason"] for row in rows if row["state"] == "stale").items():
-        say(f"Stale, {count} {_cells(count)}: {reason}. '--again stale' computes anew, what is there stays.")
+        say(f"Stale, {count} {_cells(count)}: {reason}. {ANEW}.")
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
     still = _times(known, unknown) or "nothing to do"
     say(f"{len(rows)} {_cells(len(rows))}: {counts}. Estimated time: {still}.")
@@ -215,6 +218,9 @@ def finish(
         if outcomes:
             print_accuracies(outcomes, out, plugins)
         print_absent(absent)
+        stale = sum(outcome.problem.startswith("stale") for outcome in outcomes)
+        if stale:
+            say(f"Stale, {stale} {_cells(stale)}: {ANEW}.")
     if any(outcome.problem for outcome in outcomes):
         raise typer.Exit(1)
 

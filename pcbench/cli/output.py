@@ -27,6 +27,11 @@ PluginFolders = Annotated[
 ]
 
 
+Device = Annotated[
+    str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, or one of several GPUs: cuda:1.")
+]
+
+
 class WhichSnapshots(enum.StrEnum):
     """Which snapshots of a distillation students are trained on."""
 

@@ -22,9 +22,12 @@ LONG = 5.0
 
 
 @contextmanager
-def progress() -> Iterator[Screen]:
-    """Where the cells of one command show how far they are, on standard error."""
-    if not sys.stderr.isatty():
+def progress(plain: bool = False) -> Iterator[Screen]:
+    """Where the cells of one command show how far they are, on standard error.
+
+    plain: by lines in a terminal too, which leave room for a debugger.
+    """
+    if plain or not sys.stderr.isatty():
         yield Log()
         return
     from pcbench.cli.output import progress_bars

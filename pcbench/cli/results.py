@@ -1,4 +1,4 @@
-"""`pcbench results`: what a maintainer does with records that others made."""
+"""`pcbench results`: what a maintainer does with records that others made; `listed` shows what there is."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ BySubmitter = Annotated[
     ),
 ]
 
-app = typer.Typer(help="Check records that others made.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="List records; check those that others made.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 @app.callback()
@@ -110,13 +112,15 @@ def collect(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            metavar="SRC...",
+            metavar="SRC",
             help="submissions, a folder of submissions of that name; or a folder of our own runs.",
         ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="A new folder for all runs, as 'leaderboard build' takes it."),
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="A new folder for all runs, as 'leaderboard build' takes it."
+        ),
     ] = None,
     against: Annotated[
         list[str] | None,

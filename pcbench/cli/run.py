@@ -11,8 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pcbench.cli.complete import BACKBONES, DATASETS, METHODS, PROTOCOLS, SUITES
 from pcbench.cli.outcomes import announce, cell_title, finish, print_plan
-from pcbench.cli.output import Again, AsJson, PluginFolders, WhichDraw, WhichSnapshots, opened, pairs, words
+from pcbench.cli.output import (
+    Again,
+    AsJson,
+    Device,
+    PluginFolders,
+    WhichDraw,
+    WhichSnapshots,
+    opened,
+    pairs,
+    words,
+)
 from pcbench.cli.requests import numbers, rows_of, suite_of, validation_of, with_defaults
 from pcbench.cli.spans import combinations, repetitions
 from pcbench.cli.work import work_through
@@ -35,23 +46,44 @@ class Split(enum.StrEnum):
 def run(
     method: Annotated[
         list[str] | None,
-        typer.Option("--method", "-m", help="Method, repeatable. Default: random and sadm."),
+        typer.Option(
+            "--method",
+            "-m",
+            metavar="METHOD",
+            autocompletion=METHODS,
+            help="Repeatable, or with commas; METHOD:SETTING has named parameters. Default: random and sadm.",
+        ),
     ] = None,
     dataset: Annotated[
-        list[str] | None, typer.Option("--dataset", "-d", help="Data set, repeatable. Default: shapes10.")
+        list[str] | None,
+        typer.Option(
+            "--dataset",
+            "-d",
+            metavar="DATASET",
+            autocompletion=DATASETS,
+            help="Repeatable, or with commas. Default: shapes10.",
+        ),
     ] = None,
     ppc: Annotated[
-        list[str] | None, typer.Option("--ppc", help="Clouds per class, repeatable or 1,3,10. Default: 3.")
+        list[str] | None, typer.Option("--ppc", metavar="1,3,10", help="Clouds per class. Default: 3.")
     ] = None,
     backbone: Annotated[
         str | None,
-        typer.Option("--backbone", "-b", help="Network: NAME[:PRESET]. Default: pointnet, its first preset."),
+        typer.Option(
+            "--backbone",
+            "-b",
+            metavar="NAME[:PRESET]",
+            autocompletion=BACKBONES,
+            help="Network. Default: pointnet, its first preset.",
+        ),
     ] = None,
     protocol: Annotated[
         str | None,
         typer.Option(
             "--protocol",
             "-p",
+            metavar="PROTOCOL",
+            autocompletion=PROTOCOLS,
             help="Default: the suite's; quick where no data set is named; else paper, without a GPU lite.",
         ),
     ] = None,
@@ -59,6 +91,8 @@ def run(
         str | None,
         typer.Option(
             "--suite",
+            metavar="SUITE|FILE.toml",
+            autocompletion=SUITES,
             help="The cells of a table, 'pcbench list suites', or FILE.toml; the options "
             "above choose a part of it.",
         ),
@@ -69,17 +103,18 @@ def run(
     seeds: Annotated[
         int | None, typer.Option("--seeds", help="Students per snapshot, instead of the protocol's.")
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     set_: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
-            help="KEY=VALUE, repeatable: a parameter of the method or the protocol; KEY=A,B: one cell each.",
+            metavar="KEY=VALUE",
+            help="Repeatable: a parameter of the method or the protocol; KEY=A,B: one cell each.",
         ),
     ] = None,
     repetition: Annotated[
         list[str] | None,
-        typer.Option("--repetition", help="Which repeated distillations: 0 (default), 0,2 or 0-4."),
+        typer.Option("--repetition", metavar="0,2|0-4", help="Which repeated distillations. Default: 0."),
     ] = None,
     split: Annotated[
         Split,
@@ -96,7 +131,9 @@ def run(
             "draw of SADM's code), per-ppc. Default: the suite's; else nested.",
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the records.")] = Path("results"),
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where the records go.")] = Path(
+        "results"
+    ),
     snapshots: Annotated[
         WhichSnapshots | None,
         typer.Option(
@@ -115,6 +152,10 @@ def run(
             help="Run the method in this process, for a debugger; its records are open division.",
         ),
     ] = False,
+    pdb: Annotated[
+        bool,
+        typer.Option("--pdb", help="Open Python's debugger where a plugin fails; implies --in-process."),
+    ] = False,
     plugins: PluginFolders = None,
     as_json: AsJson = False,
 ) -> None:
@@ -126,6 +167,7 @@ def run(
     """
     from pcbench.engine import server
 
+    in_process = in_process or pdb
     if not dry_run and not in_process:
         server.start()
     from pcbench.engine import machine, plan
@@ -166,7 +208,14 @@ def run(
         return
     default = suite is None and dataset is not None and not protocol
     outcomes = execute(
-        cells, chosen_device, out, which, again=again is not None, in_process=in_process, default=default
+        cells,
+        chosen_device,
+        out,
+        which,
+        again=again is not None,
+        in_process=in_process,
+        default=default,
+        pdb=pdb,
     )
     finish(outcomes, absent, out, as_json, plugins or ())
 
@@ -180,6 +229,7 @@ def execute(
     again: bool = False,
     in_process: bool = False,
     default: bool = False,
+    pdb: bool = False,
 ) -> list[Outcome]:
     """Announce the cells and work through them.
 
@@ -202,4 +252,5 @@ def execute(
             failed[key] = outcome
         return outcome
 
-    return work_through([(cell_title(cell.inputs, cell.evaluation), partial(work, cell)) for cell in cells])
+    titled = [(cell_title(cell.inputs, cell.evaluation), partial(work, cell)) for cell in cells]
+    return work_through(titled, pdb)

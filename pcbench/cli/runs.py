@@ -11,7 +11,7 @@ RESULTS = Path("results")
 LATEST = "latest"
 
 
-def named(run: Path) -> Path:
+def named(run: Path, results: Path = RESULTS) -> Path:
     """The folder of a run, given as that folder, as the only one with such a beginning, or as `latest`.
 
     A name without a folder is looked for in `results`. What names nothing is given back as it is, for whoever
@@ -21,7 +21,7 @@ def named(run: Path) -> Path:
 
     if run.exists():
         return run
-    folder = RESULTS if run.parent == Path() else run.parent
+    folder = results if run.parent == Path() else run.parent
     runs = layout.run_folders(folder)
     if run.name == LATEST and runs:
         return max(runs, key=lambda each: layout.distillation(each).stat().st_mtime)

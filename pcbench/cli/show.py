@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pcbench.cli import runs
+from pcbench.cli.complete import RUNS
 from pcbench.cli.output import AsJson, PluginFolders, console, opened, progress_bars, say, show
 from pcbench.errors import DataError, PcbenchError, UsageError, did_you_mean
 
@@ -36,7 +37,11 @@ class Form(enum.StrEnum):
 
 RunFolder = Annotated[
     Path,
-    typer.Argument(metavar="RUN", help="A run's folder, the beginning of its name in results/, or 'latest'."),
+    typer.Argument(
+        metavar="RUN",
+        autocompletion=RUNS,
+        help="A run's folder, the beginning of its name in results/, or 'latest'.",
+    ),
 ]
 Iteration = Annotated[
     int | None, typer.Option("--iteration", "-i", min=0, help="Which snapshot. Default: the last one.")

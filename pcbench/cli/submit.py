@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def submit(
     run: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="A run's folder, or a folder of runs: all of them.")
+        list[Path], typer.Argument(metavar="RUN", help="A run's folder, or a folder of runs: all of them.")
     ],
     licence: Annotated[
         str,
@@ -26,9 +26,9 @@ def submit(
             help="Under which records, clouds and plugins are given: an SPDX id, as MIT.",
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The submission, a new folder.")] = Path(
-        "submission"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="The submission, a new folder.")
+    ] = Path("submission"),
     artifact_url: Annotated[
         str | None,
         typer.Option(

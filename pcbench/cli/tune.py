@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pcbench.cli.output import AsJson, PluginFolders, opened, pairs, say, show, words
+from pcbench.cli.complete import DATASETS, METHODS, PROTOCOLS
+from pcbench.cli.output import AsJson, Device, PluginFolders, opened, pairs, say, show, words
 from pcbench.cli.requests import numbers, validation_of, with_defaults
 from pcbench.cli.run import execute
 from pcbench.cli.spans import combinations, repetitions
@@ -42,21 +43,29 @@ class Tried:
 
 
 def tune(
-    method: Annotated[str, typer.Argument(help="The method: NAME[:SETTING].")],
+    method: Annotated[
+        str, typer.Argument(metavar="METHOD[:SETTING]", autocompletion=METHODS, help="The method.")
+    ],
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=A,B,C", help="A parameter and the values to try, repeatable."),
     ] = None,
-    dataset: Annotated[str, typer.Option("--dataset", "-d", help="The data set.")] = "shapes10",
-    ppc: Annotated[list[str] | None, typer.Option("--ppc", help="Clouds per class. Default: 3.")] = None,
+    dataset: Annotated[
+        str, typer.Option("--dataset", "-d", metavar="DATASET", autocompletion=DATASETS, help="The data set.")
+    ] = "shapes10",
+    ppc: Annotated[
+        list[str] | None, typer.Option("--ppc", metavar="1,3,10", help="Clouds per class. Default: 3.")
+    ] = None,
     backbone: Annotated[
         str, typer.Option("--backbone", "-b", metavar="NAME[:PRESET]", help="Network. Default: pointnet.")
     ] = "",
-    protocol: Annotated[str, typer.Option("--protocol", "-p", help="As of 'pcbench run'.")] = "",
+    protocol: Annotated[
+        str, typer.Option("--protocol", "-p", metavar="PROTOCOL", autocompletion=PROTOCOLS, help="As of run.")
+    ] = "",
     repetition: Annotated[
         str, typer.Option("--repetition", metavar="0-4", help="Which repeated distillations count.")
     ] = "0",
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the records.")] = Path("results"),
     plugins: PluginFolders = None,
     as_json: AsJson = False,
@@ -65,8 +74,6 @@ def tune(
 
     The defaults and every combination of the values are distilled from the other four fifths and scored on
     the held-out one. What was tried stands in the records: the board can say what chose a setting.
-
-    Example: pcbench tune dm --set lr=0.1,1,10 --dataset modelnet10 --ppc 1
     """
     from pcbench.engine import machine, plan, server
 

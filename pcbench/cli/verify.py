@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pcbench.cli.output import AsJson, PluginFolders, debugging, opened, say, show
+from pcbench.cli.output import AsJson, Device, PluginFolders, debugging, opened, say, show
 from pcbench.cli.progress import progress
 from pcbench.errors import UsageError
 
@@ -70,7 +70,7 @@ def verify(
             "--artifacts", metavar="DIR", help="Where clouds are that were fetched: DIR/RUN/clouds.h5."
         ),
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     plugins: PluginFolders = None,
     as_json: AsJson = False,
 ) -> None:

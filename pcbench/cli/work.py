@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from pcbench.cli.output import debugging
+from pcbench.cli.output import debugging, say
 from pcbench.cli.progress import progress
 from pcbench.cli.stopping import stop_at_signals
 from pcbench.errors import Interrupted
@@ -16,14 +16,23 @@ if TYPE_CHECKING:
     from pcbench.engine.evaluate import Outcome, Report
 
 
-def work_through(cells: Sequence[tuple[str, Callable[[Report], Outcome]]]) -> list[Outcome]:
-    """The outcome of every cell, given by its title and its work. Interrupted where the user stops it."""
+def work_through(
+    cells: Sequence[tuple[str, Callable[[Report], Outcome]]], pdb: bool = False
+) -> list[Outcome]:
+    """The outcome of every cell, given by its title and its work. Interrupted where the user stops it.
+
+    pdb: where a plugin fails in this process, Python's debugger opens in the frame that failed.
+    """
     from pcbench.engine import machine
 
     stop_at_signals()
     machine.keep_pages()
     outcomes = []
-    with progress() as screen:
+    if pdb:
+        from pcbench.engine.evaluate import debugger
+
+        debugger.set(_post_mortem)
+    with progress(plain=pdb) as screen:
         for number, (name, work) in enumerate(cells, 1):
             title = f"[{number}/{len(cells)}] {name}"
             cell = screen.cell(title)
@@ -45,6 +54,14 @@ def work_through(cells: Sequence[tuple[str, Callable[[Report], Outcome]]]) -> li
             if outcome.problem and debugging():
                 screen.line(_traceback(outcome))
     return outcomes
+
+
+def _post_mortem(error: BaseException) -> None:
+    """Let the user look around where an error was raised."""
+    import pdb
+
+    say(f"{type(error).__name__}: {error}; 'q' goes on", err=True)
+    pdb.post_mortem(error.__traceback__)
 
 
 def _summary(outcome: Outcome) -> str:

@@ -15,17 +15,19 @@ from pcbench.catalogue.registry import read_file
 from pcbench.conformance.backbones import BackboneContract
 from pcbench.conformance.clauses import Failed, Item, NotApplicable, Report, tried
 from pcbench.conformance.datasets import DatasetContract
-from pcbench.conformance.methods import MethodContract
+from pcbench.conformance.methods import ITERATIONS, MethodContract
 from pcbench.errors import UsageError, did_you_mean
 
-__all__ = ["Item", "Report", "check", "failures"]
+__all__ = ["ITERATIONS", "Item", "Report", "check", "failures"]
 
 
-def check(target: str, catalogue: Catalogue) -> list[Report]:
-    """The plugins of a name, or all those in a file that ends in .py; UsageError where there is none."""
-    if target.endswith(".py"):
-        return [_report(plugin, catalogue) for plugin in _in_file(Path(target))]
-    return [_report(plugin, catalogue) for plugin in _named(target, catalogue)]
+def check(target: str, catalogue: Catalogue, iterations: int = ITERATIONS) -> list[Report]:
+    """The plugins of a name, or all those in a file that ends in .py; UsageError where there is none.
+
+    iterations: how many a method is tried for.
+    """
+    plugins = _in_file(Path(target)) if target.endswith(".py") else _named(target, catalogue)
+    return [_report(plugin, catalogue, iterations) for plugin in plugins]
 
 
 def failures(path: Path) -> list[str]:
@@ -62,7 +64,7 @@ def _named(name: str, catalogue: Catalogue) -> list[Plugin[Any]]:
     return found
 
 
-def _report(plugin: Plugin[Any], catalogue: Catalogue) -> Report:
+def _report(plugin: Plugin[Any], catalogue: Catalogue, iterations: int) -> Report:
     try:
         loaded = plugin.load()
     except UsageError as error:
@@ -74,7 +76,7 @@ def _report(plugin: Plugin[Any], catalogue: Catalogue) -> Report:
     }
     match plugin.kind:
         case "method":
-            clauses |= MethodContract(loaded).clauses()
+            clauses |= MethodContract(loaded, iterations).clauses()
         case "backbone":
             clauses |= BackboneContract(loaded).clauses()
         case "dataset":

@@ -19,7 +19,8 @@ from pcbench.engine.independence import other_seeds
 from pcbench.ops.layers import Dense, Dropout, Linear, LinearNorm, max_over_points, mlp
 from pcbench.protocols.protocol import Recipe
 
-SNAPSHOTS = (0, 2, 3)
+ITERATIONS = 3
+"""Iterations that a method is tried for, unless told."""
 RECIPE = Recipe(epochs=2, drop_after=1, batch=8)
 
 
@@ -76,18 +77,21 @@ def _silent(*_: int) -> None:
 class Bench:
     """Makes small tasks for methods."""
 
+    iterations: int = ITERATIONS
+    """How many they are given, 3 or more."""
     kept: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     """What they ask to be trained once, by the hash of what it depends on."""
 
     def task(
         self,
         ppc: int = 1,
-        snapshots: tuple[int, ...] = SNAPSHOTS,
+        snapshots: tuple[int, ...] = (),
         repetition: int = 0,
         report: Callable[[int], None] = _silent,
         train: PointClouds | None = None,
     ) -> Task:
-        """A task with `SmallNet`, and with `small_clouds` unless told."""
+        """A task with `SmallNet`; with `small_clouds`, and snapshots at 0, 2 and the end, unless told."""
+        snapshots = snapshots or (0, 2, self.iterations)
         train = train or small_clouds()
         axes: dict[str, str | int] = {"dataset": "small", "repetition": repetition}
         once = Streams({"level": "trained network", **axes})
@@ -156,9 +160,9 @@ class _Stop(KeyboardInterrupt):
 class MethodContract:
     """The clauses of `Method` and `Task`."""
 
-    def __init__(self, method: type[Method]) -> None:
+    def __init__(self, method: type[Method], iterations: int = ITERATIONS) -> None:
         self.method = method
-        self.bench = Bench()
+        self.bench = Bench(iterations)
         self.first: _Trace | None = None
 
     def clauses(self) -> dict[str, Callable[[], str]]:
@@ -211,13 +215,15 @@ class MethodContract:
         self.done()
         if self.method.whole:
             raise NotApplicable("it gives the whole training split, whatever the PPC")
-        others = self.bench.task(2, (0, 1, 4), train=small_clouds(points=20, classes=5))
+        others = self.bench.task(
+            2, (0, 1, self.bench.iterations + 1), train=small_clouds(points=20, classes=5)
+        )
         trace = self.follow(others, seed=1)
         return f"five classes of 20 points: {tuple(trace.snapshots[-1].clouds.points.shape)}"
 
     def repeatable(self) -> str:
         """From the beginning, what is cached included, and with other global seeds."""
-        if not self.run(Bench(), 1, seed=2).same_clouds(self.done()):
+        if not self.run(Bench(self.bench.iterations), 1, seed=2).same_clouds(self.done()):
             raise Failed("two runs differ: draw from task.streams alone, and from no clock or set's order")
         return "bit for bit, whatever the global seeds"
 

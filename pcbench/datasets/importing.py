@@ -21,7 +21,7 @@ from typing import ClassVar, TypeAlias
 import numpy as np
 import torch
 
-from pcbench.api import Dataset, Splits
+from pcbench.api import Archive, Dataset, Splits
 from pcbench.clouds import PointClouds, open_hdf5, own_array
 from pcbench.common.files import digest, file_digest
 from pcbench.datasets.formats import Mesh, Points, check_floats, read_bytes, read_cloud
@@ -130,7 +130,9 @@ class Imported(Dataset, Importable):
         return stored(self.name)
 
     def how_to_get(self) -> str:
-        return f"run 'pcbench data import {self.name} PATH' with PATH {self.layouts} (docs/data.md)"
+        fetch = f"'pcbench data fetch {self.name}' or, where you have a copy, "
+        command = f"'pcbench data import {self.name} PATH' with PATH {self.layouts} ('pcbench docs data')"
+        return f"run {fetch if isinstance(self.archive, Archive) else ''}{command}"
 
     def manifest(self) -> Manifest | None:
         return read_manifest(self.name) if stored(self.name) else None

@@ -237,6 +237,9 @@ def _serve(process: Worker, runner: Runner, until: str) -> Message:
                     runner.went_on()
                 case "keep":
                     runner.keep(int(values["iteration"]), unpacked(tensors))
+                case "log":
+                    texts = dict(values["values"])
+                    runner.log(int(values["iteration"]), {str(k): float(v) for k, v in texts.items()})
                 case "trained network":
                     process.send(Message("tensors", {}, runner.trained_network()))
                 case "cached":

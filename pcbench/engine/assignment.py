@@ -75,6 +75,9 @@ class Runner(Protocol):
     def keep(self, iteration: int, state: State) -> None:
         """Leave the iteration done and the optimiser's state for a next run."""
 
+    def log(self, iteration: int, values: Mapping[str, float]) -> None:
+        """Keep what the method says of an iteration; raises MethodFault for what is not to be kept."""
+
     def trained_network(self) -> dict[str, Tensor]:
         """Weights of the network trained on the whole training split by the protocol's recipe."""
 
@@ -92,6 +95,7 @@ def follow(method: Method, backbone: type[Backbone], assignment: Assignment, run
     train, device, iterations = assignment.train, assignment.device, assignment.iterations
     trained = Streams(assignment.trained_axes)
     due = time.monotonic() + assignment.keep_every
+    done = 0
 
     def build(generator: torch.Generator) -> Backbone:
         return backbone.build(train.classes, assignment.preset, generator)
@@ -115,6 +119,7 @@ def follow(method: Method, backbone: type[Backbone], assignment: Assignment, run
             return {name: tensor.to(device) for name, tensor in runner.cached(inputs, resumed).items()}
 
     def restore(optimiser: Optimizer) -> int:
+        nonlocal done
         if assignment.earlier is None:
             return 0
         try:
@@ -122,7 +127,17 @@ def follow(method: Method, backbone: type[Backbone], assignment: Assignment, run
         except ValueError as error:
             raise DataError(f"the checkpoint: {error}: delete it to begin again") from error
         runner.went_on()
-        return assignment.earlier.iteration
+        done = assignment.earlier.iteration
+        return done
+
+    def report(iteration: int) -> None:
+        nonlocal done
+        done = iteration
+        runner.report("distil", done, iterations)
+
+    def log(**values: float | Tensor) -> None:
+        with guard.suspended():
+            runner.log(min(done + 1, iterations), {name: float(value) for name, value in values.items()})
 
     def keep(iteration: int, optimiser: Optimizer) -> None:
         nonlocal due
@@ -141,10 +156,11 @@ def follow(method: Method, backbone: type[Backbone], assignment: Assignment, run
         network=network,
         trained_network=trained_network,
         cached=cached,
-        report=lambda done: runner.report("distil", done, iterations),
+        report=report,
         selected=None if assignment.selected is None else assignment.selected.clone,
         restore=restore,
         keep=keep,
+        log=log,
     )
     runner.report("distil", 0, iterations)
     for snapshot in guard.watched(method, task):

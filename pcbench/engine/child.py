@@ -195,6 +195,10 @@ class _Away:
     def keep(self, iteration: int, state: State) -> None:
         send(self.connection, Message("keep", {"iteration": iteration}, packed(state)))
 
+    def log(self, iteration: int, values: Mapping[str, float]) -> None:
+        texts = {name: repr(value) for name, value in values.items()}  # JSON has no infinity
+        send(self.connection, Message("log", {"iteration": iteration, "values": texts}))
+
     def trained_network(self) -> dict[str, Tensor]:
         send(self.connection, Message("trained network"))
         return dict(receive(self.connection).tensors)

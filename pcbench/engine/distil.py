@@ -29,6 +29,7 @@ from pcbench.engine.optimisers import State
 from pcbench.engine.plan import Cell
 from pcbench.errors import DataError
 from pcbench.records import layout
+from pcbench.records.log import Log
 from pcbench.records.models import DistillationRecord, Isolation, Memory, Run, Status
 from pcbench.records.state import Snapshots, state
 from pcbench.records.store import read_distillation, read_evaluation, write_distillation
@@ -108,6 +109,8 @@ def distil(
             "oom" if out_of_memory else "failed",
             explained(error, layout.traceback(folder), cell.backbone),
         )
+    if status == "ok":
+        runner.journal.end()
     record = _written(cell, folder, runner, status, reason)
     if interruption is not None:
         raise interruption
@@ -183,6 +186,8 @@ class _Runner:
         self.reached = Reached(device)
         """The snapshots so far, and the clock."""
         self.kept = Checkpoint(layout.checkpoint(folder), _about(cell, device), self.reached)
+        self.journal = Log(layout.log(folder))
+        """What the method says of its work."""
         self.memory = Memory(host_bytes=0, device_bytes=None)
         """The peak of the method's process, once it has ended well."""
         self.isolation: Isolation = "in-process"
@@ -261,10 +266,17 @@ class _Runner:
     def went_on(self) -> None:
         self.kept.went_on()
         done = self.kept.earlier.iteration if self.kept.earlier else 0
+        self.journal.went_on(done)
         self.show("distil", done, self.cell.inputs.iterations)
 
     def keep(self, iteration: int, state: State) -> None:
         self.kept.keep(iteration, state)
+
+    def log(self, iteration: int, values: Mapping[str, float]) -> None:
+        try:
+            self.journal.add(iteration, values)
+        except ValueError as error:
+            raise guard.MethodFault(f"task.log: {error}") from error
 
     def trained_network(self) -> dict[str, Tensor]:
         recipe = self.cell.inputs.whole

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -99,8 +100,14 @@ def evaluate(
     return Outcome(Run(folder, distillation, records), label, reused=reused)
 
 
+debugger: ContextVar[Callable[[BaseException], None] | None] = ContextVar("debugger", default=None)
+"""Takes every error of a plugin in this process where it is caught; none unless a user asks for it."""
+
+
 def explained(error: BaseException, trace: Path, plugin: type[Backbone] | None = None) -> str:
     """The reason in one line, with its place where it is in a plugin's folder; a file gets the traceback."""
+    if (look := debugger.get()) is not None:
+        look(error)
     write_text(trace, traceback.format_exc())
     return one_line_reason(error, [Path(inspect.getfile(plugin)).parent] if plugin else [])
 

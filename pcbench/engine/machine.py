@@ -30,14 +30,19 @@ def choose_device(wish: str) -> torch.device:
     """`auto` is a GPU where there is one. UsageError for an unknown device or a GPU that is not there."""
     if wish == "auto":
         wish = "cuda" if torch.cuda.is_available() else "cpu"
-    if wish not in ("cpu", "cuda"):
-        raise UsageError(f"unknown device {wish!r}. Known: auto, cpu, cuda.")
-    if wish == "cuda" and not torch.cuda.is_available():
+    kind, _, number = wish.partition(":")
+    if kind not in ("cpu", "cuda") or (wish != kind and (kind == "cpu" or not number.isdecimal())):
+        raise UsageError(f"unknown device {wish!r}. Known: auto, cpu, cuda, cuda:0, cuda:1, …", "device")
+    if kind == "cuda" and not torch.cuda.is_available():
         raise UsageError(
             "no CUDA device is available to torch: choose the device cpu, or install a CUDA build of torch",
             "device",
         )
-    return torch.device(wish)
+    device = torch.device(wish)
+    if device.index is not None and device.index >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise UsageError(f"there is no GPU {device.index} here: they are numbered 0 to {count - 1}", "device")
+    return device
 
 
 def keep_pages() -> None:
@@ -60,7 +65,12 @@ def now(device: torch.device) -> float:
 
 
 def warm_up(device: torch.device) -> None:
-    """Start the device and its matrix library, so that no timed phase pays for it."""
+    """Start the device and its matrix library, so that no timed phase pays for it.
+
+    Of several GPUs it becomes the one that this process works on, unless a tensor stands elsewhere.
+    """
+    if device.index is not None:
+        torch.cuda.set_device(device)
     square = torch.ones(64, 64, device=device, requires_grad=True)
     (square @ square).sum().backward()
     now(device)

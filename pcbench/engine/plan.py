@@ -401,6 +401,29 @@ def evaluations(
     return evaluated_runs
 
 
+def available_runs(catalogue: Catalogue, runs: Sequence[Run]) -> tuple[list[Run], list[Absent]]:
+    """The runs whose data sets are on this machine, and the others; DataError where there are only others."""
+    reasons = {
+        name: _no_data(catalogue.datasets, name)
+        for name in dict.fromkeys(run.distillation.inputs.data.name for run in runs)
+    }
+    there, absent = [], []
+    for run in runs:
+        inputs = run.distillation.inputs
+        reason = reasons[inputs.data.name]
+        if not reason:
+            there.append(run)
+            continue
+        labels = ", ".join(dict.fromkeys(record.inputs.protocol.label for record in run.evaluations))
+        network = inputs.network.label
+        absent.append(
+            Absent(inputs.method, inputs.variation, inputs.data.name, inputs.ppc, network, labels, reason)
+        )
+    if absent and not there:
+        raise DataError(absent[0].reason)
+    return there, absent
+
+
 def _follows(inputs: DistillationInputs, rules: Protocol) -> bool:
     return (inputs.data.points, inputs.snapshots) == (rules.points, list(rules.snapshots))
 

@@ -41,7 +41,7 @@ class BackboneRecipe(Model):
     @property
     def summary(self) -> str:
         """The source and what is published, in one line."""
-        figures = [f"{each.oa} % on {each.dataset} ({each.preset})" for each in self.published]
+        figures = [f"{each.oa} % on {each.dataset} ({each.preset}; {each.source})" for each in self.published]
         return f"{self.source}; published {', '.join(figures)}" if figures else self.source
 
 

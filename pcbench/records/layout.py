@@ -3,6 +3,7 @@
     OUT/sadm-modelnet10-ppc1-3f9c0a12be/
         distillation.json            how the clouds were distilled, however that ended
         clouds.h5                    the clouds of every snapshot
+        log.csv                      what the method logged while it worked
         checkpoint.h5                what an unfinished distillation has reached
         evaluation-77ab01c3d9.json   scores of the students trained on them
         verification-77ab01c3d9.json what somebody else found who trained them again
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 DISTILLATION = "distillation.json"
 CLOUDS = "clouds.h5"
 CHECKPOINT = "checkpoint.h5"
+LOG = "log.csv"
 TRACEBACK = "traceback.txt"
 
 KEY_DIGITS = 10
@@ -76,6 +78,11 @@ def clouds(folder: Path) -> Path:
 def checkpoint(folder: Path) -> Path:
     """What an unfinished distillation has reached."""
     return folder / CHECKPOINT
+
+
+def log(folder: Path) -> Path:
+    """What the method of a run logged."""
+    return folder / LOG
 
 
 def evaluation(folder: Path, key: str) -> Path:

@@ -16,7 +16,7 @@ from pcbench.protocols.protocol import PROTOCOLS
 from pcbench.protocols.variants import PLAIN
 from pcbench.records.division import division
 from pcbench.records.identity import hashed, same_work
-from pcbench.records.labels import is_whole
+from pcbench.records.labels import is_whole, method_title
 from pcbench.records.layout import short
 from pcbench.records.models import DataInputs, DistillationRecord, EvaluationRecord, Run
 from pcbench.report.current import Current
@@ -92,6 +92,11 @@ class Entry:
         Not of defaults, of what the method has a name for, and of what validation parts chose.
         """
         return bool(self.variation) and not (self.setting or self.tried or self.trial)
+
+    @property
+    def title(self) -> str:
+        """`sadm lr=5 rotate=false`, as runs are called everywhere."""
+        return method_title(self.method, dict(self.variation), self.setting)
 
 
 @dataclass(frozen=True)
@@ -397,16 +402,23 @@ class Unfinished:
 
     page: str
     """The name of the run's page."""
-    method: str
-    """The method's name."""
+    entry: Entry
+    """The row that it would belong to."""
     data: str
     """The data set's name."""
     ppc: int
     """Point clouds per class, 0 for the whole training split."""
+    repetition: int
+    """Which of the repeated distillations it is."""
     status: str
     """How the distillation ended."""
     reason: str
     """Why there is no score."""
+
+    @property
+    def method(self) -> str:
+        """The method's name."""
+        return self.entry.method
 
 
 @dataclass(frozen=True)
@@ -440,16 +452,23 @@ def _reported(run: Run, evaluation: EvaluationRecord) -> bool:
     return run.distillation.status == "ok" and run.complete(evaluation)
 
 
-def unfinished(run: Run) -> Unfinished | None:
+def unfinished(run: Run, current: Current = NOTHING_KNOWN) -> Unfinished | None:
     """Why a run has no score, None where it has one."""
     distillation = run.distillation
     if any(_reported(run, evaluation) for evaluation in run.evaluations):
         return None
     not_yet = "its last snapshot is not evaluated" if run.evaluations else "distilled, not evaluated"
     reason = plain(distillation.reason) or not_yet
-    method, data = plain(distillation.inputs.method), plain(distillation.inputs.data.name)
-    ppc, status = distillation.inputs.ppc, distillation.status
-    return Unfinished(page_name(distillation.key), method, data, ppc, status, reason)
+    inputs = distillation.inputs
+    return Unfinished(
+        page=page_name(distillation.key),
+        entry=_entry(distillation, current),
+        data=plain(inputs.data.name),
+        ppc=inputs.ppc,
+        repetition=inputs.repetition,
+        status=distillation.status,
+        reason=reason,
+    )
 
 
 def page_name(key: str) -> str:

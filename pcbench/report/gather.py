@@ -15,6 +15,7 @@ from pathlib import Path
 from pcbench.errors import DataError
 from pcbench.records import layout
 from pcbench.records.layout import run_folders
+from pcbench.records.log import as_text, read
 from pcbench.records.models import Run
 from pcbench.records.store import orphans, read_run
 from pcbench.report import runs
@@ -60,7 +61,7 @@ class Slim:
         submitted = submitter(run) is not None
         rank = distillation.status != "ok", submitted, -len(run.evaluations), -snapshots, str(run.folder)
         scores, line = tuple(results(run, current)), runs.listed(run, current)
-        return cls(run.folder, distillation.key, rank, scores, unfinished(run), line)
+        return cls(run.folder, distillation.key, rank, scores, unfinished(run, current), line)
 
 
 @dataclass
@@ -189,3 +190,5 @@ def _files(run: Run, renderer: Renderer, current: Current, clouds: Clouds | None
         yield f"pictures/{name}.png", shown.picture
     for file, record in runs.record_files(run).items():
         yield f"data/{name}/{file}", as_json(record)
+    if page.log:
+        yield f"data/{name}/{layout.LOG}", as_text(read(layout.log(run.folder)))

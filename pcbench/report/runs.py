@@ -13,6 +13,7 @@ from pcbench.records import labels, layout
 from pcbench.records.labels import amount, bare_amount
 from pcbench.records.layout import short
 from pcbench.records.models import DistillationRecord, EvaluationRecord, Memory, Run
+from pcbench.report import logged
 from pcbench.report.cells import NOTHING_KNOWN, MeasuredCell, page_name, peak_memory, result_of
 from pcbench.report.current import Current
 from pcbench.report.details import Confusion, by_class, confusion, learning_curves
@@ -87,6 +88,8 @@ class RunPage:
     """Its snapshots in their order."""
     evaluations: tuple[Evaluated, ...]
     """What students of them scored, in the order of the records."""
+    log: Block | None
+    """What the method logged, as plots; None where it logged nothing."""
     downloads: tuple[tuple[str, str], ...]
     """The records' addresses within the site, and their names."""
 
@@ -98,7 +101,8 @@ def page(run: Run, current: Current = NOTHING_KNOWN) -> RunPage:
     """The page of a run. current: what makes it stale."""
     distillation = run.distillation
     inputs, name = distillation.inputs, page_name(distillation.key)
-    data = inputs.data
+    data, log = inputs.data, logged.block(run)
+    files = [*record_files(run), *([layout.LOG] if log else [])]
     return RunPage(
         page=run_page(name),
         name=name,
@@ -133,7 +137,8 @@ def page(run: Run, current: Current = NOTHING_KNOWN) -> RunPage:
             _evaluated(run, evaluation, current, f"e{number}")
             for number, evaluation in enumerate(run.evaluations, 1)
         ),
-        downloads=tuple((f"data/{name}/{file}", file) for file in record_files(run)),
+        log=log,
+        downloads=tuple((f"data/{name}/{file}", file) for file in files),
     )
 
 

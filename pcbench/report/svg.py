@@ -139,16 +139,23 @@ def curves(
     return _plot(name, title, description, x_label, y_label, data, log=False, lines=True)
 
 
+def traces(
+    name: str, title: str, description: str, x_label: str, y_label: str, data: Sequence[PlotData]
+) -> Plot:
+    """Lines over a linear x of values that are no shares: an axis from the least to the largest."""
+    return _plot(name, title, description, x_label, y_label, data, log=False, lines=True, shares=False)
+
+
 def _plot(
     name: str, title: str, description: str, x_label: str, y_label: str, data: Sequence[PlotData], log: bool,
-    lines: bool,
+    lines: bool, shares: bool = True,
 ) -> Plot:  # fmt: skip
     points = [point for each in data for point in each.points]
     ys = [end for p in points for end in (p.y, p.low, p.high) if end is not None]
     xs = [p.x for p in points if p.x > 0 or not log] or [1.0]
     zeros = log and any(p.x == 0 for p in points)
     x_places = log_ticks(min(xs), max(xs)) if log else linear_ticks(min(xs), max(xs))
-    y_places = linear_ticks(max(0.0, min(ys)), min(100.0, max(ys)) if max(ys) <= 100 else max(ys))
+    y_places = linear_ticks(max(0.0, min(ys)) if shares else min(ys), max(ys))
     from_place = _scale(x_places[0], x_places[-1], LEFT + (ZEROS if zeros else 0), WIDTH - RIGHT, log)
 
     def along(x: float) -> float:

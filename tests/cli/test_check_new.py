@@ -203,3 +203,64 @@ def test_an_unknown_target_is_a_usage_error(pcbench):
     done = pcbench("check", "sadn")
     assert done.code == 2
     assert "Did you mean sadm" in done.err
+
+
+BREAKS_LATER = '''
+from dataclasses import replace
+
+from pcbench.api import Method, Snapshot
+
+
+class Later(Method):
+    """Fails in its seventh iteration."""
+
+    name = "later"
+
+    def distill(self, task):
+        clouds = task.initial_clouds()
+        yield Snapshot(0, clouds)
+        for iteration in task.steps():
+            if iteration == 7:
+                raise ValueError("the seventh")
+            if iteration in task.snapshots:
+                yield Snapshot(iteration, clouds)
+'''
+
+
+def test_more_iterations_find_later_faults_and_one_cause_has_one_line(pcbench, tmp_path):
+    (tmp_path / "later.py").write_text(BREAKS_LATER)
+    assert pcbench("check", "later.py").code == 0
+    done = pcbench("check", "later.py", "--iterations", "8")
+    assert done.code == 1
+    (line,) = [line for line in done.out.splitlines() if "the seventh" in line]
+    assert line.startswith("snapshots at PPC 1")
+    (line,) = [line for line in done.out.splitlines() if "it does not run" in line and "see" not in line]
+    assert "(also: other repetition, other clouds, global state" in line
+    assert pcbench("check", "later.py", "--iterations", "2").code == 2
+
+
+UNBUILT = '''
+from pcbench.api import Backbone
+
+
+class Unbuilt(Backbone):
+    """Cannot be built."""
+
+    name = "unbuilt"
+
+    def __init__(self, classes):
+        raise ValueError("no network today")
+
+    def forward(self, xyz, *geometry):
+        return xyz
+
+    embed = global_feature = point_features = forward
+'''
+
+
+def test_a_network_that_cannot_be_built_is_one_line_and_every_clause_for_programs(pcbench, tmp_path):
+    (tmp_path / "unbuilt.py").write_text(UNBUILT)
+    done = pcbench("check", "unbuilt.py")
+    assert (done.code, done.out.count("no network today")) == (1, 1)
+    (report,) = json.loads(pcbench("check", "unbuilt.py", "--json").out)
+    assert sum("no network today" in item["detail"] for item in report["items"]) > 3

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from report_records import a_run
 
 from pcbench.engine import plan, students
 from pcbench.ops.sampling import resample
@@ -217,3 +218,19 @@ def test_a_failed_distillation_is_refused_with_its_reason(pcbench, run):
     done = pcbench("evaluate", run.folder)
     assert done.code == 3
     assert "oom: no memory left" in done.err
+
+
+def test_runs_of_a_data_set_that_is_not_here_are_absent_and_the_others_go_on(pcbench, run):
+    away = a_run(Path("results"), data={"name": "modelnet10"})
+    done = pcbench("evaluate", "results", "--backbone", OTHER, "--plugins", ".", "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert [entry["folder"] for entry in found["runs"]] == [str(run.folder)]
+    ((absent,),) = (found["absent"],)
+    assert (absent["method"], absent["dataset"]) == ("sadm", "modelnet10")
+    assert "modelnet10 is not on this machine: run 'pcbench data fetch modelnet40'" in absent["reason"]
+    text = pcbench("evaluate", "results", "--backbone", OTHER, "--plugins", ".").out
+    assert "Next: pcbench leaderboard build --results results --plugins ." in text
+    assert "Absent, 1 cell: modelnet10 is not on this machine" in text
+    alone = pcbench("evaluate", away)
+    assert (alone.code, "modelnet10 is not on this machine" in alone.err) == (3, True)

@@ -153,3 +153,20 @@ def test_an_error_of_a_plugin_names_its_line_and_debug_shows_its_frames(tmp_path
         assert f"failed: ValueError: shapes do not fit ({tmp_path}/mine/buggy.py:14)" in done.stderr
         assert ("in helper" in done.stderr) == debug
         assert "Next:" not in done.stdout
+
+
+def test_pdb_opens_where_a_method_fails_and_the_run_ends_as_without(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "buggy.py").write_text(BUGGY)
+    words = ["run", "--pdb", "--method", "buggy", "--plugins", "mine", "--ppc", "1", *TINY]
+    done = subprocess.run(
+        [sys.executable, "-m", "pcbench", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        input="p points.shape\nq\n",
+    )
+    assert done.returncode == 1
+    assert "ValueError: shapes do not fit; 'q' goes on" in done.stderr
+    assert "torch.Size([1000, 16, 3])" in done.stderr
+    assert "failed: ValueError: shapes do not fit (" in done.stderr

@@ -104,7 +104,9 @@ def test_list_as_a_table():
     assert lines[0].split() == ["name", "variant", "classes", "train", "test", "up", "state"]
     row = next(line for line in lines if line.startswith("modelnet40"))
     assert "40       9843" in row
-    assert "absent: run 'pcbench data import modelnet40 PATH'" in row
+    assert (
+        "absent: run 'pcbench data fetch modelnet40' or, where you have a copy, 'pcbench data import" in row
+    )
     assert next(line for line in lines if line.startswith("shapes10 ")).rstrip().endswith("present")
 
 

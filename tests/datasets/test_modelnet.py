@@ -330,9 +330,10 @@ class TestLoad:
             dataset().load(16)
         assert caught.value.exit_code == 3
         assert str(caught.value) == (
-            f"{dataset.name} is not on this machine: run 'pcbench data import modelnet40 PATH' with PATH "
+            f"{dataset.name} is not on this machine: run 'pcbench data fetch modelnet40' or, where you "
+            "have a copy, 'pcbench data import modelnet40 PATH' with PATH "
             "a folder of its HDF5 files (ply_data_train*.h5), of resampled texts "
-            "(modelnet40_normal_resampled) or of OFF meshes (<class>/train/*.off) (docs/data.md)"
+            "(modelnet40_normal_resampled) or of OFF meshes (<class>/train/*.off) ('pcbench docs data')"
         )
 
     def test_takes_the_first_points_and_normalises(self, good_copy):

@@ -38,7 +38,21 @@ def test_a_gpu_that_is_not_there_is_refused_with_the_remedy(monkeypatch):
         choose_device("cuda")
 
 
-@pytest.mark.parametrize("wish", ["gpu", "CPU", "cuda:1", "mps", ""])
+def test_one_of_several_gpus_is_chosen_by_its_number_and_worked_on(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(UsageError, match="there is no GPU 2 here: they are numbered 0 to 1"):
+        choose_device("cuda:2")
+    worked_on = []
+    monkeypatch.setattr(torch.cuda, "set_device", worked_on.append)
+    monkeypatch.setattr(torch, "ones", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("no GPU")))
+    with pytest.raises(RuntimeError):
+        warm_up(torch.device("cuda", 1))
+    assert worked_on == [torch.device("cuda", 1)]
+
+
+@pytest.mark.parametrize("wish", ["gpu", "CPU", "cuda:", "cuda:x", "cpu:0", "mps", ""])
 def test_an_unknown_device_is_refused_with_the_known_ones(wish):
     with pytest.raises(UsageError, match=f"unknown device '{wish}'. Known: auto, cpu, cuda"):
         choose_device(wish)

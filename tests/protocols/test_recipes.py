@@ -59,6 +59,7 @@ def test_every_built_in_recipe_is_named_as_its_file_and_says_what_is_published()
         assert any(figure.preset == each.preset for figure in each.published)
         assert all((figure.dataset, figure.points) == ("modelnet40", 1024) for figure in each.published)
         assert all(f"{figure.oa} %" in each.summary for figure in each.published)
+        assert all(figure.source in each.summary for figure in each.published)
 
 
 @pytest.mark.parametrize(
