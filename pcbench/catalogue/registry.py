@@ -13,13 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from pcbench.catalogue.kinds import CONTRACTS, LABELS, NAMES, Kind, split_spec
 from pcbench.catalogue.loading import Plugin, breach, failure
 from pcbench.catalogue.neighbours import UNREADABLE, Neighbourhood, Sources
+from pcbench.catalogue.own import OwnData, own_data
 from pcbench.catalogue.source import classes, first_line, hopeless_import
 from pcbench.common.packaged import builtin
+from pcbench.common.places import data_root
 from pcbench.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -61,6 +63,10 @@ class Registry(Generic[T]):
         """The class of a name; raises UsageError if it is unknown or cannot be used."""
         return self.get(name).load()
 
+    def own(self) -> list[str]:
+        """The names of data sets that the user imported under names of their own, sorted."""
+        return [plugin.name for plugin in self._known if isinstance(plugin, OwnData)]
+
     def built_in(self) -> list[Plugin[T]]:
         """Those that come with pcbench, sorted by name, not imported."""
         return [plugin for plugin in self._known if plugin.built_in]
@@ -80,6 +86,10 @@ class Registry(Generic[T]):
             offered: Plugin[T] = _entry_point(entry, self.kind, self.sources)
             if not offered.class_name or (offered.path, offered.class_name) not in there:
                 known.append(offered)
+        if self.kind == "dataset":
+            built_in = {plugin.name for plugin in known if plugin.built_in}
+            own = own_data(data_root(), self.folder / "folder.py", built_in, self.sources)
+            known += cast("list[Plugin[T]]", own)
         known.sort(key=lambda plugin: (plugin.name, plugin.origin))
         named = [plugin for plugin in known if plugin.class_name]
         for one, other in itertools.pairwise(named):
@@ -98,7 +108,7 @@ class Catalogue:
     backbones: Registry[Backbone]
     """`backbones/`, the user's folders and the entry points `pcbench.backbones`."""
     datasets: Registry[Dataset]
-    """`pcbench/datasets/`, the user's folders and the entry points `pcbench.datasets`."""
+    """`pcbench/datasets/`, the user's folders, the entry points `pcbench.datasets`, own data in the store."""
 
     def registries(self) -> dict[Kind, Registry[Any]]:
         """The three registries by kind."""

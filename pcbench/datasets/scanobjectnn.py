@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from pcbench.api import Dataset, Splits, Terms
-from pcbench.datasets.importing import Copy, Imported, Releases, hdf5_copy, places
+from pcbench.datasets.copies import Copy, Releases, hdf5_copy, places
+from pcbench.datasets.importing import Imported
 from pcbench.datasets.store import DEFAULTS, SPLITS, ImportOptions, Manifest, Progress, Split
 from pcbench.errors import DataError
 

@@ -10,8 +10,9 @@ import trimesh
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pcbench.datasets import formats
-from pcbench.datasets.formats import Mesh, read_bytes, read_cloud
+from pcbench.datasets.formats import content as contents
+from pcbench.datasets.formats import read_cloud
+from pcbench.datasets.formats.content import Flaw, Mesh, read_bytes
 from pcbench.errors import DataError
 
 TRIANGLE = "OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n"
@@ -25,11 +26,11 @@ def read(tmp_path, name, content, columns=None):
 
 
 def refused(tmp_path, name, content, *words, columns=None):
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(Flaw) as caught:
         read(tmp_path, name, content, columns)
-    for word in (name, *words):
+    for word in words:
         assert word in str(caught.value)
-    assert "fetch" in str(caught.value)
+    assert str(caught.value)[0] in " :"
     assert "\n" not in str(caught.value)
 
 
@@ -42,7 +43,7 @@ class TestText:
         points = some_points()
         lines = "\n".join(",".join(f"{value:.6f}" for value in (*p, 0, 0, 1)) for p in points)
         assert np.array_equal(
-            read(tmp_path, "a.txt", lines, 6), [[np.float32(f"{v:.6f}") for v in p] for p in points]
+            read(tmp_path, "a.txt", lines, 6), [[float(f"{v:.6f}") for v in p] for p in points]
         )
 
     @pytest.mark.parametrize("separator", [" ", "\t", ",", ", ", "   "])
@@ -66,7 +67,6 @@ class TestText:
             (" \n\n", None, ("empty",)),
             ("1 2 3\n1 nan 3\n", None, ("point 2", "not finite")),
             ("1 2 3\n1 2 inf\n", None, ("point 2", "not finite")),
-            ("1 2 1e300\n", None, ("point 1", "not finite")),
             (b"1 2 3\n1 \xff 3\n", None, (":2:", "no text of numbers")),
         ],
     )
@@ -96,7 +96,6 @@ def gives_points_or_a_data_error(path, content, columns=None):
     assert np.isfinite(points).all()
     if isinstance(found, Mesh):
         sample = found.sample(5, np.random.default_rng(0))
-        assert sample.dtype == np.float32
         assert np.isfinite(sample).all()
 
 
@@ -134,8 +133,7 @@ class TestOff:
             (("3 1 0", "1e99 1 0"), (":2:", "numbers of vertices")),
             (("1 0 0", "1 0"), (":4:", "2 of 3 coordinates")),
             (("1 0 0", "1 0 x"), ("no readable OFF",)),
-            (("1 0 0", "1 0 nan"), ("vertex 2", "not finite")),
-            (("1 0 0", "1 0 1e99"), ("vertex 2", "not finite")),
+            (("1 0 0", "1 0 nan"), ("point 2", "not finite")),
             (("0 1 2\n", "0 1 3\n"), (":6:", "outside its 3 vertices")),
             (("0 1 2\n", "0 1 -1\n"), (":6:", "outside its 3 vertices")),
             (("3 0 1 2\n", "3 0 1\n"), (":6:", "2 corners of 3")),
@@ -254,11 +252,11 @@ class TestNpy:
         good = self.save(some_points())
         refused(tmp_path, "a.npy", good[:-1], "bytes do not fit")
         refused(tmp_path, "a.npy", good + b"x", "bytes do not fit")
-        refused(tmp_path, "a.npy", good.replace(b"(7, 3)", b"(9**9, 3)"[:6]), "a.npy")
+        refused(tmp_path, "a.npy", good.replace(b"(7, 3)", b"(9**9, 3)"[:6]))
         refused(tmp_path, "a.npy", good[:5], "no NumPy array")
         refused(tmp_path, "a.npy", b"", "no NumPy array")
         refused(tmp_path, "a.npy", self.save(np.zeros((7, 2), "<f4")), "(7, 2)")
-        refused(tmp_path, "a.npy", self.save(np.zeros((7, 3), "<i4")), "int32")
+        refused(tmp_path, "a.npy", self.save(np.zeros((7, 3), "<c8")), "complex64")
         refused(tmp_path, "a.npy", self.save(np.zeros(21, "<f4")), "(21,)")
         refused(tmp_path, "a.npy", self.save(np.zeros((0, 3), "<f4")), "0 points")
         refused(tmp_path, "a.npy", self.save(np.full((7, 3), np.nan, "<f4")), "point 1", "not finite")
@@ -286,11 +284,11 @@ class TestHdf5:
             file[key] = some_points()
         assert np.array_equal(read_cloud(tmp_path / "a.h5", b""), some_points())
 
-    @pytest.mark.parametrize("array", [np.zeros((7, 2)), np.zeros((7, 3), int), np.zeros((1, 7, 3)), 3.0])
+    @pytest.mark.parametrize("array", [np.zeros((7, 2)), np.zeros((7, 3), bool), np.zeros((1, 7, 3)), 3.0])
     def test_refuses_other_arrays(self, tmp_path, array):
         with h5py.File(tmp_path / "a.h5", "w") as file:
             file["points"] = array
-        with pytest.raises(DataError, match=r"a\.h5: 'points' is"):
+        with pytest.raises(Flaw, match=r"^: 'points' is"):
             read_cloud(tmp_path / "a.h5", b"")
 
     def test_refuses_a_claim_of_too_many_points_before_it_reads(self, tmp_path):
@@ -315,7 +313,7 @@ class TestBytes:
             read_bytes(tmp_path)
 
     def test_a_file_that_is_too_long_is_not_read(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(formats, "MAX_BYTES", 10)
+        monkeypatch.setattr(contents, "MAX_BYTES", 10)
         (tmp_path / "a.txt").write_bytes(bytes(11))
         with pytest.raises(DataError, match="longer than 10 bytes"):
             read_bytes(tmp_path / "a.txt")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from imported import load, quiet, refused, same
 
-from pcbench.datasets import importing, shapenet, store
+from pcbench.datasets import copies, importing, reading, shapenet, store
 from pcbench.datasets.folder import Folder
 from pcbench.datasets.modelnet import CLASSES, TEN_CLASSES, ModelNet10, ModelNet40
 from pcbench.datasets.shapenet import ShapeNet55
@@ -25,7 +25,7 @@ def small(monkeypatch, tmp_path):
     monkeypatch.setenv("PCBENCH_DATA", str(tmp_path / "data"))
     for kind in KINDS:
         monkeypatch.setattr(kind, "releases", ((kind.classes, kind.classes),))
-    monkeypatch.setattr(importing, "MESH_POINTS", 1100)
+    monkeypatch.setattr(reading, "MESH_POINTS", 1100)
 
 
 class TestNormalResampled:
@@ -120,7 +120,7 @@ class TestMeshes:
     def test_points_lie_on_the_surface_with_y_up(self, copy):
         train, test, manifest = load(ModelNet40(), copy)
         assert train.labels.tolist() == test.labels.tolist() == [*range(40)]
-        size = torch.tensor([1.0, 3.0, -2.0])
+        size = torch.tensor([1.0, 3.0, 2.0])
         inside = train.points / size
         assert inside.min() >= 0
         assert inside.max() <= 1
@@ -256,8 +256,8 @@ class TestShapeNetArrays:
     def test_refusals(self, copy):
         file = copy / "shapenet_pc" / "02691156-train0a1b2c.npy"
         good = file.read_bytes()
-        np.save(file, np.zeros((1024, 3), int))
-        refused(ShapeNet55(), copy, file.name, "int64")
+        np.save(file, np.zeros((1024, 3), bool))
+        refused(ShapeNet55(), copy, file.name, "bool")
         np.save(file, np.full((1024, 3), np.nan, "f4"))
         refused(ShapeNet55(), copy, file.name, "point 1", "not finite")
         np.save(file, np.zeros((1024, 3), "f4"))
@@ -334,7 +334,7 @@ class TestFolder:
         return path
 
     def test_of_one_hdf5_file(self, file, monkeypatch):
-        monkeypatch.setattr("pcbench.datasets.folder._ROWS_AT_ONCE", 4)
+        monkeypatch.setattr("pcbench.datasets.copies._ROWS_AT_ONCE", 4)
         train, test, manifest = load(Folder(), file)
         points = layouts.points(6, 0)
         assert np.array_equal(train.points.numpy(), points[::2])
@@ -346,9 +346,14 @@ class TestFolder:
     @pytest.mark.parametrize(
         ("key", "value", "words"),
         [
-            ("split", None, ("lacks the array 'split'",)),
-            ("class_names", None, ("lacks the array 'class_names'",)),
-            ("split", np.array([b"val"] * 6), ("cloud 0", "'val'")),
+            (
+                "split",
+                None,
+                ("lacks split", "points, label, split, class_names", "class_names, label, points"),
+            ),
+            ("class_names", None, ("lacks class_names", "label, points, split")),
+            ("split", np.array([b"dev"] * 6), ("cloud 0", "'dev'")),
+            ("split", np.array([b"val"] * 2 + [b"train", b"test"] * 2), ("2 clouds for validation",)),
             ("split", np.array([b"train"] * 5), ("(5,)",)),
             ("split", np.zeros(6, int), ("int64", "strings")),
             ("split", np.array([b"train"] * 6), ("no test cloud",)),
@@ -372,11 +377,11 @@ class TestProcesses:
 
     @pytest.mark.slow
     def test_give_what_one_gives(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(importing, "_FILES_AT_ONCE", 3)
+        monkeypatch.setattr(copies, "_FILES_AT_ONCE", 3)
         layouts.meshes(tmp_path / "in")
         one = ModelNet40().import_from(tmp_path / "in", quiet)
         monkeypatch.setattr(importing, "_WORTH_PROCESSES", 1)
-        monkeypatch.setattr(importing, "MESH_POINTS", 10_000)
+        monkeypatch.setattr(reading, "MESH_POINTS", 10_000)
         told = []
         many = ModelNet40().import_from(tmp_path / "in", lambda *progress: told.append(progress))
         monkeypatch.setattr(importing, "_WORTH_PROCESSES", math.inf)
