@@ -1,5 +1,6 @@
 """Readers of one file: what is read bit for bit, what is refused and where; only DataError comes out."""
 
+import gzip
 import io
 import os
 
@@ -9,6 +10,7 @@ import pytest
 import trimesh
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from pypcd4.pypcd4 import Encoding, PointCloud
 
 from pcbench.datasets.formats import content as contents
 from pcbench.datasets.formats import read_cloud
@@ -99,6 +101,51 @@ def gives_points_or_a_data_error(path, content, columns=None):
         assert np.isfinite(sample).all()
 
 
+class TestHeadsOfTexts:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "\ufeff{0}",
+            "x,y,z\n{0}",
+            '"X","Y","Z"\n{0}',
+            "# made by hand\n\n# x y z\n{0}",
+            "//X Y Z\n7\n{0}",
+            "7\n{0}",
+        ],
+    )
+    @pytest.mark.parametrize("separator", [",", ";", " ", "\t"])
+    def test_under_a_head(self, tmp_path, text, separator):
+        points = some_points().astype(np.float64)
+        rows = "\n".join(separator.join(map(repr, p)) for p in points.tolist())
+        content = text.format(rows).replace(",", separator) if text[0] in 'x"' else text.format(rows)
+        assert np.array_equal(read(tmp_path, "a.csv", content), points)
+        ends = content.replace("\n", f"{separator}\r\n") + separator if separator in ",;" else content
+        if text == "\ufeff{0}":
+            assert np.array_equal(read(tmp_path, "a.csv", ends), points)
+            assert np.array_equal(read(tmp_path, "a.csv", rows.encode("utf-16")), points)
+
+    def test_whose_head_names_the_columns(self, tmp_path):
+        points = some_points().astype(np.float64)
+        rows = "\n".join(f"{i},{p[2]!r},{p[0]!r},9,{p[1]!r}" for i, p in enumerate(points.tolist()))
+        assert np.array_equal(read(tmp_path, "a.csv", f"id,z,x,intensity,y\n{rows}\n"), points)
+        refused(tmp_path, "a.csv", "a,b,x,y,z,w\n1,2,3,4\n", ":1:", "5 columns are named, and there are 4")
+
+    def test_with_decimal_commas(self, tmp_path):
+        assert read(tmp_path, "a.csv", "1;2;3\n1,5;2,5;-3,25\n").tolist() == [[1, 2, 3], [1.5, 2.5, -3.25]]
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("8\n1 2 3\n4 5 6\n", (":1:", "8 points are announced, and 2 lines follow")),
+            ("x,y,z\nScans of chairs\n1,2,3\n", (":2:", "'Scans' is no number")),
+            ("Scans of chairs\n", (":1:", "no table of numbers")),
+            ("1 2 3\n1 2 3 # good\n", (":2:", "5 columns instead of 3")),
+        ],
+    )
+    def test_refusals_of_heads(self, tmp_path, text, words):
+        refused(tmp_path, "a.txt", text, *words)
+
+
 class TestOff:
     def test_on_a_line_of_its_own_or_not(self, tmp_path):
         one = read(tmp_path, "a.off", TRIANGLE)
@@ -150,6 +197,40 @@ class TestOff:
         refused(tmp_path, "a.off", b"OFF\n3 1 0\n\xff", ":3:", "no text")
         refused(tmp_path, "a.off", b"", "begins with the word OFF")
 
+    @pytest.mark.parametrize(
+        ("kind", "more"),
+        [
+            ("COFF", " 255 0 0 255"),
+            ("NOFF", " 0 0 1"),
+            ("STOFF", " .5 .5"),
+            ("STCNOFF", " 0 0 1 1 0 0 1 .5 .5"),
+        ],
+    )
+    def test_with_colours_normals_and_places_in_a_texture(self, tmp_path, kind, more):
+        plain = read(tmp_path, "a.off", TRIANGLE)
+        rows = TRIANGLE.replace("OFF", kind)
+        for vertex in ("0 0 0\n", "1 0 0\n", "0 1 0\n"):
+            rows = rows.replace(f"\n{vertex}", f"\n{vertex.strip()}{more}\n", 1)
+        assert read(tmp_path, "b.off", rows).content() == plain.content()
+        free = " ".join(rows.split()).replace(f"{kind} ", f"{kind}\n", 1).replace("3 1 0 ", "3 1 0\n", 1)
+        assert read(tmp_path, "c.off", free).content() == plain.content()
+
+    def test_on_free_lines(self, tmp_path):
+        plain = read(tmp_path, "a.off", TRIANGLE)
+        head, rest = TRIANGLE[: TRIANGLE.index("0 0 0")], TRIANGLE[TRIANGLE.index("0 0 0") :].split()
+        for separator in (" ", "\n"):
+            assert read(tmp_path, "b.off", head + separator.join(rest)).content() == plain.content()
+        refused(tmp_path, "c.off", head + " ".join(rest[:-1]), ":2:", "that do not hold them")
+        refused(tmp_path, "c.off", head + " ".join([*rest, "7"]), ":2:", "that do not hold them")
+
+    def test_of_points_alone(self, tmp_path):
+        rows = "\n".join(" ".join(map(repr, p)) for p in some_points().astype(float).tolist())
+        assert np.array_equal(read(tmp_path, "a.off", f"OFF\n7 0 0\n{rows}\n"), some_points())
+
+    @pytest.mark.parametrize(("word", "told"), [("4OFF", "three coordinates"), ("OFF BINARY", "binary OFF")])
+    def test_other_kinds_are_named(self, tmp_path, word, told):
+        refused(tmp_path, "a.off", TRIANGLE.replace("OFF", word), told)
+
     @given(st.integers(0, 60), st.integers(0, 60), st.text(alphabet="0123456789.-OF \n#e", max_size=8))
     def test_of_any_change_gives_a_mesh_or_a_data_error(self, tmp_path_factory, first, last, text):
         content = (TRIANGLE[:first] + text + TRIANGLE[last:]).encode()
@@ -171,6 +252,36 @@ class TestOtherMeshes:
         mesh = read(tmp_path, f"a.{kind}", content)
         assert mesh.area() == pytest.approx(22)
         assert np.allclose(np.sort(mesh.vertices, 0), np.sort(box.vertices, 0))
+
+    @pytest.mark.parametrize("kind", ["stl", "stl_ascii"])
+    def test_surface_of_stl(self, tmp_path, box, kind):
+        assert read(tmp_path, "a.STL", box.export(file_type=kind)).area() == pytest.approx(22)
+        refused(tmp_path, "a.stl", b"solid nothing")
+
+    def test_ply_with_a_texture_keeps_its_vertices(self, tmp_path, capfd):
+        """trimesh would split them by their places in the texture, and print that the picture is missing."""
+        corners = "".join(f"{x} {y} {x * y}\n" for x in (0, 1) for y in (0, 1))
+        head = "ply\nformat ascii 1.0\ncomment TextureFile skin.png\nelement vertex 4\n"
+        head += "".join(f"property double {axis}\n" for axis in "xyz") + "element face 2\n"
+        head += "property list uchar int vertex_indices\nproperty list uchar float texcoord\nend_header\n"
+        faces = "3 0 1 2 6 0 0 1 0 0 1\n3 1 3 2 6 .5 .5 1 1 0 1\n"
+        mesh = read(tmp_path, "a.ply", head + corners + faces)
+        assert mesh.vertices.tolist() == [[0, 0, 0], [0, 1, 0], [1, 0, 0], [1, 1, 1]]
+        assert mesh.triangles.tolist() == [[0, 1, 2], [1, 3, 2]]
+        assert capfd.readouterr() == ("", "")
+
+    def test_ply_with_other_elements(self, tmp_path):
+        points = some_points()
+        head = "ply\nformat ascii 1.0\nobj_info scanned\nelement camera 1\nproperty float view_px\n"
+        head += "element vertex 7\nproperty uchar red\n" + "".join(f"property float {a}\n" for a in "xyz")
+        head += "property float quality\nend_header\n.5\n"
+        rows = "".join("255 {!r} {!r} {!r} 1\n".format(*p) for p in points.astype(float).tolist())
+        assert np.array_equal(read(tmp_path, "a.ply", head + rows), points)
+
+    def test_ply_of_strips_is_named(self, tmp_path):
+        head = "ply\nformat ascii 1.0\nelement vertex 3\n" + "".join(f"property float {a}\n" for a in "xyz")
+        head += "element tristrips 1\nproperty list int int vertex_indices\nend_header\n"
+        refused(tmp_path, "a.ply", head + "0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n", "triangle strips (tristrips)")
 
     def test_points_alone(self, tmp_path):
         points = some_points()
@@ -261,6 +372,38 @@ class TestNpy:
         refused(tmp_path, "a.npy", self.save(np.zeros((0, 3), "<f4")), "0 points")
         refused(tmp_path, "a.npy", self.save(np.full((7, 3), np.nan, "<f4")), "point 1", "not finite")
 
+    @pytest.mark.parametrize("dtype", ["<i4", ">u2", "<i8"])
+    def test_of_whole_numbers(self, tmp_path, dtype):
+        whole = (1000 * some_points() + 2000).astype(dtype)
+        assert np.array_equal(read(tmp_path, "a.npy", self.save(whole)), whole)
+
+    def test_of_records(self, tmp_path):
+        table = np.zeros(7, [("intensity", "<f4"), ("x", "<f8"), ("y", "<f8"), ("z", "<i4")])
+        table["x"], table["y"], table["z"] = np.arange(21.0).reshape(3, 7)
+        assert np.array_equal(read(tmp_path, "a.npy", self.save(table)), np.arange(21.0).reshape(3, 7).T)
+
+    @pytest.mark.parametrize("rows", [3, 6])
+    def test_on_its_side_where_that_is_certain(self, tmp_path, rows):
+        table = np.random.default_rng(0).normal(size=(rows, 64))
+        assert np.array_equal(read(tmp_path, "a.npy", self.save(table)), table[:3].T)
+        assert np.array_equal(read(tmp_path, "a.npy", self.save(table.T)), table[:3].T)
+        assert read(tmp_path, "a.npy", self.save(table[:, :63])).shape == (rows, 3)
+
+    @pytest.mark.parametrize("names", [("points", "labels"), ("data", "mask"), ("anything",)])
+    def test_in_an_archive(self, tmp_path, names):
+        stream = io.BytesIO()
+        np.savez_compressed(stream, **dict.fromkeys(names, some_points()))
+        assert np.array_equal(read(tmp_path, "a.npz", stream.getvalue()), some_points())
+
+    def test_refusals_of_an_archive(self, tmp_path):
+        stream = io.BytesIO()
+        np.savez(stream, left=some_points(), right=some_points())
+        refused(tmp_path, "a.npz", stream.getvalue(), "holds the arrays left, right", "points")
+        refused(tmp_path, "a.npz", stream.getvalue()[:-30], "no readable archive")
+        stream = io.BytesIO()
+        np.savez(stream)
+        refused(tmp_path, "a.npz", stream.getvalue(), "holds the arrays none")
+
     def test_never_unpickles(self, tmp_path):
         class Trap:
             def __reduce__(self):
@@ -275,6 +418,67 @@ class TestNpy:
         path = tmp_path_factory.getbasetemp() / "a.npy"
         gives_points_or_a_data_error(path, content)
         gives_points_or_a_data_error(path, b"\x93NUMPY\x01\x00\x76\x00" + content)
+
+
+class TestPcd:
+    def save(self, tmp_path, encoding, dtype=np.float32, points=None):
+        points = some_points() if points is None else points
+        fields = (*points.T.astype(dtype), np.arange(len(points), dtype=np.float32))
+        PointCloud.from_points(fields, ("x", "y", "z", "intensity"), (*(dtype,) * 3, np.float32)).save(
+            tmp_path / "a.pcd", encoding
+        )
+        return (tmp_path / "a.pcd").read_bytes()
+
+    @pytest.mark.parametrize("encoding", list(Encoding))
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_of_every_encoding(self, tmp_path, encoding, dtype):
+        points = np.tile(some_points(), (30, 1))  # fewer are not compressed
+        content = self.save(tmp_path, encoding, dtype, points)
+        assert f"DATA {encoding.value}\n".encode() in content
+        cloud = read(tmp_path, "a.pcd", content)
+        assert np.allclose(cloud, points, atol=0 if encoding != Encoding.ASCII else 1e-9)
+
+    def test_absent_points_are_left_out(self, tmp_path):
+        points = some_points()
+        points[2] = np.nan
+        cloud = read(tmp_path, "a.pcd", self.save(tmp_path, Encoding.BINARY, points=points))
+        assert np.array_equal(cloud, np.delete(points, 2, 0))
+
+    def test_refusals(self, tmp_path):
+        whole = self.save(tmp_path, Encoding.BINARY)
+        packed = self.save(tmp_path, Encoding.BINARY_COMPRESSED, points=np.tile(some_points(), (30, 1)))
+        refused(tmp_path, "a.pcd", b"", "no line DATA")
+        refused(tmp_path, "a.pcd", whole[:-1])
+        refused(tmp_path, "a.pcd", packed[:-1], "no readable PCD")
+        refused(tmp_path, "a.pcd", whole.replace(b"FIELDS x y z", b"FIELDS u v w"), "u, v, w", "x, y and z")
+        refused(tmp_path, "a.pcd", whole.replace(b"POINTS 7", b"POINTS 999999999"), "999999999 points")
+        start = packed.index(b"compressed\n") + len(b"compressed\n")
+        vast = packed[: start + 4] + b"\xff" * 4 + packed[start + 8 :]
+        refused(tmp_path, "a.pcd", vast, "longer than")
+
+    @given(st.binary(max_size=60), st.sampled_from(["ascii", "binary", "binary_compressed"]))
+    def test_of_any_bytes(self, tmp_path_factory, content, kind):
+        head = "VERSION 0.7\nFIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\nWIDTH 4\nHEIGHT 1\n"
+        head += f"VIEWPOINT 0 0 0 1 0 0 0\nPOINTS 4\nDATA {kind}\n"
+        gives_points_or_a_data_error(tmp_path_factory.getbasetemp() / "a.pcd", head.encode() + content)
+
+
+class TestGzip:
+    @pytest.mark.parametrize("name", ["a.txt", "a.off", "a.npy", "a.PLY"])
+    def test_of_any_of_these(self, tmp_path, name):
+        points = some_points()
+        rows = "\n".join(" ".join(map(repr, p)) for p in points.astype(float).tolist())
+        stream = io.BytesIO()
+        np.save(stream, points)
+        content = {
+            "a.txt": rows.encode(),
+            "a.off": f"OFF\n7 0 0\n{rows}".encode(),
+            "a.npy": stream.getvalue(),
+            "a.PLY": trimesh.PointCloud(points).export(file_type="ply"),
+        }[name]
+        assert np.array_equal(read(tmp_path, f"{name}.gz", gzip.compress(content)), points)
+        refused(tmp_path, f"{name}.gz", gzip.compress(content)[:-9], "gzip data are damaged")
+        refused(tmp_path, f"{name}.gz", content, "gzip data are damaged")
 
 
 class TestHdf5:

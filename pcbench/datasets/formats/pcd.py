@@ -21,13 +21,15 @@ def read(content: bytes) -> Points:
     _check(content)
     try:
         cloud: Any = PointCloud.from_fileobj(cast(io.BufferedReader, io.BytesIO(content)))
-        columns = {name: np.atleast_1d(cloud.pc_data[name]) for name in cloud.fields if name in "xyz"}
-        table = np.stack([columns[axis].astype(np.float64) for axis in columns], axis=-1)
+        fields = {
+            name: np.atleast_1d(cloud.pc_data[name]) for name in cloud.fields if name in ("x", "y", "z")
+        }
+        columns = [fields[axis].astype(np.float64) for axis in sorted(fields)]
     except Exception as error:  # a broken header makes pypcd4 raise almost anything
         raise Flaw(f" is no readable PCD file ({' '.join(str(error).split())[:100]})") from error
-    if sorted(columns) != ["x", "y", "z"]:
-        raise Flaw(f" has the fields {', '.join(cloud.fields)}: x, y and z are wanted")
-    table = table[:, [list(columns).index(axis) for axis in "xyz"]]
+    if len(columns) != 3:
+        raise Flaw(f" has the fields {', '.join(cloud.fields)[:100]}: x, y and z are wanted")
+    table = np.stack(columns, axis=-1)
     if len(table) != cloud.points:
         raise Flaw(f": {cloud.points} points are announced, and {len(table)} follow")
     return points_of(table[~np.isnan(table).any(axis=1)])
