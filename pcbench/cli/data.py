@@ -194,7 +194,9 @@ def list_(folders: PluginFolders = None, as_json: AsJson = False) -> None:
     for column in ("name", "variant", "classes", "train", "test", "up", "state"):
         table.add_column(column, no_wrap=column not in ("variant", "state"), overflow="fold")
     for row in rows:
-        sizes = ["" if size is None else str(size) for size in (row.classes, row.train, row.test)]
+        most = "≤ " if row.at_most else ""
+        counts = ["" if size is None else f"{most}{size}" for size in (row.train, row.test)]
+        sizes = ["" if row.classes is None else str(row.classes), *counts]
         state = row.error or (f"absent: {row.how_to_get}" if row.state == "absent" else row.state)
         table.add_row(*map(Text, (row.name, row.variant, *sizes, row.up_axis, state)))
     show(table)

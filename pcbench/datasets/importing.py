@@ -51,6 +51,8 @@ class Imported(Dataset, Importable):
 
     releases: ClassVar[Releases]
     layouts: ClassVar[str]
+    at_most: ClassVar[bool] = False
+    """Whether the card's numbers of clouds are the most that there may be; else they are exact."""
 
     @abstractmethod
     def find(self, source: Path) -> Copy:

@@ -109,6 +109,7 @@ class _Perturbed(_Variant):
 
     train_size = 5 * 2309
     test_size = 5 * 581
+    at_most = True
     releases: ClassVar[Releases] = ()
 
 

@@ -100,6 +100,7 @@ LAYOUTS = {
     "CLASS/{train,test}/FILE": lambda folder: files(folder, "{name}/{split}/{i}", ("train", "test")),
     "{train,test}/CLASS/FILE": lambda folder: files(folder, "in/{split}/{name}/{i}", ("train", "test")),
     "CLASS/{Train,val,TESTING}/FILE": lambda f: files(f, "{name}/{split}/{i}", ("Train", "val", "TESTING")),
+    "CLASS/{train,test}/OBJECT/FILE": lambda f: files(f, "{name}/{split}/{i}/scan", ("train", "test")),
     "CLASS/FILE": lambda folder: files(folder, "{name}/{split}{i}", ("a", "b")),
     "NAME_{train,test}.txt": by_list,
     "LIST.csv": by_csv,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -175,9 +174,9 @@ def copy_of(
 def _arranged(folder: Path, clouds: Sequence[Place]) -> tuple[list[Item], list[Place]]:
     """The clouds in classes and splits, by the arrangement that most of them fit, and those that do not."""
     shared = _shared(clouds)
-    parts = {place: place[shared:] for place in clouds}
-    fits = Counter({form: sum(_fits(form, place) for place in parts.values()) for form in _FORMS})
-    form = max(_FORMS, key=lambda each: fits[each])  # the first of equals
+    whole = {place: place[shared:] for place in clouds}
+    readings = [(form, parts) for parts in (whole, _without_objects(whole)) for form in _FORMS]
+    form, parts = max(readings, key=lambda each: sum(_fits(each[0], place) for place in each[1].values()))
     items, left = [], []
     for place, part in parts.items():
         if _fits(form, part):
@@ -186,6 +185,14 @@ def _arranged(folder: Path, clouds: Sequence[Place]) -> tuple[list[Item], list[P
         else:
             left.append(place)
     return items, left
+
+
+def _without_objects(parts: dict[Place, Place]) -> dict[Place, Place]:
+    """The same places without their innermost folders, where each of these holds one cloud: OBJECT/FILE."""
+    folders = {part[:-1] for part in parts.values() if len(part) > 2}
+    if len(folders) < len(parts):
+        return parts
+    return {place: (*part[:-2], part[-1]) for place, part in parts.items()}
 
 
 @dataclass(frozen=True)
