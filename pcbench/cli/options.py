@@ -28,7 +28,7 @@ OPTIONS: Mapping[Thing, str] = {
     "ignored files": "--ignore",
     "own name": "--name",
     "replaced data": "--replace",
-    "repeated points": "--upsample repeat",
+    "repeated points": "--upsample",
     "stored points": "--points",
     "test share": "--test-share",
     "validation": "--val",
