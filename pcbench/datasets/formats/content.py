@@ -80,7 +80,7 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
 
 
-def points_of(table: NDArray[Any]) -> Points:
+def points_of(table: NDArray[Any], most: int = MAX_POINTS) -> Points:
     """The first three columns of a table of numbers; of one that lies on its side, the first three rows.
 
     Raises Flaw for another shape, and with its place for a number that is not finite.
@@ -91,8 +91,8 @@ def points_of(table: NDArray[Any]) -> Points:
         table = table.T
     if table.shape[1] < 3:
         raise Flaw(f" holds {table.dtype} {table.shape} instead of numbers (N, 3)")
-    if not 1 <= len(table) <= MAX_POINTS:
-        raise Flaw(f" holds {len(table)} points instead of 1 to {MAX_POINTS}")
+    if not 1 <= len(table) <= most:
+        raise Flaw(f" holds {len(table)} points instead of 1 to {most}")
     points = np.ascontiguousarray(table[:, :3], dtype=np.float64)
     bad = ~np.isfinite(points).all(axis=1)
     if bad.any():

@@ -22,9 +22,9 @@ _SQUARED = (1e-50, 1e50)
 def read(kind: str, content: bytes) -> Points | Mesh:
     """A file of the kind `.off`, `.obj`, `.ply` or `.stl`; Flaw for what is none, or has no area."""
     vertices, triangles = off.read(content) if kind == ".off" else _by_trimesh(kind, content)
-    vertices = points_of(vertices) if len(vertices) else vertices
     if len(vertices) == 0 or len(triangles) == 0:
         return points_of(vertices)
+    vertices = points_of(vertices, most=len(vertices))
     if triangles.min() < 0 or triangles.max() >= len(vertices):
         raise Flaw(f": a face has a corner outside its {len(vertices)} vertices")
     with np.errstate(over="ignore"):
