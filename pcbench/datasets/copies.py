@@ -104,7 +104,7 @@ class Copy:
             there = {label for piece in self.pieces if piece.split == split for label in piece.source.labels}
             names = [name for label, name in enumerate(self.class_names) if label not in there]
             if names and there:
-                lacking.append(f"no {WORDS[split]} cloud of {_several(names)}")
+                lacking.append(f"no {WORDS[split]} cloud of {several(names)}")
         return lacking
 
 
@@ -112,7 +112,8 @@ WORDS: dict[Split, str] = {"train": "training", "test": "test"}
 """How messages call the splits."""
 
 
-def _several(names: Sequence[str], shown: int = 10) -> str:
+def several(names: Sequence[str], shown: int = 10) -> str:
+    """The first of some names, and how many more there are."""
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(names[:shown]) + more
 

@@ -128,7 +128,23 @@ class TestHeadsOfTexts:
         points = some_points().astype(np.float64)
         rows = "\n".join(f"{i},{p[2]!r},{p[0]!r},9,{p[1]!r}" for i, p in enumerate(points.tolist()))
         assert np.array_equal(read(tmp_path, "a.csv", f"id,z,x,intensity,y\n{rows}\n"), points)
-        refused(tmp_path, "a.csv", "a,b,x,y,z,w\n1,2,3,4\n", ":1:", "5 columns are named, and there are 4")
+        assert read(tmp_path, "a.csv", ",x,y,z\n0,1,2,3\n1,4,5,6\n").tolist() == [[1, 2, 3], [4, 5, 6]]
+        assert read(tmp_path, "a.csv", "x,y,z,kind\n1,2,3,oak\n").tolist() == [[1, 2, 3]]
+        assert read(tmp_path, "a.txt", "//X Y Z Scalar field\n1 2 3 4\n").tolist() == [[1, 2, 3]]
+        assert read(tmp_path, "a.csv", "east,north,height\n1,2,3\n").tolist() == [[1, 2, 3]]
+        refused(tmp_path, "a.csv", "a,b,x,y,z\n1,2,3,4\n", ":1:", "5 columns are named, and there are 4")
+        refused(
+            tmp_path,
+            "a.csv",
+            "id,east,north,height\n1,2,3,4\n",
+            ":1:",
+            "id, east, north, height",
+            "x, y and z",
+        )
+        refused(tmp_path, "a.csv", "kind,x,y,z\noak,1,2,3\noak,1,2,three\n", ":3:", "'three' is no number")
+
+    def test_whose_lines_end_as_on_old_machines(self, tmp_path):
+        assert read(tmp_path, "a.txt", "1 2 3\r4 5 6\r").tolist() == [[1, 2, 3], [4, 5, 6]]
 
     def test_with_decimal_commas(self, tmp_path):
         assert read(tmp_path, "a.csv", "1;2;3\n1,5;2,5;-3,25\n").tolist() == [[1, 2, 3], [1.5, 2.5, -3.25]]
@@ -219,7 +235,8 @@ class TestOff:
         plain = read(tmp_path, "a.off", TRIANGLE)
         head, rest = TRIANGLE[: TRIANGLE.index("0 0 0")], TRIANGLE[TRIANGLE.index("0 0 0") :].split()
         for separator in (" ", "\n"):
-            assert read(tmp_path, "b.off", head + separator.join(rest)).content() == plain.content()
+            for start in (head, head.replace("\n", " "), "OFF\n3\n1\n0\n"):
+                assert read(tmp_path, "b.off", start + separator.join(rest)).content() == plain.content()
         refused(tmp_path, "c.off", head + " ".join(rest[:-1]), ":2:", "that do not hold them")
         refused(tmp_path, "c.off", head + " ".join([*rest, "7"]), ":2:", "that do not hold them")
 
@@ -376,6 +393,10 @@ class TestNpy:
     def test_of_whole_numbers(self, tmp_path, dtype):
         whole = (1000 * some_points() + 2000).astype(dtype)
         assert np.array_equal(read(tmp_path, "a.npy", self.save(whole)), whole)
+
+    def test_of_one_cloud_in_a_batch(self, tmp_path):
+        assert np.array_equal(read(tmp_path, "a.npy", self.save(some_points()[None])), some_points())
+        refused(tmp_path, "a.npy", self.save(np.zeros((2, 7, 3))), "(2, 7, 3)")
 
     def test_of_records(self, tmp_path):
         table = np.zeros(7, [("intensity", "<f4"), ("x", "<f8"), ("y", "<f8"), ("z", "<i4")])

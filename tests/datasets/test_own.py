@@ -88,7 +88,10 @@ class TestTrees:
     def test_classes_alone_need_a_share_which_is_drawn_of_each(self, tmp_path):
         tree(tmp_path / "in", "{name}/{i}.npy", each=5)
         refused(
-            Folder(), tmp_path / "in", "nothing says which clouds are for training", "share of every class"
+            Folder(),
+            tmp_path / "in",
+            "20 clouds of 2 classes (bearing, gear)",
+            "share of every class",
         )
         train, test, manifest = load(Folder(), tmp_path / "in", **own(test_share=0.2))
         assert (train.labels.tolist(), test.labels.tolist()) == ([0] * 8 + [1] * 8, [0, 0, 1, 1])

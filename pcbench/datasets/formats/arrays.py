@@ -34,6 +34,8 @@ def _array(content: bytes) -> NDArray[Any]:
     except Exception as error:  # a hostile header makes NumPy's parser raise almost anything
         raise Flaw(" is no NumPy array (.npy)") from error
     fields = dtype.names is not None and {"x", "y", "z"} <= {*dtype.names}
+    while len(shape) > 2 and shape[0] == 1 and not fortran:
+        shape = shape[1:]
     sizes = 1 if fields else 2
     if dtype.hasobject or (dtype.kind not in "fiu" and not fields) or len(shape) != sizes:
         raise Flaw(f" holds {dtype} {shape} instead of numbers (N, 3)")

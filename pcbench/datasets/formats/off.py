@@ -58,12 +58,20 @@ def _head(lines: list[_Line]) -> _Head:
     counts = [word[kind.end() :], *rest] if len(word) > kind.end() else rest
     if counts == ["BINARY"]:
         raise Flaw(f":{number}: binary OFF is not read: save it as text")
-    if not counts and lines:
-        number, counts = lines.pop(0)
-    if not 2 <= len(counts) <= 3 or not all(re.fullmatch(r"\d{1,9}", each) for each in counts):
+    while lines and (not counts or (len(counts) < 3 and len(lines[0][1]) == 1 and _is_count(lines[0][1][0]))):
+        number, words = lines.pop(0)
+        counts += words
+    if len(counts) > 3:  # the vertices begin on the same line
+        lines.insert(0, (number, counts[3:]))
+        counts = counts[:3]
+    if len(counts) < 2 or not all(map(_is_count, counts)):
         raise Flaw(f":{number}: the numbers of vertices, faces and edges should stand here")
     columns = 3 + 2 * bool(kind[1]) + 4 * bool(kind[2]) + 3 * bool(kind[3])
     return _Head(number, int(counts[0]), int(counts[1]), columns)
+
+
+def _is_count(word: str) -> bool:
+    return re.fullmatch(r"\d{1,9}", word) is not None
 
 
 def _by_lines(lines: list[_Line], head: _Head) -> _Surface:

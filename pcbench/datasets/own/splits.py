@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from pcbench.datasets.copies import several
 from pcbench.datasets.store import SPLITS, ImportOptions, Split
 from pcbench.errors import DataError
 from pcbench.seeds import seed_of
@@ -46,9 +47,11 @@ def assigned(
     share, notes = options.tree.test_share, []
     if not any(splits):
         if share is None:
+            names = sorted({*classes})
             raise DataError(
-                f"{what}: nothing says which clouds are for training and which for the test: let a share of "
-                "every class be the test split, as 0.2",
+                f"{what} holds {len(splits)} clouds of {len(names)} classes ({several(names)}), and nothing "
+                "says which are for training and which for the test: let a share of every class be the test "
+                "split, as 0.2",
                 "test share",
             )
         taken: list[Split | None] = [*_shared(what, classes, share, options.seed)]
