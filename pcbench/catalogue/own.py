@@ -21,7 +21,7 @@ class OwnData(Plugin["Dataset"]):
     """A data set in the store, whose code is that of `folder`; what else it is stands in its manifest."""
 
     def literal(self, attribute: str) -> object:
-        said = {"name": self.name, **_own(Path(self.origin))}
+        said = {"name": self.name, "redistributable": False, **_own(Path(self.origin))}
         return said[attribute] if attribute in said else super().literal(attribute)
 
     def _load(self) -> type[Dataset]:

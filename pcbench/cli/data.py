@@ -137,9 +137,9 @@ def import_(
     )
     _check_own(name, options, up, licence, catalogue.datasets)
     with interruptible("the store is as it was"), progress_bars() as bar:
-        task = bar.add_task("reading clouds", total=None)
+        task = bar.add_task("reading clouds", total=None, visible=False)
         manifest = dataset.import_from(
-            path, lambda done, total: bar.update(task, completed=done, total=total), options
+            path, lambda done, total: bar.update(task, completed=done, total=total, visible=True), options
         )
     if as_json:
         typer.echo(_as_json(manifest))

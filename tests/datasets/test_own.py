@@ -364,6 +364,7 @@ class TestNames:
         assert not trees.redistributable
         assert not trees().load(64).standard
         assert datasets.get("trees").literal("up_axis") == "z"
+        assert datasets.get("trees").literal("redistributable") is False
         assert not datasets.get("trees").built_in
         assert trees().load(64).content_hash != datasets.load("machines")().load(64).content_hash
         assert store.read_manifest("trees").own.licence == "CC-BY-4.0"

@@ -146,6 +146,17 @@ def test_the_surface_of_a_mesh_is_sampled_at_the_same_places(tmp_path, kind):
         assert len(np.unique(cloud, axis=0)) == 1024
 
 
+def test_clouds_in_one_file_at_map_coordinates_keep_their_shape(tmp_path):
+    with h5py.File(tmp_path / "all.h5", "w") as file:
+        file["points"] = np.stack([BASE, BASE + np.array([6e5, 5.5e6, 2e2])] * 2)
+        file["label"], file["class_names"] = np.zeros(4, int), ["ball"]
+        file["split"] = np.array([b"train"] * 2 + [b"test"] * 2)
+    Folder().import_from(tmp_path / "all.h5", quiet, FIRST)
+    near, far = Folder().load(1024).train.points.numpy()
+    assert np.abs(near - far).max() < TIGHT
+    assert len(np.unique(far, axis=0)) == 1024
+
+
 @pytest.mark.parametrize("size", [1e-200, 1e-24, 1e-15, 1e15, 1e22, 1e200])
 def test_neither_vast_nor_tiny_coordinates_overflow(tmp_path, size):
     clouds, expected = stored(tmp_path, *DOUBLES, points=size * BASE)
