@@ -18,7 +18,7 @@ from pcbench.datasets.formats import read_cloud
 from pcbench.datasets.formats.content import Flaw, Mesh, on_its_side, read_bytes
 from pcbench.datasets.placing import Stored, collapse, flaw, placed
 from pcbench.datasets.store import ImportOptions
-from pcbench.errors import DataError
+from pcbench.errors import DataError, Thing
 from pcbench.ops.neighbours import farthest_point_sample
 from pcbench.seeds import seed_of
 
@@ -99,7 +99,8 @@ def _of_files(
         try:
             cloud, mark, blurred = _one(path, content, files, generator)
         except Flaw as error:
-            raise DataError(f"{path}{error}: {copy.remedy}") from error
+            things: tuple[Thing, ...] = ("ignored files",) if copy.own else ()
+            raise DataError(f"{path}{error}: {copy.remedy}", *things) from error
         _check_size(f"{path}", len(cloud), copy, options)
         clouds.append(cloud)
         marks.append(mark)

@@ -146,6 +146,12 @@ class TestHeadsOfTexts:
     def test_whose_lines_end_as_on_old_machines(self, tmp_path):
         assert read(tmp_path, "a.txt", "1 2 3\r4 5 6\r").tolist() == [[1, 2, 3], [4, 5, 6]]
 
+    def test_with_comments_among_the_points(self, tmp_path):
+        assert read(tmp_path, "a.txt", "1 2 3 # good\n# half\n4 5 6\n# end\n").tolist() == [
+            [1, 2, 3],
+            [4, 5, 6],
+        ]
+
     def test_with_decimal_commas(self, tmp_path):
         assert read(tmp_path, "a.csv", "1;2;3\n1,5;2,5;-3,25\n").tolist() == [[1, 2, 3], [1.5, 2.5, -3.25]]
 
@@ -155,7 +161,7 @@ class TestHeadsOfTexts:
             ("8\n1 2 3\n4 5 6\n", (":1:", "8 points are announced, and 2 lines follow")),
             ("x,y,z\nScans of chairs\n1,2,3\n", (":2:", "'Scans' is no number")),
             ("Scans of chairs\n", (":1:", "no table of numbers")),
-            ("1 2 3\n1 2 3 # good\n", (":2:", "5 columns instead of 3")),
+            ("1 2 3\n1 2 # good\n", (":2:", "2 columns instead of 3")),
         ],
     )
     def test_refusals_of_heads(self, tmp_path, text, words):
@@ -458,6 +464,12 @@ class TestPcd:
         assert f"DATA {encoding.value}\n".encode() in content
         cloud = read(tmp_path, "a.pcd", content)
         assert np.allclose(cloud, points, atol=0 if encoding != Encoding.ASCII else 1e-9)
+
+    def test_of_text_between_several_blanks(self, tmp_path):
+        content = self.save(tmp_path, Encoding.ASCII)
+        head, _, body = content.partition(b"DATA ascii\n")
+        wide = head + b"DATA ascii\n" + body.replace(b" ", b"  \t")
+        assert np.array_equal(read(tmp_path, "a.pcd", wide), read(tmp_path, "b.pcd", content))
 
     def test_absent_points_are_left_out(self, tmp_path):
         points = some_points()

@@ -18,7 +18,9 @@ def read(content: bytes) -> Points:
     """The fields x, y and z, without the points that the file marks as absent (nan)."""
     from pypcd4.pypcd4 import PointCloud
 
-    _check(content)
+    start = _check(content)
+    if content[:start].rstrip().endswith(b"ascii"):  # pypcd4 takes single blanks alone
+        content = content[:start] + re.sub(rb"[ \t]+", b" ", content[start:])
     try:
         cloud: Any = PointCloud.from_fileobj(cast(io.BufferedReader, io.BytesIO(content)))
         fields = {
@@ -35,8 +37,8 @@ def read(content: bytes) -> Points:
     return points_of(table[~np.isnan(table).any(axis=1)])
 
 
-def _check(content: bytes) -> None:
-    """Flaw for a header that announces more than a cloud may have, before anything is read."""
+def _check(content: bytes) -> int:
+    """Where the data begin; Flaw for a header that announces more than a cloud may have."""
     found = re.search(rb"^DATA\s+(\w+)\s*?\n", content[:_HEADER_BYTES], re.MULTILINE)
     if not found:
         raise Flaw(" is no readable PCD file (its header has no line DATA)")
@@ -47,3 +49,4 @@ def _check(content: bytes) -> None:
         sizes = content[found.end() : found.end() + 8]
         if len(sizes) < 8 or struct.unpack("<II", sizes)[1] > MAX_BYTES:
             raise Flaw(f": its compressed data are cut off, or longer than {MAX_BYTES} bytes")
+    return found.end()

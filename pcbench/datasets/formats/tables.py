@@ -31,7 +31,7 @@ def read(content: bytes, columns: int | None = None) -> Points:
         table = np.loadtxt(
             io.StringIO(body),
             np.float64,
-            comments=None,
+            comments="#" if columns is None else None,
             delimiter=head.separator,
             ndmin=2,
             quotechar='"',
@@ -148,9 +148,10 @@ def _is_number(word: str) -> bool:
 def _flaw(body: str, head: _Head, columns: int | None) -> str:
     """The first line that is not like the others, and why."""
     for number, line in enumerate(io.StringIO(body), head.lines + 1):
-        words = line.strip().split(head.separator)
-        if not line.strip():
+        line = line.partition("#")[0].strip()
+        if not line:
             continue
+        words = line.split(head.separator)
         columns = columns or len(words)
         if len(words) != columns:
             return f"{number}: {len(words)} columns instead of {columns}"
