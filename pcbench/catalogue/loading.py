@@ -35,8 +35,8 @@ class UnusablePlugin(UsageError):
     """There is a plugin of that name, and it cannot be imported or breaks its contract."""
 
 
-class _Unusable(Exception):
-    """Why a plugin cannot be used, in one line."""
+class Unusable(Exception):
+    """Why a plugin cannot be used, in one line; `Plugin.load` names it."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +68,14 @@ class Plugin(Generic[T]):
         """The class itself; raises UnusablePlugin with the reason if it cannot be used."""
         try:
             return self._load()
-        except _Unusable as error:
+        except Unusable as error:
             raise UnusablePlugin(f"{LABELS[self.kind]} {self.name!r} cannot be used: {error}") from error
 
     def tried(self) -> Plugin[T]:
         """The same plugin with its error filled in where importing it fails."""
         try:
             self._load()
-        except _Unusable as error:
+        except Unusable as error:
             return replace(self, error=str(error))
         return self
 
@@ -163,16 +163,16 @@ class Plugin(Generic[T]):
 
     def _load(self) -> type[T]:
         if self.error is not None:
-            raise _Unusable(self.error)
+            raise Unusable(self.error)
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 module = importlib.import_module(self.module or self._private_module())
         except (Exception, SystemExit) as error:
-            raise _Unusable(failure(error, self.path.parent, self.origin)) from error
+            raise Unusable(failure(error, self.path.parent, self.origin)) from error
         loaded = adopted(getattr(module, self.class_name, None), self.kind)
         problem = breach(loaded, self.kind, self.name)
         if problem:
-            raise _Unusable(f"{problem} ({self.origin})")
+            raise Unusable(f"{problem} ({self.origin})")
         return cast(type[T], loaded)
 
 

@@ -19,8 +19,10 @@ from pcbench.catalogue.held_out import validation_part, whole_of
 from pcbench.catalogue.kinds import CONTRACTS, LABELS, NAMES, Kind, split_spec
 from pcbench.catalogue.loading import Plugin, breach, failure
 from pcbench.catalogue.neighbours import UNREADABLE, Neighbourhood, Sources
+from pcbench.catalogue.own import OwnData, own_data
 from pcbench.catalogue.source import classes, first_line, hopeless_import
 from pcbench.common.packaged import builtin
+from pcbench.common.places import data_root
 from pcbench.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -66,6 +68,10 @@ class Registry(Generic[T]):
         """The class of a name; raises UsageError if it is unknown or cannot be used."""
         return self.get(name).load()
 
+    def _further(self, known: Sequence[Plugin[T]]) -> Sequence[Plugin[T]]:  # noqa: ARG002
+        """Those that no file of a plugin defines, beside those that are known."""
+        return ()
+
     def built_in(self) -> list[Plugin[T]]:
         """Those that come with pcbench, sorted by name, not imported."""
         return [plugin for plugin in self._known if plugin.built_in]
@@ -85,6 +91,7 @@ class Registry(Generic[T]):
             offered: Plugin[T] = _entry_point(entry, self.kind, self.sources)
             if not offered.class_name or (offered.path, offered.class_name) not in there:
                 known.append(offered)
+        known += self._further(known)
         known.sort(key=lambda plugin: (plugin.name, plugin.origin))
         named = [plugin for plugin in known if plugin.class_name]
         for one, other in itertools.pairwise(named):
@@ -96,7 +103,15 @@ class Registry(Generic[T]):
 
 @dataclass(frozen=True)
 class Datasets(Registry["Dataset"]):
-    """The data sets, and of each its validation part, `NAME:validation`."""
+    """The data sets, those of the user's own in the store too, and of each its validation part."""
+
+    def own(self) -> list[str]:
+        """The names of the user's own, sorted."""
+        return [plugin.name for plugin in self._known if isinstance(plugin, OwnData)]
+
+    def _further(self, known: Sequence[Plugin[Dataset]]) -> Sequence[Plugin[Dataset]]:
+        built_in = {plugin.name for plugin in known if plugin.built_in}
+        return own_data(data_root(), self.folder / "folder.py", built_in, self.sources)
 
     def get(self, name: str) -> Plugin[Dataset]:
         """The plugin of a data set, or of the one that a name asks for a part of."""
@@ -125,7 +140,7 @@ class Catalogue:
     backbones: Registry[Backbone]
     """`backbones/`, the user's folders and the entry points `pcbench.backbones`."""
     datasets: Datasets
-    """`pcbench/datasets/`, the user's folders and the entry points `pcbench.datasets`."""
+    """`pcbench/datasets/`, the user's folders, the entry points `pcbench.datasets`, own data in the store."""
 
     def registries(self) -> dict[Kind, Registry[Any]]:
         """The three registries by kind."""

@@ -18,8 +18,8 @@ from pcbench.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from pcbench.api import Dataset
-    from pcbench.catalogue import Registry
-    from pcbench.datasets.store import Manifest
+    from pcbench.catalogue import Datasets, Registry
+    from pcbench.datasets.store import ImportOptions, Manifest, Validation
 
 app = typer.Typer(
     help="Fetch, import, list, show, verify and remove data sets.",
@@ -31,11 +31,39 @@ app.command("show")(show_data)
 
 
 class Sampled(enum.StrEnum):
-    """How 1024 points are chosen where a copy has more."""
+    """How the stored points are chosen where a copy has more."""
 
     farthest = "farthest"
     first = "first"
     random = "random"
+
+
+class Upsampled(enum.StrEnum):
+    """What becomes of clouds that have fewer points than are stored."""
+
+    repeat = "repeat"
+
+
+class Up(enum.StrEnum):
+    """The axis that points up."""
+
+    x = "x"
+    y = "y"
+    z = "z"
+    none = "none"
+
+
+class WhereTo(enum.StrEnum):
+    """Where clouds for validation go."""
+
+    train = "train"
+    test = "test"
+    apart = "apart"
+
+    @property
+    def choice(self) -> Validation:
+        """The same as the store knows it."""
+        return "apart" if self is WhereTo.apart else "train" if self is WhereTo.train else "test"
 
 
 @app.command("import")
@@ -43,10 +71,15 @@ def import_(
     name: Annotated[str, typer.Argument(help="The data set, as 'pcbench data list' names it.")],
     path: Annotated[Path, typer.Argument(help="The folder that holds its files; see 'pcbench docs data'.")],
     sampling: Annotated[
-        Sampled, typer.Option("--sampling", help="How 1024 points are chosen where there are more.")
+        Sampled, typer.Option("--sampling", help="How points are chosen where a cloud has more.")
     ] = Sampled.farthest,
+    points: Annotated[
+        int | None,
+        typer.Option("--points", min=64, max=10_000, help="Points stored of a cloud.  [default: 1024]"),
+    ] = None,
     seed: Annotated[
-        int, typer.Option("--seed", min=0, help="Of random sampling, and of points drawn from meshes.")
+        int,
+        typer.Option("--seed", min=0, help="Of random sampling, points drawn from meshes, and --test-share."),
     ] = 0,
     allow_incomplete: Annotated[
         bool,
@@ -55,29 +88,95 @@ def import_(
             help="Take a partial or modified copy; every record will say that it is not the standard one.",
         ),
     ] = False,
+    own_name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="Own data: what it is called from now on.")
+    ] = "folder",
+    up: Annotated[Up, typer.Option("--up", help="Own data: the axis that points up.")] = Up.none,
+    licence: Annotated[
+        str, typer.Option("--licence", metavar="WORDS", help="Own data: under which licence, as CC-BY-4.0.")
+    ] = "",
+    test_share: Annotated[
+        float | None,
+        typer.Option(
+            "--test-share",
+            min=0.01,
+            max=0.99,
+            help="Own data without splits: the test's share of every class.",
+        ),
+    ] = None,
+    val: Annotated[
+        WhereTo | None, typer.Option("--val", help="Own data: where clouds for validation go.")
+    ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ignore", metavar="PATTERN", help="Own data: leave out such files, as '*.log'; may be repeated."
+        ),
+    ] = None,
+    upsample: Annotated[
+        Upsampled | None,
+        typer.Option("--upsample", help="Own data: let clouds of fewer points repeat them."),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Own data: take the place of what has the same name.")
+    ] = False,
     folders: PluginFolders = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a copy of a data set and put it into the store (PCBENCH_DATA, or the user's cache)."""
-    from pcbench.datasets.store import ImportOptions, data_root, importable
+    """Check a copy of a data set and put it into the store (PCBENCH_DATA, or the user's cache).
 
-    dataset = importable(opened(folders).datasets.load(name)())
-    options = ImportOptions(sampling.value, seed, allow_incomplete)
+    Your own clouds and meshes: pcbench data import folder PATH --name trees --up z
+    """
+    from pcbench.datasets.store import ImportOptions, Own, TreeOptions, data_root, importable
+
+    catalogue = opened(folders)
+    dataset = importable(catalogue.datasets.load(name)())
+    tree = TreeOptions(own_name, test_share, val.choice if val else None, tuple(ignore or ()))
+    own = Own(up_axis=up.value, licence=licence) if own_name != "folder" else None
+    options = ImportOptions(
+        sampling.value, seed, allow_incomplete, points, upsample is not None, own, tree, replace
+    )
+    _check_own(name, options, up, licence, catalogue.datasets)
     with interruptible("the store is as it was"), progress_bars() as bar:
-        task = bar.add_task("reading clouds", total=None)
+        task = bar.add_task("reading clouds", total=None, visible=False)
         manifest = dataset.import_from(
-            path, lambda done, total: bar.update(task, completed=done, total=total), options
+            path, lambda done, total: bar.update(task, completed=done, total=total, visible=True), options
         )
     if as_json:
         typer.echo(_as_json(manifest))
         return
-    also = "" if manifest.name == name else f", which {name} is a part of"
+    of_another = name not in (manifest.name, "folder")
+    also = f", which {name} is a part of" if of_another else ""
     say(
         f"imported {manifest.name}{also}: {manifest.train} training and {manifest.test} test clouds "
         f"of {manifest.points} points, in {data_root()}"
     )
     for line in _notes(manifest):
         say(line)
+
+
+def _check_own(name: str, options: ImportOptions, up: Up, licence: str, datasets: Datasets) -> None:
+    """UsageError for an option that only own data have, and for a name that is taken."""
+    own_name = options.tree.name
+    if name != "folder":
+        only = {
+            "--name": own_name != "folder",
+            "--up": up is not Up.none,
+            "--licence": licence,
+            "--test-share": options.tree.test_share is not None,
+            "--val": options.tree.validation,
+            "--ignore": options.tree.ignore,
+            "--upsample": options.repeat,
+            "--replace": options.replace,
+        }
+        for option in (option for option, given in only.items() if given):
+            raise UsageError(f"{option} is for data of your own: pcbench data import folder PATH {option} …")
+    elif own_name == "folder" and (up is not Up.none or licence):
+        raise UsageError("--up and --licence go with --name: data without a name of their own have neither")
+    elif own_name != "folder":
+        taken = [each for each in datasets.names() if each.casefold() == own_name.casefold()]
+        if taken and own_name not in datasets.own():
+            raise UsageError(f"--name {own_name}: {taken[0]} is another data set: choose another name")
 
 
 @app.command("list")
@@ -96,7 +195,9 @@ def list_(folders: PluginFolders = None, as_json: AsJson = False) -> None:
     for column in ("name", "variant", "classes", "train", "test", "up", "state"):
         table.add_column(column, no_wrap=column not in ("variant", "state"), overflow="fold")
     for row in rows:
-        sizes = ["" if size is None else str(size) for size in (row.classes, row.train, row.test)]
+        most = "≤ " if row.at_most else ""
+        counts = ["" if size is None else f"{most}{size}" for size in (row.train, row.test)]
+        sizes = ["" if row.classes is None else str(row.classes), *counts]
         state = row.error or (f"absent: {row.how_to_get}" if row.state == "absent" else row.state)
         table.add_row(*map(Text, (row.name, row.variant, *sizes, row.up_axis, state)))
     show(table)
@@ -164,6 +265,9 @@ def _notes(manifest: Manifest) -> list[str]:
         )
     elif manifest.schema_version > 1:  # the first version did not look
         lines.append("no two clouds are identical")
+    lines += manifest.notes
+    if manifest.own and manifest.own.licence:
+        lines.append(f"licence {manifest.own.licence}")
     if not manifest.complete:
         lines.append("incomplete: results on it will not count as results on the standard data set")
     return lines

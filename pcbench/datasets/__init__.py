@@ -7,6 +7,7 @@ from typing import Literal
 
 from pcbench.api import Dataset
 from pcbench.catalogue import Registry
+from pcbench.datasets.importing import Imported
 from pcbench.datasets.store import Importable
 from pcbench.errors import DataError, UsageError
 
@@ -15,7 +16,8 @@ from pcbench.errors import DataError, UsageError
 class Listing:
     """What a list of data sets says of one; error: why its plugin cannot be used, or None.
 
-    Variant and sizes are those of the copy in the store, where it has one, else those of the card.
+    Variant and sizes are those of the copy in the store, where it has one, else those of the card, None where
+    that does not know them; at_most: whether it only knows that there are no more.
     """
 
     name: str
@@ -23,6 +25,7 @@ class Listing:
     classes: int | None = None
     train: int | None = None
     test: int | None = None
+    at_most: bool = False
     up_axis: str = ""
     present: bool = False
     state: Literal["present", "incomplete", "absent"] = "absent"
@@ -44,16 +47,18 @@ def listing(datasets: Registry[Dataset]) -> list[Listing]:
 
 
 def _listed(dataset: Dataset) -> Listing:
+    present = dataset.present()
     card = Listing(
-        dataset.name,
-        dataset.variant,
-        dataset.classes,
-        dataset.train_size,
-        dataset.test_size,
-        dataset.up_axis,
-        dataset.present(),
-        "present" if dataset.present() else "absent",
-        dataset.how_to_get(),
+        name=dataset.name,
+        variant=dataset.variant,
+        classes=_known(dataset.classes),
+        train=_known(dataset.train_size),
+        test=_known(dataset.test_size),
+        at_most=isinstance(dataset, Imported) and dataset.at_most,
+        up_axis=dataset.up_axis,
+        present=present,
+        state="present" if present else "absent",
+        how_to_get=dataset.how_to_get(),
     )
     if not isinstance(dataset, Importable):
         return card
@@ -68,7 +73,13 @@ def _listed(dataset: Dataset) -> Listing:
         card,
         variant=manifest.variant,
         classes=len(manifest.class_names),
+        at_most=False,
         train=manifest.train,
         test=manifest.test,
         state="present" if manifest.complete else "incomplete",
     )
+
+
+def _known(size: int) -> int | None:
+    """A number of a card, where 1 stands for one that nobody knows."""
+    return None if size == 1 else size

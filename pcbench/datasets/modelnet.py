@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import ClassVar
 
 from pcbench.api import Archive, Dataset, Splits
 from pcbench.clouds import PointClouds, of_classes
-from pcbench.datasets.importing import (
+from pcbench.datasets.copies import (
     Copy,
-    Imported,
     Piece,
     Releases,
     check_names,
     files_of,
     hdf5_copy,
-    named,
+    id2name_files,
+    label_names,
+    listed_hdf5,
     places,
     read_lines,
-    splits_of,
 )
+from pcbench.datasets.importing import Imported, named, splits_of
 from pcbench.datasets.store import (
     DEFAULTS,
     SPLITS,
@@ -46,8 +47,8 @@ TEN_CLASSES = (
 # fmt: on
 
 _LAYOUTS = (
-    "a folder of its HDF5 files (ply_data_train*.h5), of resampled texts (modelnet40_normal_resampled) or of "
-    "OFF meshes (<class>/train/*.off)"
+    "a folder of its HDF5 files (ply_data_train*.h5, or train*.h5 with *_id2name.json), of resampled texts "
+    "(modelnet40_normal_resampled) or of OFF meshes (<class>/train/*.off)"
 )
 _HDF5 = "HDF5, up to 2048 surface points"
 _TEXT = "text, 10000 surface points (normal_resampled)"
@@ -144,6 +145,9 @@ def _find(source: Path, classes: int) -> Copy:
     for place in places(source, _LAYOUTS):
         if any(place.glob("ply_data_*.h5")) or (place / "shape_names.txt").exists():
             return _hdf5(place)
+        named_files = id2name_files(place)
+        if any(named_files.values()):
+            return _with_names(place, named_files, classes)
         for number in (40, 10) if classes == 10 else (40,):
             if (place / f"modelnet{number}_train.txt").exists():
                 return _texts(place, number)
@@ -161,25 +165,23 @@ def _find(source: Path, classes: int) -> Copy:
 def _hdf5(folder: Path) -> Copy:
     names = folder / "shape_names.txt"
     check_names(names, read_lines(names), CLASSES)
-    return hdf5_copy(_HDF5, folder, CLASSES, {split: _listed(folder, split) for split in SPLITS})
+    return hdf5_copy(
+        _HDF5, folder, CLASSES, {split: listed_hdf5(folder / f"{split}_files.txt") for split in SPLITS}
+    )
 
 
-def _listed(folder: Path, split: Split) -> list[Path]:
-    """The HDF5 files of a split, as its list names them: by base name, whatever folder it puts before."""
-    path = folder / f"{split}_files.txt"
-    files = []
-    for entry in read_lines(path):
-        place = PurePosixPath(entry)
-        if place.is_absolute() or ".." in place.parts or "\\" in entry or place.suffix != ".h5":
+def _with_names(folder: Path, files: dict[Split, list[Path]], classes: int) -> Copy:
+    """`{train,test}*.h5` with `*_id2name.json`, where every label that occurs has its name of here."""
+    names = label_names([*files["train"], *files["test"]], classes=len(CLASSES))
+    ten = classes == len(TEN_CLASSES) and {*names.values()} <= {*TEN_CLASSES}
+    class_names = TEN_CLASSES if ten and all(label < len(TEN_CLASSES) for label in names) else CLASSES
+    for label, name in sorted(names.items()):
+        if class_names[label] != name:
             raise DataError(
-                f"{path} names {entry[:100]!r}, which is no .h5 file of this folder: fetch the list again"
+                f"{folder}: label {label} is called {name!r} in *_id2name.json instead of "
+                f"{class_names[label]!r}: fetch the files again"
             )
-        files.append(folder / place.name)
-    if not files:
-        raise DataError(f"{path} names no file: fetch it again")
-    if len(set(files)) < len(files):
-        raise DataError(f"{path} names a file twice: fetch it again")
-    return files
+    return hdf5_copy(_HDF5, folder, class_names, files)
 
 
 def _texts(folder: Path, number: int) -> Copy:
@@ -212,7 +214,10 @@ def _texts(folder: Path, number: int) -> Copy:
 
 
 def _meshes(folder: Path, found: set[str], class_names: tuple[str, ...]) -> Copy:
-    """`<class>/{train,test}/*.off`, of which the z axis is up."""
+    """`<class>/{train,test}/*.off`, of which the z axis is up.
+
+    The owners' own clouds are (x, z, y) of the meshes: a mirror image, and so is what is stored.
+    """
     strange = sorted(found - {*class_names})
     if strange:
         raise DataError(f"{folder / strange[0]} is no class of ModelNet{len(class_names)}: take it away")

@@ -13,6 +13,7 @@ full, leaves the old one, with a file of clouds that the next writer removes.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import re
@@ -27,7 +28,6 @@ from typing import Literal, TypeAlias, TypeVar
 import filelock
 import h5py
 import numpy as np
-import platformdirs
 from pydantic import Field, ValidationError
 
 from pcbench.api import Dataset
@@ -41,6 +41,8 @@ from pcbench.clouds import (
     write_large_hdf5,
 )
 from pcbench.common.files import canonical_json, digest, write_json
+from pcbench.common.places import cache_root as cache_root
+from pcbench.common.places import data_root as data_root
 from pcbench.common.schema import Model, Sha256
 from pcbench.errors import DataError, UsageError
 from pcbench.ops.sampling import Sampling
@@ -51,9 +53,12 @@ Split: TypeAlias = Literal["train", "test"]
 Chunk: TypeAlias = tuple[Split, np.ndarray, np.ndarray]
 """Clouds of a split: points (c, N, 3) float32, finite, and labels (c,) int64 in range."""
 
+Validation: TypeAlias = Literal["train", "test", "apart"]
+"""Where a user's clouds for validation go: into a split, or nowhere."""
+
 SPLITS: tuple[Split, ...] = ("train", "test")
 POINTS = 1024
-"""Points that are stored of every imported cloud."""
+"""Points that are stored of every imported cloud, unless others are asked for."""
 
 _MAX_BYTES = 1 << 33
 _HASHED_AT_ONCE = 1024
@@ -66,16 +71,25 @@ class SourceFile(Model):
     sha256: Sha256
 
 
+class Own(Model):
+    """What a user says of a data set of their own. up_axis: of all its clouds. licence: in a few words."""
+
+    up_axis: Literal["x", "y", "z", "none"] = "none"
+    licence: str = Field(default="", max_length=200)
+
+
 class Manifest(Model):
     """What stands in the store under a name, and which files it came from.
 
     train, test: numbers of clouds. points: points kept of each. content_hash: of both splits together. file:
     the file of the clouds. sampling: how the kept points were chosen; "kept": the copy had no more. seed: of
     random choices and of points on meshes. complete: whether counts are those of a release. duplicates:
-    groups of identical clouds, as "train 17". Version 1 had neither `file` nor what follows it.
+    groups of identical clouds, as "train 17: chair/train/a.npy". Version 1 had neither `file` nor what
+    follows it. notes: what a user should know of it, in sentences. repeated: how many clouds repeat points.
+    own: of a data set under a user's own name. Version 2 lacked these three.
     """
 
-    schema_version: Literal[1, 2] = 2
+    schema_version: Literal[1, 2, 3] = 3
     name: str
     variant: str
     class_names: tuple[str, ...]
@@ -89,6 +103,9 @@ class Manifest(Model):
     seed: int = 0
     complete: bool = True
     duplicates: tuple[tuple[str, ...], ...] = ()
+    notes: tuple[str, ...] = ()
+    repeated: int = 0
+    own: Own | None = None
 
     def duplicated(self) -> tuple[int, int, int]:
         """Clouds that repeat an earlier one of training, of test, and test clouds that stand in training."""
@@ -99,12 +116,47 @@ class Manifest(Model):
 
 
 @dataclass(frozen=True)
+class TreeOptions:
+    """How the files of a user's own data set are found."""
+
+    name: str = "folder"
+    """What it is called."""
+    test_share: float | None = None
+    """Which share of every class becomes its test split, where the files have no splits."""
+    validation: Validation | None = None
+    """Where validation clouds go. None: to be said, where there are any."""
+    ignore: tuple[str, ...] = ()
+    """Patterns of files that are left out, as `*.md` or `val/*`."""
+
+
+TREE = TreeOptions()
+
+
+@dataclass(frozen=True)
 class ImportOptions:
-    """How a copy is imported. sampling: of 1024 points, where there are more. seed: of what is random."""
+    """How a copy is imported."""
 
     sampling: Sampling = "farthest"
+    """Of the stored points, where a cloud has more."""
     seed: int = 0
+    """Of what is random."""
     allow_incomplete: bool = False
+    """Whether a copy may lack something, or hold something that is not taken."""
+    points: int | None = None
+    """Points that are stored of a cloud. None: 1024, of a user's own as many as the smallest cloud has."""
+    repeat: bool = False
+    """Whether a user's own clouds of fewer points repeat them."""
+    own: Own | None = None
+    """What the user says of a data set under a name of their own."""
+    tree: TreeOptions = TREE
+    """How a user's own files are found."""
+    replace: bool = False
+    """Whether a data set of the user's own takes the place of one under the same name."""
+
+    @property
+    def wanted(self) -> int:
+        """Points of a cloud that has enough."""
+        return POINTS if self.points is None else self.points
 
 
 DEFAULTS = ImportOptions()
@@ -130,17 +182,6 @@ def importable(dataset: Dataset) -> Importable:
     if not isinstance(dataset, Importable):
         raise UsageError(f"{dataset.name} is not imported: {dataset.how_to_get()}")
     return dataset
-
-
-def cache_root() -> Path:
-    """The user's cache folder for pcbench."""
-    return platformdirs.user_cache_path("pcbench")
-
-
-def data_root() -> Path:
-    """The folder of imported data sets: PCBENCH_DATA, or `data` in the user's cache."""
-    chosen = os.environ.get("PCBENCH_DATA")
-    return Path(chosen).expanduser() if chosen else cache_root() / "data"
 
 
 def save_splits(path: Path, train: PointClouds, test: PointClouds) -> str:
@@ -289,6 +330,25 @@ def store(manifest: Callable[[str, str], Manifest], folder: Path, chunks: Callab
     made = manifest(chunks(path), path.name)
     write_json(folder / "manifest.json", made.model_dump(mode="json"))
     return made
+
+
+def narrow(path: Path, points: int) -> str:
+    """Keep the first points of every cloud of a file that `write_chunks` wrote; gives the new hash."""
+    wide = path.with_name(f"{path.stem}-wide{path.suffix}")
+    path.rename(wide)
+    with open_hdf5(wide) as file:
+        groups = {split: file[split] for split in SPLITS}
+        names = tuple(json.loads(bytes(groups["train"].attrs["class_names"])))
+        counts = {split: len(groups[split]["labels"]) for split in SPLITS}
+        chunks = (
+            (split, groups[split]["points"][first : first + _HASHED_AT_ONCE, :points], labels)
+            for split in SPLITS
+            for first in range(0, counts[split], _HASHED_AT_ONCE)
+            for labels in [groups[split]["labels"][first : first + _HASHED_AT_ONCE]]
+        )
+        content_hash = write_chunks(path, names, counts, points, chunks)
+    wide.unlink()
+    return content_hash
 
 
 def stored(name: str) -> bool:

@@ -565,7 +565,10 @@ def _check_ppc(ppc: int, dataset: str, splits: Splits, origin: str) -> None:
     counts = splits.train.counts()
     smallest = int(counts.argmin())
     if int(counts[smallest]) == 0:
-        raise DataError(f"{dataset}: class {splits.train.class_names[smallest]!r} has no training cloud")
+        raise DataError(
+            f"{dataset}: class {splits.train.class_names[smallest]!r} has no training cloud: bring the data "
+            "again with clouds of it, or without it"
+        )
     if ppc > int(counts[smallest]):
         problem = (
             f"PPC {ppc} is larger than the smallest class of {dataset}: "

@@ -90,6 +90,7 @@ def test_list_as_json():
         "classes": 10,
         "train": 3991,
         "test": 908,
+        "at_most": False,
         "up_axis": "y",
         "present": False,
         "state": "absent",
@@ -104,6 +105,10 @@ def test_list_as_a_table():
     assert lines[0].split() == ["name", "variant", "classes", "train", "test", "up", "state"]
     row = next(line for line in lines if line.startswith("modelnet40"))
     assert "40       9843" in row
+    (variant,) = (line for line in lines if line.startswith("scanobjectnn:pb_t25 "))
+    assert "≤ 11545  ≤ 2905" in variant
+    (unnamed,) = (line for line in lines if line.startswith("folder "))
+    assert unnamed.split()[:4] == ["folder", "your", "own", "none"]
     assert (
         "absent: run 'pcbench data fetch modelnet40' or, where you have a copy, 'pcbench data import" in row
     )

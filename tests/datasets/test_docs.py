@@ -25,10 +25,14 @@ def test_its_figures_are_those_of_the_code(name):
     dataset = CATALOGUE.datasets.load(name)
     counts = {"its ten furniture classes": 10}
     assert counts.get(classes) or int(re.match(r"\d+", classes)[0]) == dataset.classes
+    assert up == dataset.up_axis
+    if sizes == "not published":
+        assert (dataset.releases, dataset.train_size, dataset.test_size) == ((), 1, 1)
+        return
     releases = [tuple(map(int, pair.split("/"))) for pair in sizes.removeprefix("up to ").split(", or ")]
     assert (dataset.train_size, dataset.test_size) in releases
     if sizes.startswith("up to "):
         assert dataset.releases == ()
+        assert dataset.at_most
     else:
         assert sorted(releases) == sorted(getattr(dataset, "releases", releases[:1]))
-    assert up == dataset.up_axis

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pcbench.clouds import PointClouds, unit_sphere
-from pcbench.datasets import importing, store
+from pcbench.datasets import copies, store
 from pcbench.datasets.modelnet import CLASSES, TEN_CLASSES, ModelNet10, ModelNet40
 from pcbench.errors import DataError
 from pcbench.ops.sampling import resample
@@ -62,7 +62,7 @@ def small(monkeypatch, tmp_path):
     monkeypatch.setenv("PCBENCH_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(ModelNet40, "releases", ((TRAIN, TEST), (TRAIN - 1, TEST)))
     monkeypatch.setattr(ModelNet10, "releases", ((20, 10),))
-    monkeypatch.setattr(importing, "_ROWS_AT_ONCE", 16)
+    monkeypatch.setattr(copies, "_ROWS_AT_ONCE", 16)
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ class TestImport:
     def test_writes_a_manifest(self, good_copy):
         manifest = ModelNet40().import_from(good_copy, quiet)
         written = json.loads((store.data_root() / "modelnet40" / "manifest.json").read_text())
-        assert written["schema_version"] == 2
+        assert written["schema_version"] == 3
         assert written["class_names"] == list(CLASSES)
         assert (written["train"], written["test"], written["points"]) == (TRAIN, TEST, POINTS)
         names = ["ply_data_train0.h5", "ply_data_train1.h5", "ply_data_test0.h5"]
@@ -205,13 +205,13 @@ class TestRefusal:
     @pytest.mark.parametrize(
         ("key", "values"),
         [
-            ("data", np.zeros((50, POINTS, 4), np.float32)),
+            ("data", np.zeros((50, POINTS, 2), np.float32)),
             ("data", np.zeros((50, POINTS * 3), np.float32)),
-            ("data", np.zeros((50, POINTS, 3), np.int32)),
+            ("data", np.zeros((50, POINTS, 3), bool)),
             ("data", np.zeros((50, POINTS, 3), "S4")),
             ("label", np.zeros((49, 1), np.uint8)),
             ("label", np.zeros((50, 2), np.uint8)),
-            ("label", np.zeros((50, 1), np.float32)),
+            ("label", np.zeros((50, 1), bool)),
             ("label", np.zeros((), np.uint8)),
         ],
     )
@@ -221,16 +221,20 @@ class TestRefusal:
 
     def test_too_few_points(self, copy, train0):
         change(train0, "data", np.zeros((50, 1023, 3), np.float32))
+        refused(copy, "mixes clouds of 1023 and 1024 points")
+        for name in ("train1", "test0"):
+            change(copy / f"ply_data_{name}.h5", "data", clouds(30 if name == "train1" else 40, 0, 1023))
+        change(train0, "data", clouds(50, 0, 1023))
         refused(copy, "ply_data_train0.h5", "'data' has 1023 points", "1024 or more")
 
-    @pytest.mark.parametrize("label", [-1, 40, 2**40])
-    def test_a_label_out_of_range(self, copy, train0, label):
-        labels = np.zeros((50, 1), np.int64)
+    @pytest.mark.parametrize("label", [-1, 40, 2**40, 1.5, np.nan])
+    def test_a_label_that_is_none(self, copy, train0, label):
+        labels = np.zeros((50, 1), type(label))
         labels[33] = label
         change(train0, "label", labels)
         refused(copy, "ply_data_train0.h5", "cloud 33", "label outside 0 to 39")
 
-    @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
     def test_a_coordinate_that_is_not_finite(self, copy, train0, value):
         data = clouds(50, 0).astype(np.float64)
         data[21, 5, 1] = value
@@ -332,8 +336,8 @@ class TestLoad:
         assert str(caught.value) == (
             f"{dataset.name} is not on this machine: run 'pcbench data fetch modelnet40' or, where you "
             "have a copy, 'pcbench data import modelnet40 PATH' with PATH "
-            "a folder of its HDF5 files (ply_data_train*.h5), of resampled texts "
-            "(modelnet40_normal_resampled) or of OFF meshes (<class>/train/*.off) ('pcbench docs data')"
+            "a folder of its HDF5 files (ply_data_train*.h5, or train*.h5 with *_id2name.json), of resampled "
+            "texts (modelnet40_normal_resampled) or of OFF meshes (<class>/train/*.off) ('pcbench docs data')"
         )
 
     def test_takes_the_first_points_and_normalises(self, good_copy):
@@ -378,7 +382,7 @@ class TestLoad:
 
     def test_refuses_more_points_than_are_stored(self, good_copy):
         ModelNet40().import_from(good_copy, quiet)
-        with pytest.raises(DataError, match="cannot take 1025 of the 1024 points"):
+        with pytest.raises(DataError, match="modelnet40 holds 1024 points a cloud, and 1025 are asked for"):
             ModelNet40().load(POINTS + 1)
 
 

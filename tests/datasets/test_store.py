@@ -17,12 +17,13 @@ import layouts
 import numpy as np
 import pytest
 
-from pcbench.datasets import importing, store
+from pcbench.datasets import copies, importing, store
 from pcbench.datasets.folder import Folder
 from pcbench.datasets.store import Manifest
 from pcbench.errors import DataError
 
 NOBODY = 65534
+REPLACE = store.ImportOptions(replace=True)
 
 PREPARED = """
 import os, signal, sys
@@ -32,11 +33,12 @@ from pcbench.datasets.folder import Folder
 source = Path(sys.argv[1])
 def die(*_): os.kill(os.getpid(), signal.SIGKILL)
 def quiet(done, total): pass
+REPLACE = store.ImportOptions(replace=True)
 """
 
 PROCESSES = multiprocessing.get_context("forkserver")
 # A process then has in milliseconds what takes seconds to import.
-PROCESSES.set_forkserver_preload(["pcbench.cli.main", "pcbench.datasets.folder", "trimesh.exchange.off"])
+PROCESSES.set_forkserver_preload(["pcbench.cli.main", "pcbench.datasets.folder", "trimesh.exchange.ply"])
 
 
 class Started:
@@ -105,7 +107,7 @@ def root(monkeypatch, tmp_path):
 @pytest.fixture
 def old(tmp_path):
     """What is in the store before anything happens."""
-    return Folder().import_from(write(tmp_path / "old.h5", seed=0), quiet)
+    return Folder().import_from(write(tmp_path / "old.h5", seed=0), quiet, REPLACE)
 
 
 @pytest.fixture
@@ -117,7 +119,7 @@ def new(tmp_path):
 def new_hash(new, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PCBENCH_DATA", str(tmp_path / "elsewhere"))
-        return Folder().import_from(new, quiet).content_hash
+        return Folder().import_from(new, quiet, REPLACE).content_hash
 
 
 def left(root):
@@ -125,14 +127,14 @@ def left(root):
 
 
 DEATHS = {
-    "while it reads": "Folder().import_from(source, lambda done, total: die() if done else None)",
-    "while it hashes": "store._stored_hash = die\nFolder().import_from(source, quiet)",
-    "before the clouds have their name": "Path.replace = die\nFolder().import_from(source, quiet)",
-    "before the manifest": "store.write_json = die\nFolder().import_from(source, quiet)",
+    "while it reads": "Folder().import_from(source, lambda done, total: die() if done else None, REPLACE)",
+    "while it hashes": "store._stored_hash = die\nFolder().import_from(source, quiet, REPLACE)",
+    "before the clouds have their name": "Path.replace = die\nFolder().import_from(source, quiet, REPLACE)",
+    "before the manifest": "store.write_json = die\nFolder().import_from(source, quiet, REPLACE)",
     "before the old clouds go": """
         written = store.write_json
         store.write_json = lambda *words: (written(*words), die())
-        Folder().import_from(source, quiet)
+        Folder().import_from(source, quiet, REPLACE)
     """,
     "while it removes": """
         unlink = Path.unlink
@@ -154,7 +156,7 @@ class TestKilled:
             assert store.verify("folder").content_hash == expected
             assert store.load_stored("folder")[2].content_hash == expected
             assert len(left(root)) > 2 or when == "while it reads"
-        assert Folder().import_from(new, quiet).content_hash == new_hash
+        assert Folder().import_from(new, quiet, REPLACE).content_hash == new_hash
         assert left(root) == [store.read_manifest("folder").file, "manifest.json"]
 
     def test_in_the_first_import_leaves_nothing_that_counts(self, root, new):
@@ -163,13 +165,13 @@ class TestKilled:
         assert not store.stored("folder")
         assert not Folder().present()
         assert store.stored_names() == []
-        Folder().import_from(new, quiet)
+        Folder().import_from(new, quiet, REPLACE)
         assert len(left(root)) == 2
 
     @pytest.mark.slow
     @pytest.mark.parametrize("delay", [0.0, 0.02, 0.05, 0.1])
     def test_at_any_moment(self, old, new, new_hash, delay):
-        process = start("print(flush=True)\nwhile True: Folder().import_from(source, quiet)", new)
+        process = start("print(flush=True)\nwhile True: Folder().import_from(source, quiet, REPLACE)", new)
         process.says()
         time.sleep(delay)
         process.kill()
@@ -206,7 +208,7 @@ class TestKilled:
     @pytest.mark.slow
     def test_of_one_of_its_processes_it_tells(self, tmp_path, monkeypatch):
         monkeypatch.setattr(importing, "_WORTH_PROCESSES", 1)
-        monkeypatch.setattr(importing, "_FILES_AT_ONCE", 1)
+        monkeypatch.setattr(copies, "_FILES_AT_ONCE", 1)
         layouts.meshes(tmp_path / "in")
 
         def told(done, _):
@@ -234,7 +236,7 @@ class TestInterrupted:
             signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has none
             def interrupted(*_): signal.raise_signal(signal.{sign})
             store._stored_hash = interrupted
-            sys.argv = ["pcbench", "data", "import", "folder", str(source)]
+            sys.argv = ["pcbench", "data", "import", "folder", str(source), "--replace"]
             main()
         """
         code, _, err = start(code, new).finished()
@@ -247,7 +249,7 @@ class TestInterrupted:
 class TestTwoWriters:
     def test_and_a_reader(self, root, old, new, new_hash):
         """Each imports its own copy again and again; every reader sees one of the two, whole."""
-        code = "for _ in range(5): Folder().import_from(source, quiet)"
+        code = "for _ in range(5): Folder().import_from(source, quiet, REPLACE)"
         both = [start(code, source) for source in (new.with_name("old.h5"), new)]
         seen = set()
         while any(process.running() for process in both):
@@ -259,7 +261,7 @@ class TestTwoWriters:
 
     def test_the_second_waits_and_says_so(self, old, new):
         with store.writing("folder"):
-            process = start("Folder().import_from(source, quiet)", new)
+            process = start("Folder().import_from(source, quiet, REPLACE)", new)
             said = os.read(process.err.fileno(), 1 << 16).decode()
             assert process.running()
             assert store.verify("folder") == old
@@ -272,7 +274,7 @@ class TestTwoWriters:
         process = start(code, new)
         process.says()
         process.kill()
-        assert Folder().import_from(new, quiet).name == "folder"
+        assert Folder().import_from(new, quiet, REPLACE).name == "folder"
 
 
 class TestFullDisk:
@@ -281,7 +283,7 @@ class TestFullDisk:
         code = f"""
             import resource
             resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))
-            sys.argv = ["pcbench", "data", "import", "folder", str(source)]
+            sys.argv = ["pcbench", "data", "import", "folder", str(source), "--replace"]
             from pcbench.cli.main import main
             main()
         """
@@ -306,7 +308,7 @@ class TestFullDisk:
         try:
             monkeypatch.setenv("PCBENCH_DATA", str(place))
             with pytest.raises(DataError, match="cannot be written"):
-                Folder().import_from(new, quiet)
+                Folder().import_from(new, quiet, REPLACE)
             assert store.stored_names() == []
             assert not list(place.rglob("*.h5"))
         finally:
@@ -345,12 +347,12 @@ class TestPermissions:
         place = public / "data"
         monkeypatch.setenv("PCBENCH_DATA", str(place))
         source = write(public / "new.h5", seed=1)
-        Folder().import_from(source, quiet)
+        Folder().import_from(source, quiet, REPLACE)
         for path in (source, *place.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o444)
         (place / "folder").chmod(0o555)
         place.chmod(0o555)
-        work = "print(len(Folder().load(16).train))\n    Folder().import_from(source, quiet)"
+        work = "print(len(Folder().load(16).train))\n    Folder().import_from(source, quiet, REPLACE)"
         read, refusal = self.outcome(work, source, place).splitlines()
         assert read == "4"
         assert refusal.startswith(str(place))
@@ -371,7 +373,7 @@ class TestPermissions:
         hidden["hdf5"] = write(public / "mine.h5", seed=1)
         hidden[what].chmod(0)
         copy = hidden["hdf5"] if what == "hdf5" else source
-        out = self.outcome("Folder().import_from(source, quiet)", copy, place)
+        out = self.outcome("Folder().import_from(source, quiet, REPLACE)", copy, place)
         assert str(hidden[what]) in out
         assert "permission" in out.lower() or "cannot be read" in out
         assert not list(place.glob("*/*"))
