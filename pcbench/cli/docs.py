@@ -36,7 +36,10 @@ def docs(
     if page not in there:
         raise UsageError(f"no page is called {page!r}. {did_you_mean(page, there)}")
     text = there[page].read_text(encoding="utf-8")
-    typer.echo(json.dumps({"name": page, "text": text}, indent=1) if as_json else text, nl=as_json)
+    if as_json:
+        typer.echo(json.dumps({"name": page, "text": text}, indent=1))
+    else:
+        say(text.rstrip("\n"))
 
 
 def pages() -> dict[str, Path]:

@@ -75,7 +75,7 @@ def table(
     elif form is Form.text:
         _print(lines, with_runs=False)
     else:
-        typer.echo(_formatted(lines, form), nl=False)
+        say(_formatted(lines, form).rstrip("\n"))
 
 
 def read(folder: Path, plugins: Sequence[Path] | None) -> tuple[Gathered, Board]:
