@@ -137,11 +137,19 @@ def import_(
         sampling.value, seed, allow_incomplete, points, upsample is not None, own, tree, replace
     )
     _check_own(name, options, up, licence, catalogue.datasets)
-    with interruptible("the store is as it was"), progress_bars() as bar:
-        task = bar.add_task("reading clouds", total=None, visible=False)
-        manifest = dataset.import_from(
-            path, lambda done, total: bar.update(task, completed=done, total=total, visible=True), options
-        )
+    bar = progress_bars()
+    task = bar.add_task("reading clouds", total=None)
+
+    def progress(done: int, total: int) -> None:
+        bar.start()  # not before there is something to read: what is refused earlier is one line
+        bar.update(task, completed=done, total=total)
+
+    with interruptible("the store is as it was"):
+        try:
+            manifest = dataset.import_from(path, progress, options)
+        finally:
+            if bar.live.is_started:
+                bar.stop()
     if as_json:
         typer.echo(_as_json(manifest))
         return
