@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ Releases: TypeAlias = tuple[tuple[int, int], ...]
 """Numbers of training and test clouds that a complete copy may have."""
 
 _ROWS_AT_ONCE = 128
+_BYTES_AT_ONCE = 1 << 26
 _FILES_AT_ONCE = 16
 _LIST_BYTES = 1 << 24
 _PACKED = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".rar", ".7z")
@@ -183,14 +185,17 @@ class Array:
     """Of every cloud."""
     labels: tuple[int, ...]
     """Of every cloud, in range."""
+    cloud_bytes: int
+    """What a cloud is in the file, all its columns, unpacked."""
 
     def rows(self, split: Split, first: int = 0, only: Sequence[int] | None = None) -> list[Piece]:
         """Its clouds, or some of them, as pieces of a split, in which they are numbered from `first`."""
         pieces: list[Piece] = []
         wanted = np.zeros(len(self.labels), bool)
         wanted[list(range(len(self.labels)) if only is None else only)] = True
-        for start in range(0, len(self.labels), _ROWS_AT_ONCE):
-            last = min(start + _ROWS_AT_ONCE, len(self.labels))
+        together = max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // self.cloud_bytes))
+        for start in range(0, len(self.labels), together):
+            last = min(start + together, len(self.labels))
             chosen = tuple(np.flatnonzero(wanted[start:last]).tolist())
             if chosen:
                 labels = tuple(self.labels[start + i] for i in chosen)
@@ -221,6 +226,7 @@ def look_at(path: Path, classes: int | None, keys: tuple[str, str] = ("data", "l
                 "fetch the file again"
             )
         values = np.asarray(label[()]).reshape(-1)
+        cloud_bytes = data.dtype.itemsize * math.prod(data.shape[1:])
     most = classes if classes is not None else clouds
     with np.errstate(invalid="ignore"):
         wrong = ~((values >= 0) & (values < most) & (values == np.floor(values)))
@@ -230,7 +236,7 @@ def look_at(path: Path, classes: int | None, keys: tuple[str, str] = ("data", "l
             f"{path}: cloud {first} has the label {values[first]}, a label outside 0 to {most - 1}: "
             "fetch the file again, or mend it"
         )
-    return Array(path, keys[0], points, tuple(values.astype(np.int64).tolist()))
+    return Array(path, keys[0], points, tuple(values.astype(np.int64).tolist()), cloud_bytes)
 
 
 def label_names(files: Sequence[Path], classes: int | None) -> dict[int, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 from pathlib import Path
 
 import h5py
@@ -266,6 +267,29 @@ class TestHdf5:
         train, test, _ = load(Folder(), file)
         assert np.array_equal(train.points.numpy(), layouts.points(8, 0)[:4])
         assert test.labels.tolist() == [0, 1, 0, 1]
+
+    @pytest.mark.parametrize(
+        ("key", "shape", "kind"),
+        [
+            ("class_names", (2,), "S1000000000"),
+            ("class_names", (9999,), "S1000000"),
+            ("split", (8,), "S1000000000"),
+            ("split", (1_000_000_000,), h5py.string_dtype()),
+            ("points", (8, 4_000_000, 4_000_000), "<f4"),
+            ("points", (2_000_000_000, 1024, 3), "<f4"),
+        ],
+    )
+    def test_a_short_file_that_claims_to_hold_much_is_refused(self, file, key, shape, kind):
+        with h5py.File(file, "r+") as content:
+            del content[key]
+            content.create_dataset(key, shape, kind, chunks=tuple(min(n, 3) for n in shape))
+        assert file.stat().st_size < 1 << 20
+        tracemalloc.start()
+        try:
+            refused(Folder(), file, key, "mend")
+            assert tracemalloc.get_traced_memory()[1] < 64 << 20
+        finally:
+            tracemalloc.stop()
 
     def test_a_share_stands_in_for_the_splits(self, file):
         with h5py.File(file, "r+") as content:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 import zlib
 from collections.abc import Collection
@@ -14,7 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcbench.clouds import open_hdf5, own_array
-from pcbench.datasets.formats.content import MAX_BYTES, MAX_POINTS, Flaw, Points, on_its_side, points_of
+from pcbench.datasets.formats.content import (
+    MAX_BYTES,
+    MAX_CLOUDS,
+    MAX_POINTS,
+    MAX_VALUES,
+    Flaw,
+    Points,
+    on_its_side,
+    points_of,
+)
 
 KEYS = ("points", "data", "xyz", "pc")
 """What the array of a cloud may be called among others, the first there is."""
@@ -89,7 +99,8 @@ def check_numbers(array: h5py.Dataset, dimensions: int) -> int:
     shape: tuple[int, ...] = array.shape or ()
     numbers = array.dtype.kind in "fiu" and len(shape) == dimensions and min(shape[-2:]) >= 1
     points, columns = shape[-2:][:: -1 if numbers and on_its_side(shape) else 1] if numbers else (0, 0)
-    if columns < 3 or not 1 <= points <= MAX_POINTS or columns > MAX_POINTS:
+    fits = columns >= 3 and 1 <= points <= MAX_POINTS and points * columns <= MAX_VALUES
+    if not fits or math.prod(shape[:-2]) > MAX_CLOUDS:
         expected = "numbers (N, 3)" if dimensions == 2 else "numbers (n, N, 3)"
         name = (array.name or "").lstrip("/")
         raise Flaw(f": {name!r} is {array.dtype} {shape} instead of {expected} with N up to {MAX_POINTS}")

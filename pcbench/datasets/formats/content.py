@@ -20,9 +20,13 @@ MAX_BYTES = 1 << 29
 """Longest file that is read into memory as a whole, also once it is unpacked: 512 MiB."""
 MAX_POINTS = 1 << 22
 """Most points of one cloud."""
+MAX_CLOUDS = 10_000_000
+"""Most clouds of one file."""
 
 _FEWEST_OF_A_CLOUD = 64
 _MOST_COLUMNS = 16
+MAX_VALUES = _MOST_COLUMNS * MAX_POINTS
+"""Most values of one cloud that is an array, whatever its columns are."""
 
 
 class Flaw(DataError):

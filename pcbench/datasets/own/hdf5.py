@@ -25,6 +25,10 @@ from pcbench.errors import DataError
 _WANTED = ("points", "label", "split", "class_names")
 _OTHERWISE = {"points": "data", "label": "labels"}
 _MOST_CLASSES = 10_000
+_LONGEST_NAMES, _LONGEST_WORD = 1 << 20, 64
+"""Bytes that all names of classes may have together, and a word that says which split a cloud is of."""
+_BYTES_AT_ONCE, _WORDS_AT_ONCE = 1 << 24, 256
+"""What is read at once of strings of one length, and of strings of any."""
 
 
 def one_file(path: Path, options: ImportOptions) -> Copy:
@@ -43,7 +47,7 @@ def one_file(path: Path, options: ImportOptions) -> Copy:
                 f"are {', '.join(there)[:100] or 'none'}: {remedy}",
                 *(("test share",) if only_split else ()),
             )
-        names = _words(own_array(file, "class_names"), path, _MOST_CLASSES)
+        names = _words(own_array(file, "class_names"), path, _MOST_CLASSES, _LONGEST_NAMES)
     if not names or len(set(names)) < len(names):
         raise DataError(f"{path}: 'class_names' is empty, or two classes share a name: mend the file")
     array = look_at(path, len(names), (keys["points"], keys["label"]))
@@ -70,7 +74,7 @@ def _splits(path: Path, clouds: int) -> list[Said | None]:
         array = own_array(file, "split")
         if array.shape not in ((clouds,), (clouds, 1)):
             raise DataError(f"{path}: 'split' is {array.shape} instead of ({clouds},): mend the file")
-        words = _words(array, path, clouds)
+        words = _words(array, path, clouds, clouds * _LONGEST_WORD)
     splits = [said(word) for word in words]
     if None in splits:
         first = splits.index(None)
@@ -111,13 +115,27 @@ def several_files(folder: Path) -> Copy | None:
     )
 
 
-def _words(array: Any, path: Path, most: int) -> tuple[str, ...]:
-    """An array of strings; DataError for anything else."""
-    if array.dtype.kind not in "SO" or array.size > most:
+def _words(array: Any, path: Path, most: int, most_bytes: int) -> tuple[str, ...]:
+    """An array (n,) or (n, 1) of strings, of no more bytes together; DataError for anything else.
+
+    A short file may say that it holds many long strings: they are read a few at a time, until they are too
+    many.
+    """
+    plain = array.ndim in (1, 2) and array.size == len(array) <= most
+    if array.dtype.kind not in "SO" or not plain:
         raise DataError(f"{path}: {array.name!r} is {array.dtype} {array.shape} instead of strings: mend it")
-    words = np.asarray(array[()]).reshape(-1).tolist()
-    if not all(isinstance(word, bytes) for word in words):
-        raise DataError(f"{path}: {array.name!r} holds something else than strings: mend the file")
+    width = array.dtype.itemsize if array.dtype.kind == "S" else _BYTES_AT_ONCE // _WORDS_AT_ONCE
+    together = max(1, _BYTES_AT_ONCE // max(1, width))
+    words: list[Any] = []
+    size = 0 if width <= max(most_bytes, _BYTES_AT_ONCE) else width
+    while len(words) < len(array) and size <= most_bytes:
+        part = np.asarray(array[len(words) : len(words) + together]).reshape(-1).tolist()
+        if not all(isinstance(word, bytes) for word in part):
+            raise DataError(f"{path}: {array.name!r} holds something else than strings: mend the file")
+        size += sum(map(len, part))
+        words += part
+    if size > most_bytes:
+        raise DataError(f"{path}: {array.name!r} is longer than {most_bytes} bytes: mend the file")
     try:
         return tuple(word.decode() for word in words)
     except UnicodeDecodeError as error:
