@@ -124,8 +124,10 @@ class Suite(Model):
     ) -> Suite:
         """The part that is named, all of it where nothing is; rows keep their places.
 
-        UsageError where the suite does not have what is named.
+        `scanobjectnn` names the variants of it that the suite has, as `scanobjectnn:pb_t50_rs`. UsageError where
+        the suite does not have what is named.
         """
+        datasets = [name for each in datasets for name in self._variants(each)]
         kept = self._chosen("method", self.methods, methods)
         rows = [
             row.model_copy(update={"methods": tuple(m for m in row.methods if m in kept)})
@@ -138,6 +140,11 @@ class Suite(Model):
                 "rows": tuple(rows),
             }
         )
+
+    def _variants(self, name: str) -> list[str]:
+        """The data sets of the suite that a name stands for; the name itself where there are none."""
+        variants = [] if name in self.datasets else [d for d in self.datasets if d.split(":")[0] == name]
+        return variants or [name]
 
     def _chosen(self, thing: Thing, has: Sequence[T], asked: Sequence[T]) -> tuple[T, ...]:
         for each in asked:

@@ -139,6 +139,8 @@ def test_options_choose_a_part_in_the_suites_order(suite):
     part = suite.narrowed(methods=["sadm"], ppcs=[3])
     assert [row.methods for row in part.rows] == [("sadm",), ("sadm",)]
     assert (part.ppc, part.datasets) == ((3,), ("shapes10",))
+    table = suites.read(suites.find("table1"))
+    assert table.narrowed(datasets=["scanobjectnn"]).datasets == ("scanobjectnn:pb_t50_rs",)
     assert suite.narrowed(ppcs=[3, 1]) == suite.narrowed() == suite
     assert [row.methods for row in suite.narrowed(methods=["random"]).rows] == [("random",), ()]
 
