@@ -124,8 +124,8 @@ class Suite(Model):
     ) -> Suite:
         """The part that is named, all of it where nothing is; rows keep their places.
 
-        `scanobjectnn` names the variants of it that the suite has, as `scanobjectnn:pb_t50_rs`. UsageError where
-        the suite does not have what is named.
+        `scanobjectnn` names the variants of it that the suite has, as `scanobjectnn:pb_t50_rs`. UsageError
+        where the suite does not have what is named.
         """
         datasets = [name for each in datasets for name in self._variants(each)]
         kept = self._chosen("method", self.methods, methods)
