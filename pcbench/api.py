@@ -21,6 +21,7 @@ from typing_extensions import TypeVar
 from pcbench.clouds import PointClouds
 from pcbench.errors import PcbenchError
 from pcbench.ops.coreset import Initialisation, initial_clouds
+from pcbench.ops.expansions import Stored
 from pcbench.ops.foreign import Foreign
 from pcbench.ops.layers import initialise
 from pcbench.ops.redraw import FreshNetworks
@@ -40,6 +41,7 @@ __all__ = [
     "Setting",
     "Snapshot",
     "Splits",
+    "Stored",
     "Streams",
     "Task",
     "Terms",
@@ -76,7 +78,15 @@ class Snapshot:
     iteration: int
     """Updates done; 0 is the initialisation."""
     clouds: PointClouds
-    """`task.ppc` clouds of every class, ordered by class: (K · PPC, N, 3)."""
+    """`task.ppc` clouds of every class, ordered by class: (K · PPC, N, 3). Of a parameterised set what its
+    expansion makes: as many of every class, of any number of points."""
+    stored: Stored | None = None
+    """What such a set is kept as; None where the clouds themselves are kept."""
+
+    @property
+    def identity(self) -> str:
+        """The content hash of what is kept, as 64 digits."""
+        return self.clouds.content_hash() if self.stored is None else self.stored.content_hash()
 
 
 MakeTensors: TypeAlias = Callable[[Streams, Callable[[int, int], None]], Mapping[str, Tensor]]
@@ -169,22 +179,28 @@ class Task:
         self,
         update: Callable[[Iteration], None],
         optimiser: Optimizer,
-        clouds: Callable[[], PointClouds],
+        clouds: Callable[[], PointClouds | Stored],
     ) -> Iterator[Snapshot]:
         """Call `update` once an iteration, and give the snapshots that are asked for: `yield from` them.
 
         optimiser: holds all that one iteration hands to the next, parameters and their state, so that an
         interrupted run goes on where it stood; a learning rate that changes is set from the iteration's
-        number. clouds: gives the synthetic set as it stands; it is copied.
+        number. clouds: gives the synthetic set as it stands, as clouds or as `Stored`; it is copied.
         """
         recorder = Recorder(self.device)
         if 0 in self.snapshots:
-            yield Snapshot(0, _copied(clouds()))
+            yield self._snapshot(0, clouds())
         with self._fresh_networks() as networks:
             for number in self.steps(optimiser):
                 update(Iteration(number, networks, recorder))
                 if number in self.snapshots:
-                    yield Snapshot(number, _copied(clouds()))
+                    yield self._snapshot(number, clouds())
+
+    def _snapshot(self, iteration: int, clouds: PointClouds | Stored) -> Snapshot:
+        if isinstance(clouds, Stored):
+            kept = Stored(clouds.expansion, {k: t.detach().clone() for k, t in clouds.tensors.items()})
+            return Snapshot(iteration, kept.expand(self.train.class_names, self.ppc), kept)
+        return Snapshot(iteration, replace(clouds, points=clouds.points.detach().clone()))
 
     def steps(self, optimiser: Optimizer | None = None) -> Iterator[int]:
         """The iterations 1, 2, …, `iterations`, each reported when it is done, for a loop of a method's own.
@@ -209,10 +225,6 @@ class Task:
             return self.streams.stream("network", iteration=iteration)
 
         return FreshNetworks(self.network, generator, self.iterations)
-
-
-def _copied(clouds: PointClouds) -> PointClouds:
-    return replace(clouds, points=clouds.points.detach().clone())
 
 
 P = TypeVar("P", bound=MethodParams, default=Any)

@@ -139,8 +139,13 @@ def write_clouds(group: h5py.Group, clouds: PointClouds) -> None:
     points, labels = as_stored(clouds)
     group.create_dataset("points", data=points)
     group.create_dataset("labels", data=labels)
+    write_class_names(group, clouds.class_names)
+
+
+def write_class_names(group: h5py.Group, names: Sequence[str]) -> None:
+    """Put the names of classes, in label order, into an open HDF5 group."""
     # Of fixed length: a damaged string of variable length can take the HDF5 library down.
-    group.attrs["class_names"] = np.bytes_(canonical_json(list(clouds.class_names)).encode())
+    group.attrs["class_names"] = np.bytes_(canonical_json(list(names)).encode())
 
 
 def read_clouds(group: h5py.Group, max_bytes: int = 16 << 30) -> PointClouds:
@@ -160,14 +165,15 @@ def read_clouds(group: h5py.Group, max_bytes: int = 16 << 30) -> PointClouds:
     claimed = 4 * math.prod(points.shape) + 8 * math.prod(labels.shape)
     if claimed > max_bytes:
         raise DataError(f"{where}: the clouds claim {claimed} bytes, more than the {max_bytes} allowed")
-    names = _class_names(group)
+    names = read_class_names(group)
     try:
         return PointClouds(torch.from_numpy(points[()]), torch.from_numpy(labels[()]), names)
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
 
 
-def _class_names(group: h5py.Group) -> tuple[str, ...]:
+def read_class_names(group: h5py.Group) -> tuple[str, ...]:
+    """The names that `write_class_names` wrote; DataError where there are none."""
     names = None
     stored = group.attrs.get_id("class_names") if "class_names" in group.attrs else None
     if stored is not None and stored.dtype.kind == "S" and stored.get_storage_size() <= MAX_NAMES_BYTES:
@@ -195,12 +201,12 @@ def own_group(file: h5py.File, name: str) -> h5py.Group | None:
     return group if isinstance(group, h5py.Group) else None
 
 
-def check_plain(group: h5py.Group) -> None:
-    """DataError unless both arrays of clouds lie in the file as they are: no filter, nothing left out.
+def check_plain(group: h5py.Group, names: Sequence[str] = ("points", "labels")) -> None:
+    """DataError unless the arrays of a group lie in the file as they are: no filter, nothing left out.
 
     A file that nobody vouches for can then not ask for more memory than it has bytes.
     """
-    for name in ("points", "labels"):
+    for name in names:
         array = own_array(group, name)
         plain = array.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS
         if not plain or array.id.get_storage_size() != math.prod(array.shape) * array.dtype.itemsize:

@@ -21,7 +21,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from pcbench.api import PointClouds, Snapshot
+from pcbench.api import PointClouds, Snapshot, Stored
 from pcbench.catalogue import Catalogue
 from pcbench.catalogue.loading import UnusablePlugin
 from pcbench.common.text import one_line
@@ -233,6 +233,10 @@ def _serve(process: Worker, runner: Runner, until: str) -> Message:
                 case "snapshot":
                     clouds = PointClouds(tensors["points"], tensors["labels"], tuple(values["class names"]))
                     runner.snapshot(Snapshot(int(values["iteration"]), clouds))
+                case "stored":
+                    stored = Stored(str(values["expansion"]), tensors)
+                    clouds = stored.expand(tuple(values["class names"]))
+                    runner.snapshot(Snapshot(int(values["iteration"]), clouds, stored))
                 case "went on":
                     runner.went_on()
                 case "keep":

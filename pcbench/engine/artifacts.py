@@ -6,13 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
+import numpy as np
+import torch
 
-from pcbench.api import Snapshot
+from pcbench.api import PointClouds, Snapshot, Stored
 from pcbench.clouds import (
     check_plain,
     open_hdf5,
+    own_array,
     own_group,
+    read_class_names,
     read_clouds,
+    write_class_names,
     write_clouds,
     write_hdf5,
 )
@@ -29,7 +34,35 @@ def save_snapshots(path: Path, snapshots: Sequence[Snapshot]) -> None:
 def write_snapshots(file: h5py.File, snapshots: Sequence[Snapshot]) -> None:
     """Put snapshots into an open HDF5 file, a group each."""
     for snapshot in snapshots:
-        write_clouds(file.create_group(_group(snapshot.iteration)), snapshot.clouds)
+        group = file.create_group(_group(snapshot.iteration))
+        if snapshot.stored is None:
+            write_clouds(group, snapshot.clouds)
+        else:
+            _write_stored(group, snapshot.stored, snapshot.clouds)
+
+
+def _write_stored(group: h5py.Group, stored: Stored, clouds: PointClouds) -> None:
+    """Put a parameterised set into a group: its tensors, its expansion, and the classes of its clouds."""
+    for name, tensor in stored.tensors.items():
+        group.create_dataset(name, data=np.ascontiguousarray(tensor.detach().cpu().numpy(), "<f4"))
+    group.attrs["expansion"] = np.bytes_(stored.expansion.encode())
+    write_class_names(group, clouds.class_names)
+
+
+def _read_stored(group: h5py.Group, entry: SnapshotEntry, max_bytes: int) -> Snapshot:
+    """The parameterised set of a group, expanded; DataError for what is none."""
+    check_plain(group, [*group])
+    arrays = {name: own_array(group, name) for name in group}
+    if any(array.dtype != "<f4" for array in arrays.values()):
+        raise DataError(f"{group.file.filename}:{group.name}: the tensors are not float32")
+    if sum(array.size * 4 for array in arrays.values()) > max_bytes:
+        raise DataError(f"{group.file.filename}:{group.name} claims to be longer than its file")
+    tensors = {name: torch.from_numpy(array[()]) for name, array in arrays.items()}
+    stored, names = Stored(entry.expansion, tensors), read_class_names(group)
+    try:
+        return Snapshot(entry.iteration, stored.expand(names), stored)
+    except DataError as error:
+        raise DataError(f"{group.file.filename}:{group.name}: {error}") from error
 
 
 def _group(iteration: int) -> str:
@@ -47,11 +80,15 @@ def load_snapshots(path: Path, entries: Sequence[SnapshotEntry]) -> list[Snapsho
             group = own_group(file, _group(entry.iteration))
             if group is None:
                 raise DataError(f"{path} lacks the snapshot of iteration {entry.iteration}")
-            check_plain(group)
-            clouds = read_clouds(group, max_bytes=path.stat().st_size)
-            if clouds.content_hash() != entry.clouds:
+            size = path.stat().st_size
+            if entry.expansion:
+                snapshot = _read_stored(group, entry, size)
+            else:
+                check_plain(group)
+                snapshot = Snapshot(entry.iteration, read_clouds(group, max_bytes=size))
+            if snapshot.identity != entry.clouds:
                 raise DataError(
                     f"{path}: the clouds of iteration {entry.iteration} are not those of the record"
                 )
-            snapshots.append(Snapshot(entry.iteration, clouds))
+            snapshots.append(snapshot)
     return snapshots

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,9 +64,23 @@ class Reached:
             SnapshotEntry(
                 iteration=snapshot.iteration,
                 seconds=self.clock.seconds,
-                clouds=snapshot.clouds.content_hash(),
+                clouds=snapshot.identity,
+                **_of_stored(snapshot),
             )
         )
+
+
+def _of_stored(snapshot: Snapshot) -> dict[str, Any]:
+    """What a record says of a parameterised set beside its hash."""
+    if snapshot.stored is None:
+        return {}
+    clouds = snapshot.clouds
+    return {
+        "expansion": snapshot.stored.expansion,
+        "bytes": snapshot.stored.bytes,
+        "trained_on": len(clouds),
+        "trained_points": clouds.points_per_cloud,
+    }
 
 
 class _Header(Model):

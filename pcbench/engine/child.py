@@ -186,7 +186,11 @@ class _Away:
 
     def snapshot(self, snapshot: Snapshot) -> None:
         clouds = snapshot.clouds
-        values = {"iteration": snapshot.iteration, "class names": list(clouds.class_names)}
+        values: dict[str, Any] = {"iteration": snapshot.iteration, "class names": list(clouds.class_names)}
+        if snapshot.stored is not None:
+            values["expansion"] = snapshot.stored.expansion
+            send(self.connection, Message("stored", values, snapshot.stored.tensors))
+            return
         send(self.connection, Message("snapshot", values, {"points": clouds.points, "labels": clouds.labels}))
 
     def went_on(self) -> None:

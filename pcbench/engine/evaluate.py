@@ -129,8 +129,10 @@ def stored_snapshots(splits: Splits, folder: Path, record: DistillationRecord) -
 
 def recipe_for(evaluation: Evaluation, distillation: DistillationRecord) -> Recipe:
     """How students are trained on the clouds of a distillation."""
-    protocol = evaluation.protocol
-    return protocol.whole if distillation.inputs.is_whole else protocol.recipe
+    if distillation.inputs.is_whole:
+        return evaluation.protocol.whole
+    recipe, more = evaluation.protocol.recipe, distillation.step_factor
+    return recipe.shortened(more) if recipe.equal_steps and more != 1 else recipe
 
 
 def check_independent(evaluation: Evaluation, clouds: PointClouds, device: torch.device) -> None:

@@ -19,9 +19,9 @@ from typing import Any
 import h5py
 import torch
 
-from pcbench.api import Dataset, Method, PointClouds, Snapshot, Task
+from pcbench.api import Dataset, Method, PointClouds, Snapshot, Stored, Task
 from pcbench.datasets.store import cache_root, data_root
-from pcbench.errors import PcbenchError
+from pcbench.errors import DataError, PcbenchError
 
 CODE = (".py", ".pyc")
 
@@ -243,6 +243,8 @@ def checked(expected: Expected, snapshot: Snapshot, earlier: Sequence[int]) -> S
     here = f"snapshot {snapshot.iteration}"
     if snapshot.iteration not in expected.iterations or any(each >= snapshot.iteration for each in earlier):
         raise MethodFault(f"{here} was not asked for, or came out of order")
+    if snapshot.stored is not None and not expected.whole:
+        return _expanded(expected, snapshot.iteration, snapshot.stored)
     if clouds.class_names != train.class_names:
         raise MethodFault(f"{here} has other classes than the training clouds")
     if clouds.points_per_cloud != train.points_per_cloud:
@@ -258,6 +260,16 @@ def checked(expected: Expected, snapshot: Snapshot, earlier: Sequence[int]) -> S
         raise MethodFault(f"{here} has {counts} clouds per class instead of {expected.ppc} of each")
     order = torch.argsort(clouds.labels, stable=True)
     return Snapshot(snapshot.iteration, clouds.select(order).to("cpu"))
+
+
+def _expanded(expected: Expected, iteration: int, stored: Stored) -> Snapshot:
+    """A snapshot of a parameterised set: its clouds are made here, of what is stored."""
+    try:
+        kept = stored.to("cpu")
+        clouds = kept.expand(expected.train.class_names, expected.ppc)
+    except DataError as error:
+        raise MethodFault(f"snapshot {iteration}: {error}") from error
+    return Snapshot(iteration, clouds, kept)
 
 
 def check_complete(expected: Expected, given: Sequence[int]) -> None:

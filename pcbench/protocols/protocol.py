@@ -117,6 +117,12 @@ class Recipe(Model):
         0.0, ge=0, lt=0.5, description="share of the target that the other classes have between them"
     )
     augmentation: Augmentation | None = None
+    equal_steps: int = Field(
+        0,
+        ge=0,
+        le=1,
+        description="1: a set that expands to more clouds than PPC of every class has as many fewer epochs",
+    )
 
     @field_validator("momentum")
     @classmethod
@@ -139,7 +145,13 @@ class Recipe(Model):
         unused = {"drop_after", "drop_factor"} if self.schedule else {"schedule"}
         unused |= {"optimiser"} if self.optimiser == "sgd" else {"momentum"}
         unused |= set() if self.label_smoothing else {"label_smoothing"}
+        unused |= set() if self.equal_steps else {"equal_steps"}
         return unused if self.augmentation else unused | {"augmentation"}
+
+    def shortened(self, factor: float) -> Recipe:
+        """The recipe for `factor` times as many clouds in as many steps: fewer epochs, an earlier drop."""
+        drop = None if self.drop_after is None else max(0, round((self.drop_after + 1) / factor) - 1)
+        return self.model_copy(update={"epochs": max(1, round(self.epochs / factor)), "drop_after": drop})
 
     def rate(self, epoch: int) -> float:
         """The learning rate of an epoch, counted from 0."""
@@ -233,11 +245,15 @@ STANDARD = PAPER.model_copy(update={"name": "standard", "base": "standard", "stu
 
 PROTOCOLS: Mapping[str, Protocol] = {protocol.name: protocol for protocol in (PAPER, LITE, QUICK, STANDARD)}
 
-SETTINGS = frozenset({"points", "iterations", "snapshot_every", "students"}) | {
-    f"{part}.{field}"
-    for part in ("recipe", "whole")
-    for field in ("epochs", "batch", "lr", "momentum", "weight_decay", "drop_after", "drop_factor")
-}
+SETTINGS = (
+    frozenset({"points", "iterations", "snapshot_every", "students"})
+    | {
+        f"{part}.{field}"
+        for part in ("recipe", "whole")
+        for field in ("epochs", "batch", "lr", "momentum", "weight_decay", "drop_after", "drop_factor")
+    }
+    | {"recipe.equal_steps"}
+)
 
 
 def named(name: str) -> Protocol:

@@ -7,7 +7,14 @@ from functools import cache
 from pcbench.protocols import recipes
 from pcbench.protocols.protocol import PROTOCOLS, STANDARD, Protocol, Recipe
 from pcbench.protocols.variants import listed
-from pcbench.records.models import DistillationRecord, Division, EvaluationRecord, Run
+from pcbench.records.models import (
+    DistillationInputs,
+    DistillationRecord,
+    Division,
+    EvaluationRecord,
+    Run,
+    SnapshotEntry,
+)
 
 
 def division(run: Run, *scored: EvaluationRecord) -> Division:
@@ -17,7 +24,8 @@ def division(run: Run, *scored: EvaluationRecord) -> Division:
     distilled with, by that protocol's recipe, under `standard` by the one that pcbench has for the backbone;
     standard data; the first S students, in order; a test that is plain or listed in
     `pcbench.protocols.variants`; a method that read no file and did not work in the process of the run;
-    synthetic clouds that are made of no test cloud's points. Anything else is `open`, and no table mixes the
+    synthetic clouds that are made of no test cloud's points; a parameterised set of no more bytes than PPC
+    clouds of every class take. Anything else is `open`, and no table mixes the
     two. Which snapshots were evaluated beside the last one does not matter.
     """
     evaluations = scored or run.evaluations
@@ -41,6 +49,15 @@ def _closed(distillation: DistillationRecord, evaluation: EvaluationRecord) -> b
         and distillation.isolation != "in-process"
         and not distillation.inputs.files
         and not distillation.copies
+        and all(_fits(distillation.inputs, entry) for entry in distillation.snapshots)
+    )
+
+
+def _fits(inputs: DistillationInputs, entry: SnapshotEntry) -> bool:
+    """Whether a set takes no more bytes than PPC clouds of every class."""
+    return (
+        entry.bytes is None
+        or entry.bytes <= 12 * len(inputs.data.class_names) * inputs.ppc * inputs.data.points
     )
 
 

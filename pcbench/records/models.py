@@ -252,7 +252,15 @@ class SnapshotEntry(Model):
     seconds: Seconds
     """The distillation's clock then, in wall time without evaluation."""
     clouds: Sha256
-    """Content hash of the clouds."""
+    """Content hash of what is kept: of the clouds or, of a parameterised set, of its tensors."""
+    expansion: Name = ""
+    """What makes clouds of the tensors, by a name in `pcbench.ops.expansions`; empty of clouds."""
+    bytes: Count | None = None
+    """What the tensors take; None where clouds are kept, which take 12 bytes a point."""
+    trained_on: Count | None = None
+    """Clouds that students train on, where they are not PPC of every class."""
+    trained_points: Count | None = None
+    """Points of each of these."""
 
 
 class DistillationRecord(Model):
@@ -287,6 +295,12 @@ class DistillationRecord(Model):
     def seconds(self) -> float:
         """Wall time."""
         return self.clock.seconds
+
+    @property
+    def step_factor(self) -> float:
+        """How many times as many clouds students train on as PPC of every class, and so steps an epoch."""
+        clouds = self.snapshots[-1].trained_on if self.snapshots else None
+        return 1.0 if clouds is None else clouds / (self.inputs.ppc * len(self.inputs.data.class_names))
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

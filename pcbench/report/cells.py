@@ -176,6 +176,8 @@ class Result:
     """That clock when the first clouds were there, the training of networks to choose them by included."""
     peak_bytes: int | None
     """The distillation's peak memory, as `peak_memory` says."""
+    step_factor: float
+    """How many times as many clouds its students train on as PPC of every class; 1 of plain clouds."""
     hardware: str
     """What the distillation ran on."""
     stale: tuple[str, ...]
@@ -353,6 +355,13 @@ class BoardRow:
     def chosen(self) -> list[str]:
         """`parameters chosen by hand`, or by whom or what else; nothing of defaults and settings."""
         return chosen_by(self.entry, self.cells.values())
+
+
+def expanded_remarks(cells: Iterable[MeasuredCell]) -> list[str]:
+    """`parameterised: students train on 20 × the clouds` of a set that expands to more; nothing of others."""
+    factors = sorted({r.step_factor for cell in cells for r in cell.results if r.step_factor != 1})
+    span = "–".join(f"{factor:g}" for factor in dict.fromkeys(factors[:1] + factors[-1:]))
+    return [f"parameterised: students train on {span} × the clouds"] if factors else []
 
 
 @dataclass(frozen=True)
@@ -635,6 +644,7 @@ def result_of(run: Run, evaluation: EvaluationRecord, current: Current = NOTHING
         busy=distillation.clock.busy(distillation.provenance.hardware),
         beginning=distillation.snapshots[0].seconds,
         peak_bytes=peak_memory(distillation),
+        step_factor=distillation.step_factor,
         hardware=plain(distillation.provenance.hardware.label),
         stale=tuple(
             dict.fromkeys(

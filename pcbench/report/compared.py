@@ -14,7 +14,7 @@ from typing import Any
 
 from pcbench.protocols.asked import Asked
 from pcbench.records.labels import bare_amount
-from pcbench.report.cells import BoardRow, MeasuredCell, Place
+from pcbench.report.cells import BoardRow, MeasuredCell, Place, expanded_remarks
 from pcbench.report.text import DECIMALS
 from pcbench.stats import Comparison, Ranks, compare_pairs, rank_intervals, tiers
 
@@ -98,7 +98,8 @@ class Ground:
         """What keeps a row from standing among the others."""
         lacks = row.entry.digest in self.partial or (self.ranked and not self.basis.holds(row))
         words = ["incomplete"] if lacks and not all(place.whole for place in row.cells) else []
-        return (*words, *row.chosen, *(["not ranked"] if not rankable(row) else []))
+        expanded = expanded_remarks(row.cells.values())
+        return (*words, *row.chosen, *expanded, *(["not ranked"] if not rankable(row) else []))
 
 
 @dataclass(frozen=True)

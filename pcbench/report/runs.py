@@ -118,6 +118,7 @@ def page(run: Run, current: Current = NOTHING_KNOWN) -> RunPage:
             ("Data hash", data.hash),
             ("Points", f"{data.points}, sampling: {plain(data.sampling)}"),
             ("PPC", bare_amount(inputs.ppc)),
+            *_kept_as(distillation),
             ("Distilled with", f"{plain(inputs.network.label)}, source {short(inputs.network.source)}"),
             ("Iterations", str(inputs.iterations)),
             ("Repetition", str(inputs.repetition)),
@@ -174,6 +175,18 @@ def _time(distillation: DistillationRecord) -> str:
 def clocked(seconds: float, busy: bool) -> str:
     """`3 min 05 s`, marked where the machine was busy."""
     return duration(seconds) + (f" ({BUSY})" if busy else "")
+
+
+def _kept_as(distillation: DistillationRecord) -> Pairs:
+    """What a parameterised set takes, and what students train on; nothing of plain clouds."""
+    last = distillation.snapshots[-1] if distillation.snapshots else None
+    if last is None or not last.expansion:
+        return ()
+    inputs, of_clouds = distillation.inputs, f"{last.trained_on} clouds of {last.trained_points} points"
+    budget = 12 * len(inputs.data.class_names) * inputs.ppc * inputs.data.points
+    kept = f"{plain(last.expansion)}, {last.bytes:,} bytes; plain clouds take {budget:,}"
+    steps = f"{of_clouds}: {distillation.step_factor:g} × the steps of an epoch"
+    return (("Kept as", kept), ("Students train on", steps))
 
 
 def _memory(distillation: DistillationRecord) -> Pairs:

@@ -49,8 +49,8 @@ def _drawn(
     alike = [clouds for clouds in initial if clouds.labels.equal(distilled.labels)]
     began = alike[0].select(order) if alike else None
     distilled = distilled.select(order)
-    if distilled.counts().tolist() != [inputs.ppc] * distilled.classes:
-        raise DataError(f"it does not hold {inputs.ppc} clouds of every class")
+    if len(set(distilled.counts().tolist())) != 1:
+        raise DataError("it does not hold as many clouds of every class")
     near, nearest = None, []
     if splits is not None and splits.train.class_names == distilled.class_names:
         nearest = pictures.nearest_clouds(distilled, splits.train, lambda *_: None)

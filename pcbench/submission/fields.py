@@ -116,6 +116,10 @@ FIELDS: Mapping[type[BaseModel], Mapping[str, tuple[str, str]]] = {
             "unit sphere, not all alike",
             "that the method makes them: " + BY_REDISTIL,
         ),
+        "expansion": _checked("one that pcbench has, of the tensors that are kept"),
+        "bytes": _checked("those of the tensors; more than PPC clouds take is open division"),
+        "trained_on": _checked("as many clouds as the expansion makes"),
+        "trained_points": _checked("as many points as its clouds have"),
     },
     EvaluationRecord: {
         "schema_version": _checked("a form that this pcbench reads"),

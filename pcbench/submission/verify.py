@@ -217,9 +217,9 @@ class Judge:
                 record = distil(cell, Path(temporary), self.device, report)
             if record.status != "ok":
                 raise DataError(f"{claim.run.folder}: distilled anew: {record.status}: {record.reason}")
-            clouds = _scored(claim, stored_snapshots(cell.evaluation.splits, Path(temporary), record))
-        check_shape(clouds, record.inputs)
-        return Made(clouds, record)
+            snapshot = _scored(claim, stored_snapshots(cell.evaluation.splits, Path(temporary), record))
+        check_shape(snapshot, record.inputs)
+        return Made(snapshot, record)
 
     def _fresh(self, claim: Claim, evaluation: Evaluation, report: Report) -> dict[int, float]:
         """Mean accuracies of the record's students on clouds of repetitions that nobody can have foreseen."""
@@ -237,10 +237,15 @@ class Judge:
 class Made:
     """Clouds to train on, and how they were distilled anew."""
 
-    clouds: PointClouds
-    """The clouds."""
+    snapshot: Snapshot
+    """The snapshot that they are of."""
     distillation: DistillationRecord | None = None
     """Their distillation; None for the clouds of the record."""
+
+    @property
+    def clouds(self) -> PointClouds:
+        """The clouds."""
+        return self.snapshot.clouds
 
 
 @dataclass(frozen=True)
@@ -314,7 +319,7 @@ def recorded(found: Found, wish: Wish) -> VerificationRecord:
     comparison = Comparison(0.0, 0.0, 1.0) if found.judgement == "equal counts" else compared(now, published)
     fresh = list(found.fresh.values())
     copies = found.copies or []
-    clouds = made.clouds.content_hash()
+    clouds = made.snapshot.identity
     values: dict[str, Any] = {
         "evaluation": scored.key,
         "distillation": distillation.key,
@@ -372,30 +377,35 @@ def _evaluation(catalogue: Catalogue, claim: Claim) -> Evaluation:
     return evaluation
 
 
-def _kept(claim: Claim, evaluation: Evaluation) -> PointClouds:
-    """The clouds of the record; DataError where they are missing, others, or not of its shape."""
+def _kept(claim: Claim, evaluation: Evaluation) -> Snapshot:
+    """The snapshot of the record; DataError where they are missing, others, or not of its shape."""
     run = Run(claim.clouds, claim.run.distillation, ())
     if not run.distillation.inputs.is_whole:
         check_clouds(run)
-    clouds = _scored(claim, stored_snapshots(evaluation.splits, claim.clouds, run.distillation))
-    check_shape(clouds, run.distillation.inputs)
-    return clouds
+    snapshot = _scored(claim, stored_snapshots(evaluation.splits, claim.clouds, run.distillation))
+    check_shape(snapshot, run.distillation.inputs)
+    return snapshot
 
 
-def _scored(claim: Claim, snapshots: Sequence[Snapshot]) -> PointClouds:
-    """The clouds of the snapshot whose score is claimed; the record's is among those of its distillation."""
+def _scored(claim: Claim, snapshots: Sequence[Snapshot]) -> Snapshot:
+    """The snapshot whose score is claimed; the record's is among those of its distillation."""
     iteration = claim.scored.headline.iteration
-    return next(snapshot.clouds for snapshot in snapshots if snapshot.iteration == iteration)
+    return next(snapshot for snapshot in snapshots if snapshot.iteration == iteration)
 
 
-def check_shape(clouds: PointClouds, inputs: DistillationInputs) -> None:
-    """DataError unless clouds have the record's classes, clouds of each, and points, of usable size."""
+def check_shape(snapshot: Snapshot, inputs: DistillationInputs) -> None:
+    """DataError unless clouds have the record's classes, clouds of each, and points, of usable size.
+
+    Those of a parameterised set are as many of every class as its slots make, of any number of points.
+    """
     if inputs.is_whole:
         return
+    clouds, plain = snapshot.clouds, snapshot.stored is None
     counts = clouds.counts().tolist()
-    if list(clouds.class_names) != inputs.data.class_names or counts != [inputs.ppc] * len(counts):
-        raise DataError(f"the clouds are not {inputs.ppc} of every class of {inputs.data.name}")
-    if clouds.points_per_cloud != inputs.data.points:
+    each = inputs.ppc if plain else counts[0]
+    if list(clouds.class_names) != inputs.data.class_names or counts != [each] * len(counts):
+        raise DataError(f"the clouds are not {each} of every class of {inputs.data.name}")
+    if plain and clouds.points_per_cloud != inputs.data.points:
         raise DataError(
             f"the clouds have {clouds.points_per_cloud} points, where the protocol has {inputs.data.points}"
         )

@@ -463,7 +463,8 @@ def found(tmp_path: Path, more: list[int], hardware: str = "Another CPU", **chan
     claim = Claim(Run(run.folder, run.distillation, (scored,)), scored, run.folder)
     clouds = PointClouds(torch.zeros(1, 4, 3), torch.zeros(1, dtype=torch.int64), ("a",))
     here = provenance(hardware=hardware)
-    return Found(claim, Made(clouds), [[50 + extra, 50 + extra] for extra in more], here, **changes)
+    made = Made(Snapshot(0, clouds))
+    return Found(claim, made, [[50 + extra, 50 + extra] for extra in more], here, **changes)
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from pcbench.common.installed import has_torch
 from pcbench.errors import DataError, UsageError
 from pcbench.records import layout
-from pcbench.records.models import DistillationInputs, Run
+from pcbench.records.models import DistillationInputs, Run, SnapshotEntry
 
 if TYPE_CHECKING:
-    from pcbench.api import PointClouds
+    from pcbench.api import PointClouds, Snapshot
 
 REACH = 10.0
 """Training clouds lie in the unit sphere; no point of a synthetic one is farther out than this."""
@@ -34,8 +34,10 @@ def check_clouds(run: Run) -> None:
     from pcbench.engine.artifacts import load_snapshots
 
     path, inputs = layout.clouds(run.folder), run.distillation.inputs
-    for snapshot in load_snapshots(path, run.distillation.snapshots):
-        wrong = _shape(snapshot.clouds, inputs) or _content(snapshot.clouds)
+    entries = run.distillation.snapshots
+    for entry, snapshot in zip(entries, load_snapshots(path, entries), strict=True):
+        wrong = _kept(snapshot, entry) if snapshot.stored else _shape(snapshot.clouds, inputs)
+        wrong = wrong or _classes(snapshot.clouds, inputs) or _content(snapshot.clouds)
         if wrong:
             raise UnfitClouds(f"{path}: iteration {snapshot.iteration} {wrong}")
 
@@ -44,9 +46,28 @@ def _shape(clouds: PointClouds, inputs: DistillationInputs) -> str:
     """What is wrong with numbers, classes and order; empty where nothing is."""
     if clouds.points_per_cloud != inputs.data.points:
         return f"has clouds of {clouds.points_per_cloud} points, and the record says {inputs.data.points}"
-    names, counts = list(clouds.class_names), set(clouds.counts().tolist())
-    if (names, counts) != (inputs.data.class_names, {inputs.ppc}):
+    if set(clouds.counts().tolist()) != {inputs.ppc}:
         return f"has not {inputs.ppc} clouds of every class"
+    return ""
+
+
+def _kept(snapshot: Snapshot, entry: SnapshotEntry) -> str:
+    """What is wrong with the numbers of a parameterised set, which the record states; empty for nothing."""
+    clouds, stored = snapshot.clouds, snapshot.stored
+    kept = (stored.bytes if stored else 0, len(clouds), clouds.points_per_cloud)
+    said = (entry.bytes, entry.trained_on, entry.trained_points)
+    if kept != said:
+        return f"has {kept} bytes, clouds and points of a cloud, and the record says {said}"
+    return ""
+
+
+def _classes(clouds: PointClouds, inputs: DistillationInputs) -> str:
+    """What is wrong with classes and order; empty where nothing is."""
+    counts = set(clouds.counts().tolist())
+    if list(clouds.class_names) != inputs.data.class_names or len(counts) != 1:
+        return "has other classes than the record, or not as many clouds of each"
+    if counts.pop() % inputs.ppc:
+        return f"has clouds of other than {inputs.ppc} slots of every class"
     if bool((clouds.labels.diff() < 0).any()):
         return "has clouds that are not in the order of their classes"
     return ""
