@@ -262,6 +262,10 @@ class SnapshotEntry(Model):
     trained_points: Count | None = None
     """Points of each of these."""
 
+    def idle(self) -> set[str]:
+        """What plain clouds do not have."""
+        return set() if self.expansion else {"expansion", "bytes", "trained_on", "trained_points"}
+
 
 class DistillationRecord(Model):
     """One distillation, however it ended."""

@@ -129,6 +129,7 @@ def test_the_defaults_that_keys_leave_out_never_change():
             "momentum": 0.9,
             "weight_decay": 5e-4,
             "schedule": None,
+            "equal_steps": 0,
             "drop_after": None,
             "drop_factor": 0.1,
             "label_smoothing": 0.0,
