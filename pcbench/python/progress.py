@@ -44,7 +44,10 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], object]
-"""Called when a cell begins, at every step of it, and when it has ended; what it raises ends the call."""
+"""Called when a cell begins, at every step of it, and when it has ended.
+
+What it raises ends the call. A cell that is at work is finished first, for the fault is not its own.
+"""
 
 
 def _silent(progress: Progress) -> None:
@@ -56,6 +59,8 @@ class Told:
 
     def __init__(self, on_progress: OnProgress | None) -> None:
         self.tell: OnProgress = on_progress or _silent
+        self.error: Exception | None = None
+        """What the callback raised while a cell was at work."""
 
     def begins(self, number: int, total: int, title: str) -> Report:
         """See `working.Watcher`."""
@@ -63,12 +68,18 @@ class Told:
         self.tell(cell)
 
         def report(phase: str, done: int, steps: int) -> None:
-            self.tell(replace(cell, phase=phase, done=done, steps=steps))
+            if self.error is None:
+                try:
+                    self.tell(replace(cell, phase=phase, done=done, steps=steps))
+                except Exception as error:  # noqa: BLE001 - raised when the cell has ended
+                    self.error = error
 
         return report
 
     def ended(self, number: int, total: int, title: str, outcome: Outcome) -> None:
         """See `working.Watcher`."""
+        if self.error is not None:
+            raise self.error
         self.tell(Progress(number, total, title, "ended", outcome=outcome))
 
 

@@ -17,6 +17,7 @@ import pcbench
 from pcbench import Outcomes, PcbenchError, Progress
 from pcbench.records.store import read_run
 
+TINY = {"points": 16, "iterations": 2, "recipe.epochs": 1}
 SCRIPT = """
 import json
 
@@ -61,6 +62,17 @@ def test_it_is_the_run_of_the_command(
     command = by_python.distillation.provenance.command
     assert command[:2] == ["python", "-c"]
     assert command[2].startswith("import pcbench; pcbench.run(method=['random', 'sadm', 'gives_up'], ppc=1, ")
+
+
+def test_what_a_callback_raises_is_not_the_fault_of_a_method(tmp_path: Path) -> None:
+    def broken(progress: Progress) -> None:
+        if progress.phase == "distil":
+            raise ZeroDivisionError("of the callback")
+
+    asked = {"ppc": 1, "settings": TINY, "seeds": 1, "out": tmp_path}
+    with pytest.raises(ZeroDivisionError, match="of the callback"):
+        pcbench.run("random", **asked, on_progress=broken)
+    assert [outcome.reused for outcome in pcbench.run("random", **asked).checked()] == [True]
 
 
 def test_what_is_done_is_not_computed_again(ran: Outcomes, results_folder: Path) -> None:
