@@ -11,6 +11,7 @@ Thing: TypeAlias = Literal[
     "data set",
     "ppc",
     "students",
+    "backbone",
     "draw",
     "repetition",
     "setting",

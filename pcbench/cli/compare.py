@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pcbench.cli import runs
 from pcbench.cli.complete import METHODS, RUNS
 from pcbench.cli.output import AsJson, PluginFolders, say, show
 from pcbench.errors import UsageError
+from pcbench.records.named import named as run_named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +67,7 @@ def compare(
 
 def _run(text: str, results: Path) -> str:
     """The name of the run that is meant, or the text where none is."""
-    folder = runs.named(Path(text), results)
+    folder = run_named(Path(text), results)
     return folder.resolve().name if folder.exists() else text
 
 

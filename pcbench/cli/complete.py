@@ -56,8 +56,8 @@ def _suites() -> list[str]:
 
 
 def _runs() -> list[str]:
-    from pcbench.cli.runs import LATEST, RESULTS
     from pcbench.records import layout
+    from pcbench.records.named import LATEST, RESULTS
 
     return [LATEST, *(folder.name for folder in layout.run_folders(Path(RESULTS)))]
 

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pcbench.cli.complete import BACKBONES, PROTOCOLS, RUNS
-from pcbench.cli.outcomes import cell_title, finish
+from pcbench.cli.outcomes import finish
 from pcbench.cli.output import Again, AsJson, Device, PluginFolders, WhichSnapshots, opened, pairs, say, words
-from pcbench.cli.runs import named
 from pcbench.cli.work import work_through
-from pcbench.errors import DataError
 
 if TYPE_CHECKING:
-    from pcbench.engine.evaluate import Outcome, Report
-    from pcbench.engine.plan import Evaluation
     from pcbench.records.models import Run
 
 
@@ -89,59 +84,26 @@ def evaluate(
     run's folder, beside the others. Neither the method nor its plugin is needed: a
     folder that someone else distilled will do.
     """
-    from pcbench.engine import machine, plan
-    from pcbench.engine.evaluate import evaluate as work
-    from pcbench.protocols import protocol as protocols
+    from pcbench.engine import machine, requests
+    from pcbench.engine.working import of_evaluations
 
     settings = pairs(set_ or ())
-    if seeds is not None:
-        settings["students"] = str(seeds)
     catalogue = opened(plugins)
-    there, absent = plan.available_runs(catalogue, [each for folder in run for each in found_runs(folder)])
-    planned = plan.evaluations(
-        catalogue,
-        there,
-        words(backbone),
-        protocols.named(protocol) if protocol else None,
-        settings,
-        words(test),
+    runs = [each for folder in run for each in found_runs(folder)]
+    planned, absent = requests.evaluations(
+        catalogue, runs, words(backbone), protocol, seeds, settings, words(test)
     )
     chosen = machine.choose_device(device)
-
-    def train_and_test(students: Evaluation, each: Run, report: Report) -> Outcome:
-        return work(students, each, chosen, report, snapshots.choice, again is not None)
-
-    outcomes = work_through(
-        [
-            (
-                cell_title(each.distillation.inputs, students),
-                partial(train_and_test, students, each),
-            )
-            for each, students in planned
-        ]
-    )
+    outcomes = work_through(of_evaluations(planned, chosen, snapshots.choice, again is not None))
     folders = {outcome.run.folder.parent for outcome in outcomes}
     finish(outcomes, absent, min(folders, key=str), as_json, plugins or ())
 
 
 def found_runs(folder: Path) -> Sequence[Run]:
-    """The run in a folder, or the finished runs below it."""
-    from pcbench.records import layout
-    from pcbench.records.store import read_run, read_runs
+    """The run in a folder, or the finished runs below it; what cannot be used is told."""
+    from pcbench.records.named import finished
 
-    folder = named(folder)
-    if layout.is_run_folder(folder):
-        run, problems = read_run(folder)
-        if run.distillation.status != "ok":
-            raise DataError(f"{folder}: {run.distillation.status}: {run.distillation.reason}")
-        chosen = [run]
-    else:
-        runs, problems = read_runs(folder)
-        chosen = [run for run in runs if run.distillation.status == "ok"]
-        if not chosen:
-            if not folder.exists():
-                raise DataError(f"there is no {folder}: name a run's folder, as 'pcbench run' prints it")
-            raise DataError(f"{folder} is no run's folder and has no finished run: do 'pcbench run' first")
+    runs, problems = finished(folder)
     for problem in problems:
         say(f"warning: left out {problem}", err=True)
-    return chosen
+    return runs

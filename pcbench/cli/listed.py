@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pcbench.cli.output import AsJson, PluginFolders, opened, say, show
-from pcbench.cli.runs import RESULTS
+from pcbench.records.named import RESULTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

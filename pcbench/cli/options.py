@@ -11,6 +11,7 @@ OPTIONS: Mapping[Thing, str] = {
     "data set": "--dataset",
     "ppc": "--ppc",
     "students": "--seeds",
+    "backbone": "--backbone",
     "draw": "--draw",
     "repetition": "--repetition",
     "setting": "--set",

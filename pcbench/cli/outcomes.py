@@ -19,21 +19,12 @@ if TYPE_CHECKING:
 
     from pcbench.engine.estimate import Estimate
     from pcbench.engine.evaluate import Outcome
-    from pcbench.engine.plan import Absent, Cell, Evaluation
-    from pcbench.records.models import DistillationInputs, Run
+    from pcbench.engine.plan import Absent, Cell
+    from pcbench.records.models import Run
     from pcbench.records.state import Snapshots
 
 
 ANEW = "'--again stale' computes anew, what is there stays"
-
-
-def cell_title(inputs: DistillationInputs, evaluation: Evaluation) -> str:
-    """`sadm lr=5 on modelnet10, PPC 3`, the students' network where it is another, tests other than plain."""
-    from pcbench.protocols.variants import PLAIN
-    from pcbench.records.labels import title
-
-    tests = [variant.label for variant in evaluation.variants] if evaluation.variants != (PLAIN,) else []
-    return title(inputs, evaluation.network.label, ", ".join(tests))
 
 
 def print_json(outcomes: Sequence[Outcome], absent: Sequence[Absent]) -> None:

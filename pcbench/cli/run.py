@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pcbench.cli.complete import BACKBONES, DATASETS, METHODS, PROTOCOLS, SUITES
-from pcbench.cli.outcomes import announce, cell_title, finish, print_plan
+from pcbench.cli.outcomes import announce, finish, print_plan
 from pcbench.cli.output import (
     Again,
     AsJson,
@@ -24,15 +22,14 @@ from pcbench.cli.output import (
     pairs,
     words,
 )
-from pcbench.cli.requests import numbers, rows_of, suite_of, validation_of, with_defaults
-from pcbench.cli.spans import combinations, repetitions
+from pcbench.cli.spans import combinations, numbers, repetitions
 from pcbench.cli.work import work_through
 
 if TYPE_CHECKING:
     import torch
 
-    from pcbench.engine.evaluate import Outcome, Report
-    from pcbench.engine.plan import Absent, Cell
+    from pcbench.engine.evaluate import Outcome
+    from pcbench.engine.plan import Cell
     from pcbench.records.state import Snapshots
 
 
@@ -170,54 +167,46 @@ def run(
     in_process = in_process or pdb
     if not dry_run and not in_process:
         server.start()
-    from pcbench.engine import machine, plan
+    from pcbench.engine import machine, plan, requests
     from pcbench.records.store import read_runs
 
-    common = plan.Request(
-        methods=tuple(words(method)),
-        datasets=tuple(words(dataset)),
-        ppcs=tuple(numbers(words(ppc))),
-        backbone=backbone or "",
-        protocol=protocol or "",
-        students=seeds,
-        draw=draw.choice if draw else "nested",
+    asked = requests.Asked(
+        common=plan.Request(
+            methods=tuple(words(method)),
+            datasets=tuple(words(dataset)),
+            ppcs=tuple(numbers(words(ppc))),
+            backbone=backbone or "",
+            protocol=protocol or "",
+            students=seeds,
+            draw=draw.choice if draw else "nested",
+        ),
+        spans=combinations(pairs(set_ or ())),
+        repetitions=repetitions(words(repetition) or ["0"]),
+        suite=suite,
+        own_draw=draw is not None,
+        validation=split is Split.validation,
+        snapshots=snapshots.choice if snapshots else None,
     )
-    spans = combinations(pairs(set_ or ()))
-    counted = repetitions(words(repetition) or ["0"])
     catalogue = opened(plugins)
-    absent: list[Absent] = []
-    which: Snapshots = snapshots.choice if snapshots else "all"
     chosen_device = machine.choose_device(device)
-    if suite is None:
-        requests = plan.repeated(with_defaults(common, chosen_device.type == "cuda"), spans, counted)
-    else:
-        chosen = suite_of(suite, common, spans)
-        which = snapshots.choice if snapshots else chosen.snapshots
-        rows = [
-            row
-            for each in plan.repeated(common, [{}], counted)
-            for row in rows_of(chosen, suite, each, draw is not None)
-        ]
-        requests, absent = plan.available(catalogue, *rows)
-    if split is Split.validation:
-        requests = [validation_of(each) for each in requests]
-    cells = plan.cells(catalogue, *requests, in_process=in_process)
+    planned = requests.planned(catalogue, asked, chosen_device.type == "cuda", in_process)
     if dry_run:
         runs, _ = read_runs(out)
-        print_plan(cells, absent, chosen_device, runs, as_json, which, again is not None)
+        print_plan(
+            planned.cells, planned.absent, chosen_device, runs, as_json, planned.snapshots, again is not None
+        )
         return
-    default = suite is None and dataset is not None and not protocol
     outcomes = execute(
-        cells,
+        planned.cells,
         chosen_device,
         out,
-        which,
+        planned.snapshots,
         again=again is not None,
         in_process=in_process,
-        default=default,
+        default=suite is None and dataset is not None and not protocol,
         pdb=pdb,
     )
-    finish(outcomes, absent, out, as_json, plugins or ())
+    finish(outcomes, planned.absent, out, as_json, plugins or ())
 
 
 def execute(
@@ -231,26 +220,10 @@ def execute(
     default: bool = False,
     pdb: bool = False,
 ) -> list[Outcome]:
-    """Announce the cells and work through them.
-
-    A distillation that fails is not tried again for its other students. default: nobody has named the
-    protocol.
-    """
-    from pcbench.engine import distil
+    """Announce the cells and work through them. default: nobody has named the protocol."""
+    from pcbench.engine.working import of_cells
     from pcbench.records.store import read_runs
 
     runs, _ = read_runs(out)
     announce(cells, device, runs, snapshots, again, default)
-    failed: dict[str, Outcome] = {}
-
-    def work(cell: Cell, report: Report) -> Outcome:
-        key = cell.inputs.key
-        if key in failed:
-            return replace(failed[key], network=cell.evaluation.network.label)
-        outcome = distil.execute(cell, out, device, report, runs, snapshots, again, in_process)
-        if outcome.run.distillation.status != "ok":
-            failed[key] = outcome
-        return outcome
-
-    titled = [(cell_title(cell.inputs, cell.evaluation), partial(work, cell)) for cell in cells]
-    return work_through(titled, pdb)
+    return work_through(of_cells(cells, out, device, runs, snapshots, again, in_process), pdb)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pcbench.cli import runs
 from pcbench.cli.complete import RUNS
 from pcbench.cli.output import AsJson, PluginFolders, console, opened, progress_bars, say, show
 from pcbench.errors import DataError, PcbenchError, UsageError, did_you_mean
+from pcbench.records.named import named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +75,7 @@ def show_run(
 
     from pcbench.look import pictures
 
-    run = runs.named(run)
+    run = named(run)
     record, entry = _opened(run, iteration)
     path = _picture_path(out, run.resolve().name, force)
     distilled = _clouds(run, entry)
@@ -189,7 +189,7 @@ def export(
 
     from pcbench.look.export import export_clouds
 
-    run = runs.named(run)
+    run = named(run)
     _, entry = _opened(run, iteration)
     folder = out or Path("export") / f"{run.resolve().name}-{entry.iteration}"
     clouds = _clouds(run, entry)

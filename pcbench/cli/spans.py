@@ -1,4 +1,4 @@
-"""Options that span cells: `--set lr=0.1,1,10`, `--repetition 0-4`."""
+"""Options that span cells: `--set lr=0.1,1,10`, `--ppc 1,3`, `--repetition 0-4`."""
 
 from __future__ import annotations
 
@@ -29,6 +29,14 @@ def _values(key: str, text: str) -> list[str]:
     if "" in values or len(set(values)) < len(values):
         raise UsageError(f"--set {key}={text}: distinct values with commas between them are needed")
     return values
+
+
+def numbers(texts: Sequence[str]) -> list[int]:
+    """The PPCs that `1`, `3` ask for; UsageError for what is no whole number."""
+    try:
+        return [int(text) for text in texts]
+    except ValueError as error:
+        raise UsageError(f"--ppc {','.join(texts)}: whole numbers are needed, as in --ppc 1,3,10") from error
 
 
 def repetitions(texts: Sequence[str]) -> list[int]:

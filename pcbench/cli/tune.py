@@ -14,9 +14,8 @@ import typer
 
 from pcbench.cli.complete import DATASETS, METHODS, PROTOCOLS
 from pcbench.cli.output import AsJson, Device, PluginFolders, opened, pairs, say, show, words
-from pcbench.cli.requests import numbers, validation_of, with_defaults
 from pcbench.cli.run import execute
-from pcbench.cli.spans import combinations, repetitions
+from pcbench.cli.spans import combinations, numbers, repetitions
 from pcbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ def tune(
     The defaults and every combination of the values are distilled from the other four fifths and scored on
     the held-out one. What was tried stands in the records: the board can say what chose a setting.
     """
-    from pcbench.engine import machine, plan, server
+    from pcbench.engine import machine, plan, requests, server
 
     spans = combinations(pairs(set_ or ()))
     fixed = _fixed(spans)
@@ -83,7 +82,8 @@ def tune(
         raise UsageError("tune needs values of a method's parameter to try: --set KEY=A,B,C, repeatable")
     server.start()
     chosen_device = machine.choose_device(device)
-    common = with_defaults(
+    gpu = chosen_device.type == "cuda"
+    common = requests.with_defaults(
         plan.Request(
             methods=(method,),
             datasets=() if dataset == "shapes10" else (dataset,),
@@ -91,15 +91,13 @@ def tune(
             backbone=backbone,
             protocol=protocol,
         ),
-        chosen_device.type == "cuda",
+        gpu,
     )
-    requests = [
-        validation_of(each)
-        for values in [fixed, *spans]
-        for each in plan.repeated(common, [values], repetitions(words([repetition])))
-    ]
-    cells = plan.cells(opened(plugins), *requests)
-    outcomes = execute(cells, chosen_device, out, "last")
+    asked = requests.Asked(
+        common, [fixed, *spans], repetitions(words([repetition])), validation=True, snapshots="last"
+    )
+    planned = requests.planned(opened(plugins), asked, gpu)
+    outcomes = execute(planned.cells, chosen_device, out, planned.snapshots)
     tried = sorted(_tried(outcomes), key=lambda each: -each.mean)
     if as_json:
         typer.echo(json.dumps({"tried": [_plain(each) for each in tried]}, indent=1))

@@ -1,59 +1,68 @@
-"""Works through cells one after another, shows how far each is, and leaves a line for each result."""
+"""Has pieces of work done in a terminal: shows how far each is, and leaves a line for each result."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pcbench.cli.output import debugging, say
-from pcbench.cli.progress import progress
+from pcbench.cli.progress import Cell, Screen, progress
 from pcbench.cli.stopping import stop_at_signals
 from pcbench.errors import Interrupted
 
 if TYPE_CHECKING:
     from pcbench.engine.evaluate import Outcome, Report
+    from pcbench.engine.working import Piece
 
 
-def work_through(
-    cells: Sequence[tuple[str, Callable[[Report], Outcome]]], pdb: bool = False
-) -> list[Outcome]:
-    """The outcome of every cell, given by its title and its work. Interrupted where the user stops it.
+def work_through(pieces: Sequence[Piece], pdb: bool = False) -> list[Outcome]:
+    """The outcome of every piece. Interrupted where the user stops it.
 
     pdb: where a plugin fails in this process, Python's debugger opens in the frame that failed.
     """
-    from pcbench.engine import machine
+    from pcbench.engine import working
 
     stop_at_signals()
-    machine.keep_pages()
-    outcomes = []
     if pdb:
         from pcbench.engine.evaluate import debugger
 
         debugger.set(_post_mortem)
     with progress(plain=pdb) as screen:
-        for number, (name, work) in enumerate(cells, 1):
-            title = f"[{number}/{len(cells)}] {name}"
-            cell = screen.cell(title)
-            try:
-                with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is no part of the result
-                    outcome = work(cell)
-            except KeyboardInterrupt as stop:
-                kept = "interrupted; what is finished is kept, run the same command to go on"
-                raise Interrupted(kept) from stop
-            cell.end()
-            outcomes.append(outcome)
-            screen.line(f"{title}: {_summary(outcome)}")
-            copies = outcome.run.distillation.copies
-            if copies:
-                screen.line(
-                    f"{title}: warning: {len(copies)} of its clouds are made of points of test clouds, which "
-                    f"makes it open division: {copies[0]}"
-                )
-            if outcome.problem and debugging():
-                screen.line(_traceback(outcome))
-    return outcomes
+        try:
+            with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is no part of the result
+                return working.work_through(pieces, _Shown(screen))
+        except KeyboardInterrupt as stop:
+            kept = "interrupted; what is finished is kept, run the same command to go on"
+            raise Interrupted(kept) from stop
+
+
+class _Shown:
+    """The work on a screen, as a `working.Watcher`."""
+
+    def __init__(self, screen: Screen) -> None:
+        self.screen = screen
+        self.cell = Cell()
+
+    def begins(self, number: int, total: int, title: str) -> Report:
+        """See `working.Watcher`."""
+        self.cell = self.screen.cell(f"[{number}/{total}] {title}")
+        return self.cell
+
+    def ended(self, number: int, total: int, title: str, outcome: Outcome) -> None:
+        """See `working.Watcher`."""
+        self.cell.end()
+        title = f"[{number}/{total}] {title}"
+        self.screen.line(f"{title}: {_summary(outcome)}")
+        copies = outcome.run.distillation.copies
+        if copies:
+            self.screen.line(
+                f"{title}: warning: {len(copies)} of its clouds are made of points of test clouds, which "
+                f"makes it open division: {copies[0]}"
+            )
+        if outcome.problem and debugging():
+            self.screen.line(_traceback(outcome))
 
 
 def _post_mortem(error: BaseException) -> None:

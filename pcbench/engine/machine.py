@@ -10,6 +10,8 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -215,12 +217,25 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
+_command: ContextVar[list[str] | None] = ContextVar("command", default=None)
+
+
+@contextlib.contextmanager
+def called_by(command: list[str]) -> Iterator[None]:
+    """What is computed in the block was asked for by this command, not by that which started the process."""
+    token = _command.set(command)
+    try:
+        yield
+    finally:
+        _command.reset(token)
+
+
 def provenance(device: torch.device, seconds: float = 0.0) -> Provenance:
     """Versions, commit, command and hardware of this process, and the machine's load over `seconds`."""
     commit, dirty = _git_state(Path(pcbench.__file__).parent)
     return Provenance(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=["pcbench", *sys.argv[1:]],
+        command=_command.get() or ["pcbench", *sys.argv[1:]],
         python=platform.python_version(),
         platform=platform.platform(),
         packages={"pcbench": pcbench.__version__, **{name: version(name) for name in PACKAGES}},

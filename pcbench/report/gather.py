@@ -102,9 +102,21 @@ class Gathered:
         return [*self.problems, *sorted(repeated)]
 
 
-def gather(source: Path, current: Current = NOTHING_KNOWN) -> Gathered:
-    """All runs below a folder, without making a page. current: what makes them stale."""
-    return _gather(source, (_read(folder, current) for folder in run_folders(source)), lambda *_: None)
+def gather(
+    source: Path, current: Current = NOTHING_KNOWN, visit: Callable[[Run], object] | None = None
+) -> Gathered:
+    """All runs below a folder, without making a page. current: what makes them stale.
+
+    visit: called with every run that can be read, also with those that do not count.
+    """
+
+    def visited(run: Run) -> Iterator[Written]:
+        if visit is not None:
+            visit(run)
+        return iter(())
+
+    read = (_read(folder, current, visited) for folder in run_folders(source))
+    return _gather(source, read, lambda *_: None)
 
 
 def write_runs(

@@ -441,10 +441,13 @@ def test_the_protocol_of_a_suite_can_be_another(pcbench, mine):
     [
         (("--suite", "table9"), "unknown suite 'table9'"),
         (("--suite", "absent.toml"), "absent.toml cannot be read"),
-        (("--suite", "mine.toml", "--set", "lr=1"), "--set lr: a suite fixes its parameters"),
+        (
+            ("--suite", "mine.toml", "--set", "lr=1"),
+            "setting lr: a suite fixes its parameters; copy its file",
+        ),
         (
             ("--suite", "mine.toml", "--backbone", "pointnet"),
-            "--backbone pointnet: a suite fixes its networks",
+            "backbone pointnet: a suite fixes its networks",
         ),
         (("--suite", "mine.toml", "--method", "dm"), "suite mine has random, no-such-method, raises"),
         (("--suite", "mine.toml", "--dataset", "shapes11"), "suite mine has shapes10, modelnet10"),

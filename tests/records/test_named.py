@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pcbench.cli.runs import named
 from pcbench.errors import UsageError
+from pcbench.records.named import named
 
 
 @pytest.fixture

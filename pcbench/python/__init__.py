@@ -1,0 +1,1 @@
+"""What `import pcbench` offers to scripts and notebooks, which `pcbench/__init__.py` imports late."""
