@@ -64,6 +64,12 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "mtt",
         {"experts": 2, "expert_epochs": 2, "expert_batch": 8, "max_start_epoch": 1, "syn_steps": 3},
     ),
+    "ncfm": ("ncfm", {"pool": 2, "pool_epochs": 2, "frequencies": 64}),
+    "dance": ("dance", {"pool": 2, "pool_epochs": 2}),
+    "iid": ("iid", {}),
+    "ordered, along an axis": ("ordered", {"order": "axis"}),
+    "ordered, along a Z-order": ("ordered", {"order": "morton"}),
+    "ordered, by features": ("ordered", {"order": "feature", "rotate": True}),
 }
 """By a name for people: a method and the parameters that are not its defaults."""
 
