@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -63,8 +64,22 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "mtt",
         {"experts": 2, "expert_epochs": 2, "expert_batch": 8, "max_start_epoch": 1, "syn_steps": 3},
     ),
+    "ncfm": ("ncfm", {"pool": 2, "pool_epochs": 2, "frequencies": 64}),
+    "dance": ("dance", {"pool": 2, "pool_epochs": 2}),
+    "iid": ("iid", {}),
+    "idm": ("idm", {"every": 1, "train_steps": 2, "train_batch": 16, "train_lr": 1e-3}),
+    "ordered, along an axis": ("ordered", {"order": "axis"}),
+    "ordered, along a Z-order": ("ordered", {"order": "morton"}),
+    "ordered, by features": ("ordered", {"order": "feature", "rotate": True}),
 }
 """By a name for people: a method and the parameters that are not its defaults."""
+
+CORESETS: Mapping[str, Mapping[str, Any]] = {
+    "el2n": {"networks": 2, "epochs": 2},
+    "forgetting": {"epochs": 6, "lr": 0.003},
+    "facility": {},
+}
+"""Methods that choose training clouds by a way of their own, with parameters that are not their defaults."""
 
 OF_STUDENTS = ("parameters", "statistics", "logits", "losses")
 
@@ -113,6 +128,9 @@ def _steps() -> Iterator[tuple[str, Any]]:
             yield f"methods/{title}/{what}", value
     for title in ("random", "herding", "kcenter", "noise"):
         yield f"coresets/{title}", coreset(title)
+    for name, params in CORESETS.items():
+        method = CATALOGUE.methods.load(name)
+        yield f"coresets/{name}", chosen(method(method.Params(**params)))
     for name, preset in presets():
         backbone = CATALOGUE.backbones.load(name)
         build = _in_double(backbone, preset)
@@ -178,9 +196,8 @@ def _in_double(backbone: type[Backbone], preset: str) -> Callable[[torch.Generat
 
 def distillation(title: str, method: Method) -> dict[str, list[float]]:
     """What a method has learnt after each of two iterations, and losses and gradient of its step alone."""
-    build = _in_double(CATALOGUE.backbones.load("pointnet"), "paper")
-    streams = Streams({"golden": method.name})
-    train = clouds(10, "training")
+    task = _task(method.name)
+    train, streams, build = task.train, task.streams, task.network
     found: dict[str, list[float]] = {}
 
     def keep(iteration: int, optimiser: Optimizer) -> None:
@@ -193,8 +210,24 @@ def distillation(title: str, method: Method) -> dict[str, list[float]]:
                 both = [parameter] if momentum is None else [parameter, momentum]
                 found[f"{iteration}.{number}"] = in_short(*both)
 
-    task = Task(
-        train=train,
+    if title not in STEP_ALONE:
+        assert list(method.distill(replace(task, keep=keep))) == []
+    step = getattr(method, "step", None)
+    if step is not None and method.name != "mtt":
+        network = build(streams.stream("network"))
+        by_class = train.points.unflatten(0, (-1, CLASSES)).transpose(0, 1)
+        clouds_of = by_class[:, 8:].flatten(0, 1)
+        losses, gradient = step(network, by_class[:, :4].flatten(0, 1), by_class[:, 4:8], clouds_of)
+        found |= {"losses": in_short(losses), "gradient": in_short(gradient)}
+    return found
+
+
+def _task(name: str) -> Task:
+    """Two iterations on drawn clouds, with PointNets in float64."""
+    build = _in_double(CATALOGUE.backbones.load("pointnet"), "paper")
+    streams = Streams({"golden": name})
+    return Task(
+        train=clouds(10, "training"),
         ppc=PPC,
         iterations=2,
         snapshots=(),
@@ -204,18 +237,15 @@ def distillation(title: str, method: Method) -> dict[str, list[float]]:
         trained_network=lambda: build(streams.stream("trained")),
         cached=lambda _, make: dict(make(streams.within(level="cached"), lambda *_: None)),
         report=lambda _: None,
-        keep=keep,
     )
-    if title not in STEP_ALONE:
-        assert list(method.distill(task)) == []
-    step = getattr(method, "step", None)
-    if step is not None and method.name != "mtt":
-        network = build(streams.stream("network"))
-        by_class = train.points.unflatten(0, (-1, CLASSES)).transpose(0, 1)
-        clouds_of = by_class[:, 8:].flatten(0, 1)
-        losses, gradient = step(network, by_class[:, :4].flatten(0, 1), by_class[:, 4:8], clouds_of)
-        found |= {"losses": in_short(losses), "gradient": in_short(gradient)}
-    return found
+
+
+def chosen(method: Method) -> list[int]:
+    """The indices of the training clouds that a method chooses."""
+    task = _task(method.name)
+    (snapshot,) = method.distill(task)
+    same = (snapshot.clouds.points.unsqueeze(1) == task.train.points).flatten(2).all(2)
+    return [int(row) for row in same.int().argmax(1)]
 
 
 def coreset(how: Any) -> list[Any]:
