@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from report_records import a_run
 
 import pcbench
 from pcbench import Outcomes, load_clouds
@@ -34,6 +35,8 @@ def test_clouds_that_are_missing_or_others_are_refused(ran: Outcomes, tmp_path: 
         load_clouds(tmp_path / "nowhere")
     with pytest.raises(pcbench.DataError, match="has no clouds: failed: "):
         load_clouds(ran[2])
+    with pytest.raises(pcbench.UsageError, match="is the whole training split and has no distilled clouds"):
+        load_clouds(a_run(tmp_path, method="whole", ppc=0))
     copy = Path(shutil.copytree(ran[1].run.folder, tmp_path / "copy"))
     with h5py.File(copy / "clouds.h5", "r+") as file:
         file["000002/points"][0, 0, 0] += 1
