@@ -22,6 +22,7 @@ from built_in import CATALOGUE
 
 from pcbench.catalogue import Catalogue, open_catalogue
 from pcbench.cli.main import app
+from pcbench.common.places import data_root
 from pcbench.datasets import modelnet
 from pcbench.protocols.protocol import PROTOCOLS, Recipe
 
@@ -43,7 +44,7 @@ REPLACED = {
     "modelnet40 PATH": "modelnet40 copies/modelnet40",
     "~/Downloads/modelnet40_normal_resampled": "copies/modelnet40",
     "~/Downloads/h5_files": "copies/h5_files",
-    "~/my-shapes": "copies/my-shapes",
+    "~/scans": "copies/my-shapes",
     "submissions/NAME": "submissions/mine",
     "--artifacts DIR": "--artifacts mine/runs",
     "--device cuda": "--device cpu",
@@ -119,9 +120,10 @@ def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     layouts.scans(folder / "h5_files", "scanobjectnn:pb_t50_rs")
     layouts.shapenet_hdf5(folder / "shapenet55")
     for label, name in enumerate(("chair", "table")):
-        for number, split in enumerate(("train", "test")):
+        for split, number in each.items():
             (folder / "my-shapes" / name / split).mkdir(parents=True)
-            np.save(folder / "my-shapes" / name / split / "1.npy", layouts.points(1, 2 * label + number)[0])
+            for place, points in enumerate(layouts.points(number, 100 * label + number)):
+                np.save(folder / "my-shapes" / name / split / f"{place}.npy", points)
     return folder
 
 
@@ -168,7 +170,8 @@ def stored(copies: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def once_opened(folders: Sequence[Path] = ()) -> Catalogue:
     """The catalogue; that of the built-in plugins alone is the one of all tests."""
-    return open_catalogue(folders) if folders else CATALOGUE
+    own = {path.name for path in data_root().iterdir()} - {*CATALOGUE.datasets.names()}
+    return open_catalogue(folders) if folders or own else CATALOGUE
 
 
 @pytest.fixture
@@ -228,8 +231,7 @@ def test_the_commands_of_a_page_work_in_their_order(
 def prepare(words: Sequence[str], folder: Path, stored: Path) -> None:
     """What a reader has done before a command, and no page prints: copied a submission, published a table."""
     if words[:2] == ["data", "remove"] or words[0] == "run":  # the next section finds the data there again
-        shutil.rmtree(folder / "data", ignore_errors=True)
-        shutil.copytree(stored, folder / "data")
+        shutil.copytree(stored, folder / "data", dirs_exist_ok=True)
     if words[0] == "submit":  # with stand-ins as they are, runs of ModelNet are refused, and rightly
         for run in (folder / "results").glob("*-modelnet*"):
             shutil.rmtree(run)

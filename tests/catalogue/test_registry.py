@@ -416,4 +416,4 @@ def test_built_in_plugins_import_only_the_public_face(folder: str) -> None:
             assert private or bases & names, path
         modules = {str(node.module) for node in imports if not node.level}
         own = {module for module in modules if module.partition(".")[0] in ("pcbench", folder)}
-        assert all(module == "pcbench.api" or module.startswith("pcbench.ops.") for module in own), path
+        assert all(module == "pcbench.api" or f"{module}.".startswith("pcbench.ops.") for module in own), path
