@@ -34,6 +34,8 @@ TYPES = {
     "macc": "float64",
     "seconds": "float64",
     "snapshot_seconds": "float64",
+    "set_bytes": "Int64",
+    "step_factor": "float64",
     "busy": "bool",
     "stale": "bool",
 }
@@ -52,8 +54,9 @@ def results(folder: AnyPath = RESULTS, plugins: AnyPath | Sequence[AnyPath] = ()
     - student_backbone, test (`plain`, or what was done to test clouds), student: which one, from 0;
     - iteration: of the snapshot; reported: whether it is the last one, which tables show;
     - oa, macc: overall and mean class accuracy in percent;
-    - seconds: the distillation's wall clock, snapshot_seconds: until the snapshot; busy: whether the machine
-      had other work, so that tables leave the clock out; hardware;
+    - seconds: the distillation's wall clock, snapshot_seconds: until the snapshot; set_bytes: what the set
+      takes; step_factor: how many times as many clouds students train on as PPC of every class; busy: whether
+      the machine had other work, so that tables leave the clock out; hardware;
     - status: finished, stale, not evaluated, failed, out of memory, interrupted; stale; reason;
     - folder: the run's, as a text; then `params.NAME` for every parameter of any method there, as it was in
       effect: NaN where a method has no such parameter.

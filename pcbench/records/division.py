@@ -7,14 +7,7 @@ from functools import cache
 from pcbench.protocols import recipes
 from pcbench.protocols.protocol import PROTOCOLS, STANDARD, Protocol, Recipe
 from pcbench.protocols.variants import listed
-from pcbench.records.models import (
-    DistillationInputs,
-    DistillationRecord,
-    Division,
-    EvaluationRecord,
-    Run,
-    SnapshotEntry,
-)
+from pcbench.records.models import DistillationRecord, Division, EvaluationRecord, Run
 
 
 def division(run: Run, *scored: EvaluationRecord) -> Division:
@@ -49,15 +42,7 @@ def _closed(distillation: DistillationRecord, evaluation: EvaluationRecord) -> b
         and distillation.isolation != "in-process"
         and not distillation.inputs.files
         and not distillation.copies
-        and all(_fits(distillation.inputs, entry) for entry in distillation.snapshots)
-    )
-
-
-def _fits(inputs: DistillationInputs, entry: SnapshotEntry) -> bool:
-    """Whether a set takes no more bytes than PPC clouds of every class."""
-    return (
-        entry.bytes is None
-        or entry.bytes <= 12 * len(inputs.data.class_names) * inputs.ppc * inputs.data.points
+        and all((entry.bytes or 0) <= distillation.inputs.plain_bytes for entry in distillation.snapshots)
     )
 
 

@@ -243,6 +243,11 @@ class DistillationInputs(Model):
         """Whether it gives the whole training split."""
         return is_whole(self.ppc)
 
+    @property
+    def plain_bytes(self) -> int:
+        """What PPC plain clouds of every class take, 12 bytes a point: the budget of the closed division."""
+        return 12 * len(self.data.class_names) * self.ppc * self.data.points
+
 
 class SnapshotEntry(Model):
     """One snapshot of the synthetic set."""
@@ -299,6 +304,14 @@ class DistillationRecord(Model):
     def seconds(self) -> float:
         """Wall time."""
         return self.clock.seconds
+
+    @property
+    def set_bytes(self) -> int | None:
+        """What the last snapshot takes; None of the whole split, and where there is none."""
+        if self.inputs.is_whole or not self.snapshots:
+            return None
+        stored = self.snapshots[-1].bytes
+        return self.inputs.plain_bytes if stored is None else stored
 
     @property
     def step_factor(self) -> float:

@@ -182,10 +182,10 @@ def _kept_as(distillation: DistillationRecord) -> Pairs:
     last = distillation.snapshots[-1] if distillation.snapshots else None
     if last is None or not last.expansion:
         return ()
-    inputs, of_clouds = distillation.inputs, f"{last.trained_on} clouds of {last.trained_points} points"
-    budget = 12 * len(inputs.data.class_names) * inputs.ppc * inputs.data.points
-    kept = f"{plain(last.expansion)}, {last.bytes:,} bytes; plain clouds take {budget:,}"
-    steps = f"{of_clouds}: {distillation.step_factor:g} × the steps of an epoch"
+    plain_bytes = distillation.inputs.plain_bytes
+    kept = f"{plain(last.expansion)}, {last.bytes:,} bytes; plain clouds take {plain_bytes:,}"
+    clouds = f"{last.trained_on} clouds of {last.trained_points} points"
+    steps = f"{clouds}: {distillation.step_factor:g} × the steps of an epoch"
     return (("Kept as", kept), ("Students train on", steps))
 
 

@@ -55,6 +55,10 @@ class StudentScore:
     """The distillation's clock, in wall seconds, evaluation excluded."""
     snapshot_seconds: float | None
     """The same until the snapshot."""
+    set_bytes: int | None
+    """What the synthetic set takes, in bytes; None of the whole split."""
+    step_factor: float
+    """How many times as many clouds students train on as PPC of every class: steps of an epoch."""
     busy: bool
     """Whether the machine was busy meanwhile, so that the clock says nothing of what the method costs."""
     hardware: str
@@ -146,6 +150,8 @@ def _common(run: Run) -> dict[str, Any]:
         "repetition": inputs.repetition,
         "backbone": inputs.network.label,
         "seconds": made.seconds,
+        "set_bytes": made.set_bytes,
+        "step_factor": made.step_factor,
         "busy": made.clock.busy(hardware),
         "hardware": hardware.label,
         "folder": run.folder,
