@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pcbench.api import Backbone, Iteration, Method, MethodParams, Snapshot, Stored, Task, param
 from pcbench.ops.batches import ClassIndex, RealBatches
+from pcbench.ops.expansions import morph
 from pcbench.ops.layers import adapt_batch_norm
 from pcbench.ops.matching import by_class, mmd, sorted_features
 from pcbench.ops.neighbours import farthest_point_sample, gather_points, nearest
@@ -48,8 +49,9 @@ class ThreeDDP(Method["ThreeDDP.Params"]):
         size = self.anchor_points(task.train.points_per_cloud)
         start = self.start(task, size)  # (S, M, n, 3)
         anchors = start.requires_grad_()
-        noise = torch.randn(len(anchors), p.morphs, p.anchors, generator=task.streams.stream("weights"))
-        weights = (noise[..., :-1] - noise[..., -1:]).to(task.device).requires_grad_()  # (S, L, M - 1)
+        shape = len(anchors), p.morphs, p.anchors
+        noise = torch.randn(shape, dtype=torch.float64, generator=task.streams.stream("weights"))
+        weights = (noise[..., :-1] - noise[..., -1:]).to(anchors).requires_grad_()  # (S, L, M - 1)
         groups: list[dict[str, Any]] = [
             {"params": [anchors], "lr": p.lr},
             {"params": [weights], "lr": p.lr_weights},
@@ -65,7 +67,8 @@ class ThreeDDP(Method["ThreeDDP.Params"]):
             bn_real = batches.draw("bn_batch", iteration.number, p.bn_batch).flatten(0, 1)
             adapt_batch_norm(network, bn_real, p.bn_momentum, network.observe)
             parts, shares = self.parts(batches.draw("real_batch", iteration.number, p.real_batch), size)
-            clouds = stored().expand(task.train.class_names).points.unflatten(0, (parts.shape[1], -1))
+            slots = morph({"anchors": anchors, "weights": weights})  # (S, C, n, 3)
+            clouds = slots.unflatten(0, (parts.shape[1], -1)).flatten(1, 2)  # by class
             losses = self.losses(network, parts, shares, clouds)
             optimiser.zero_grad()
             losses.sum().backward()

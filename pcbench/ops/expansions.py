@@ -54,6 +54,9 @@ class Stored:
         if self.expansion not in EXPANSIONS:
             known = ", ".join(EXPANSIONS)
             raise DataError(f"there is no expansion {self.expansion[:40]!r}: known are {known}")
+        for name, tensor in self.tensors.items():
+            if tensor.dtype != torch.float32:
+                raise DataError(f"{name!r} is {tensor.dtype}, not float32")
         points = EXPANSIONS[self.expansion](self.tensors)
         slots, classes = len(points), len(class_names)
         if slots % classes or not slots or ppc not in (None, slots // classes):
@@ -87,13 +90,13 @@ def morph(tensors: Mapping[str, Tensor]) -> Tensor:
 
 
 def _shaped(tensors: Mapping[str, Tensor], dimensions: Mapping[str, int]) -> list[Tensor]:
-    """The tensors of these names; DataError for others, or for others than float32 of so many axes."""
+    """The tensors of these names; DataError for others, or for another number of axes."""
     if tensors.keys() != dimensions.keys():
         raise DataError(f"the stored tensors are {sorted(tensors)} instead of {sorted(dimensions)}")
     for name, axes in dimensions.items():
         tensor = tensors[name]
-        if tensor.dtype != torch.float32 or tensor.dim() != axes:
-            raise DataError(f"{name!r} is {tensor.dtype} {tuple(tensor.shape)}, not float32 of {axes} axes")
+        if tensor.dim() != axes:
+            raise DataError(f"{name!r} is {tuple(tensor.shape)} instead of having {axes} axes")
     return [tensors[name] for name in dimensions]
 
 

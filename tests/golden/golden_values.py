@@ -64,6 +64,7 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "mtt",
         {"experts": 2, "expert_epochs": 2, "expert_batch": 8, "max_start_epoch": 1, "syn_steps": 3},
     ),
+    "3ddp": ("3ddp", {"anchors": 2, "morphs": 2, "neighbours": 4, "lr": 1.0, "lr_weights": 0.1}),
     "ncfm": ("ncfm", {"pool": 2, "pool_epochs": 2, "frequencies": 64}),
     "dance": ("dance", {"pool": 2, "pool_epochs": 2}),
     "iid": ("iid", {}),
