@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from pcbench.api import Backbone, Iteration, Method, MethodParams, Snapshot, Stored, Task, param
+from pcbench.api import Backbone, Iteration, Method, MethodParams, Setting, Snapshot, Stored, Task, param
 from pcbench.ops.batches import ClassIndex, RealBatches
 from pcbench.ops.expansions import morph
 from pcbench.ops.layers import adapt_batch_norm
@@ -43,6 +43,10 @@ class ThreeDDP(Method["ThreeDDP.Params"]):
             1000.0, "how much a part counts less that is less even than its cloud", source=CODE, ge=0
         )
         neighbours: int = param(16, "nearest points, itself included, that tell evenness", source=CODE, ge=2)
+
+    settings: ClassVar[dict[str, Setting]] = {
+        "modelnet10": Setting(CODE + ", on ModelNet10", {"morphs": 16}),
+    }
 
     def distill(self, task: Task) -> Iterator[Snapshot]:
         p = self.params
