@@ -10,6 +10,7 @@ import venv
 from pathlib import Path
 
 import pytest
+from built_in import CATALOGUE
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,9 +37,7 @@ def test_wheel_in_an_empty_environment_lists_methods_and_runs(tmp_path):
     away.mkdir()
 
     listed = json.loads(call(pcbench, "list", "methods", "--json", cwd=away, env=env))
-    assert {plugin["name"] for plugin in listed} == {
-        path.stem for path in (ROOT / "methods").glob("*.py") if not path.name.startswith("_")
-    }
+    assert [plugin["name"] for plugin in listed] == [each.name for each in CATALOGUE.methods.built_in()]
     assert all(str(tmp_path / "env") in plugin["origin"] for plugin in listed)
 
     suites = json.loads(call(pcbench, "list", "suites", "--json", cwd=away, env=env))
