@@ -210,6 +210,7 @@ def published_run(method: str, ppc: int) -> Run:
         for run in runs
         if (run.distillation.inputs.method, run.distillation.inputs.ppc) == (method, ppc)
         and run.distillation.inputs.data.points == 256
+        and run.distillation.inputs.draw == "per-ppc"
     ]
     return run
 
