@@ -6,7 +6,7 @@ import json
 import shlex
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -100,7 +100,7 @@ def tune(
     outcomes = execute(planned.cells, chosen_device, out, planned.snapshots)
     tried = sorted(_tried(outcomes), key=lambda each: -each.mean)
     if as_json:
-        typer.echo(json.dumps({"tried": [_plain(each) for each in tried]}, indent=1))
+        typer.echo(json.dumps({"tried": [asdict(each) for each in tried]}, indent=1))
     else:
         _print(tried, method, common, plugins or ())
     if any(each.problems for each in tried):
@@ -137,15 +137,6 @@ def _tried(outcomes: Sequence[Outcome]) -> list[Tried]:
         )
         for group in by_params.values()
     ]
-
-
-def _plain(tried: Tried) -> dict[str, Any]:
-    return {
-        "variation": dict(tried.variation),
-        "setting": tried.setting,
-        "oa": tried.oa,
-        "problems": tried.problems,
-    }
 
 
 def _print(tried: Sequence[Tried], method: str, request: Any, plugins: Sequence[Path]) -> None:

@@ -16,8 +16,8 @@ from pcbench.api import Backbone
 from pcbench.clouds import PointClouds
 from pcbench.ops import augment
 from pcbench.ops.batches import POINT_BYTES, groups_at_once, in_chunks
-from pcbench.ops.layers import in_global_state, set_dropout, shared_buffers, stack
-from pcbench.ops.replay import Replayed
+from pcbench.ops.layers import set_dropout, shared_buffers, stack
+from pcbench.ops.replay import Replayed, in_global_state
 from pcbench.protocols.protocol import Augmentation, Recipe
 from pcbench.seeds import Streams
 

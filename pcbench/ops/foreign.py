@@ -39,14 +39,13 @@ class Foreign(Drawing):
         with seeded(0):
             module = make()
         self._held = (module,)  # in a tuple: its own parameters are none of this layer's
-        self.names = [name for name, _ in module.named_parameters()]
-        self.buffer_names = [name for name, _ in module.named_buffers()]
         for name, parameter in module.named_parameters():
             self.register_parameter(
                 _own(name), nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
             )
         for name, buffer in module.named_buffers():
             self.register_buffer(_own(name), buffer.detach().clone())
+        self.names = [name for name, _ in (*module.named_parameters(), *module.named_buffers())]
 
     @property
     def module(self) -> nn.Module:
@@ -74,7 +73,7 @@ class Foreign(Drawing):
 
     def forward(self, x: Tensor) -> Any:
         """What the module gives for x (B, ...), or for x (S, B, ...) the S results as one, (S, B, ...)."""
-        return self._run(x, lambda output: _first(output))
+        return self._run(x, _first)
 
     def observed(self, x: Tensor, name: str, side: Side) -> Tensor:
         """What goes into one of the module's own modules, or comes out of it, when it is given x: (B, ...).
@@ -100,25 +99,21 @@ class Foreign(Drawing):
             handle.remove()
 
     def _run(self, x: Tensor, result: Callable[[Any], Tensor]) -> Tensor:
+        if self.training:
+            self.check_generators(len(x) if self.stacked else 1)
         if not self.stacked:
-            return self._student({name: self._value(name) for name in self._all()}, x, 0, result)
-        split = {name: self._value(name).unbind() for name in self._all()}
+            return self._student({name: self._value(name) for name in self.names}, x, 0, result)
+        split = {name: self._value(name).unbind() for name in self.names}
         results = []
         for student, own in enumerate(x):
             values = {name: parts[student] for name, parts in split.items()}
             results.append(self._student(values, own, student, result))
         return torch.stack(results)
 
-    def _all(self) -> list[str]:
-        return [*self.names, *self.buffer_names]
-
     def _student(
         self, values: dict[str, Tensor], x: Tensor, student: int, result: Callable[[Any], Tensor]
     ) -> Tensor:
-        seed = 0
-        if self.training:
-            self.check_generators(student + 1 if not self.stacked else len(self.generators))
-            seed = _seed(self.generators[student])
+        seed = _seed(self.generators[student]) if self.training else 0
         with seeded(seed), _single(self.module, len(x)):
             return result(functional_call(self.module, values, (x,)))
 

@@ -339,11 +339,6 @@ def _refuse_foreign(name: str, module: nn.Module) -> None:
         )
 
 
-def in_global_state(network: nn.Module) -> bool:
-    """Whether a part of a network seeds the process's global generators while it works."""
-    return any(isinstance(module, Layer) and module.in_global_state for module in network.modules())
-
-
 def shared_buffers(network: nn.Module) -> dict[str, Tensor]:
     """The buffers that all students of a stacked network have in common, by name: constants, they must be."""
     return {

@@ -17,7 +17,8 @@ from typing import Generic, Self
 import torch
 from torch import Tensor, nn
 
-from pcbench.ops.layers import Layer, Network, in_global_state, initialise
+from pcbench.ops.layers import Layer, Network, initialise
+from pcbench.ops.replay import in_global_state
 
 AHEAD = 3
 """Drawings under way at once, each by a thread of its own."""

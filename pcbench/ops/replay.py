@@ -91,7 +91,8 @@ class Replayed:
             return self.work(*inputs)
         key = tuple(given.shape if isinstance(given, Tensor) else given for given in inputs)
         calls = self._calls[key] = self._calls.get(key, 0) + 1
-        if calls == EAGER_CALLS + 1 and not any(map(_in_global_state, inputs)):
+        networks = (given for given in inputs if isinstance(given, nn.Module))
+        if calls == EAGER_CALLS + 1 and not any(map(in_global_state, networks)):
             self._try_to_record(self._graphs, key, inputs)
         if key in self._recordings:
             return self._recordings[key].replay(inputs)
@@ -122,10 +123,12 @@ class Replayed:
             self._recordings[key] = _Recording(own, draws, outputs, launch)
 
 
-def _in_global_state(given: Any) -> bool:
-    """Whether something that work uses is a network that seeds global generators: no recording may."""
-    modules = given.modules() if isinstance(given, nn.Module) else ()
-    return any(getattr(module, "in_global_state", False) for module in modules)
+def in_global_state(network: nn.Module) -> bool:
+    """Whether a part of a network seeds the process's global generators as it works, which no recording may.
+
+    Such a part says so: see `pcbench.ops.layers.Layer.in_global_state`.
+    """
+    return any(getattr(module, "in_global_state", False) for module in network.modules())
 
 
 class Recorder:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
 import re
-import struct
-import subprocess
 import sys
-import termios
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from terminals import in_terminal
 
 AT_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
@@ -36,34 +31,9 @@ class Terminal:
 
     def type(self, line: str, interrupt_at: str = "") -> str:
         """What a command prints, without colours; interrupt_at: Ctrl-C is pressed where this appears."""
-        ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, self.columns, 0, 0))
-        environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
-        with subprocess.Popen(
-            [sys.executable, "-c", AT_TERMINAL, *line.split()],
-            cwd=self.folder,
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env=environment | {"TERM": "xterm"},
-            start_new_session=True,
-        ) as process:
-            os.close(theirs)
-            text = b""
-            while True:
-                try:
-                    part = os.read(ours, 65536)
-                except OSError:  # Linux's way to say that the other end is closed
-                    break
-                if not part:
-                    break
-                text += part
-                if interrupt_at and interrupt_at.encode() in text:
-                    os.write(ours, b"\x03")
-                    interrupt_at = ""
-        os.close(ours)
-        self.code = process.returncode
-        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.decode()).replace("\r\n", "\n")
+        command = [sys.executable, "-c", AT_TERMINAL, *line.split()]
+        self.code, text = in_terminal(command, self.folder, self.columns, interrupt_at=interrupt_at)
+        return text
 
 
 TYPOS = (

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
 import re
-import struct
 import subprocess
 import sys
-import termios
 from pathlib import Path
 
 import pytest
+from terminals import in_terminal
 
 from pcbench.cli import progress
 from pcbench.cli.progress import Log
@@ -21,33 +17,12 @@ WORDS = ("run", "--method", "random", "--ppc", "1,2", "--seeds", "2", "--protoco
 TINY = ("--set", "points=16", "--set", "recipe.epochs=1", "--set", "whole.epochs=1")
 
 
-def in_terminal(columns: int, folder: Path, *words: str) -> str:
-    """What the command prints into a pseudo-terminal of that width, standard error elsewhere."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    environment = {**os.environ, "TERM": "xterm"}
-    environment.pop("COLUMNS", None)
-    with subprocess.Popen(
-        [sys.executable, "-m", "pcbench", *words],
-        cwd=folder,
-        stdout=theirs,
-        stdin=theirs,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-    ) as process:
-        os.close(theirs)
-        text = b""
-        while True:
-            try:
-                part = os.read(ours, 65536)
-            except OSError:  # Linux's way to say that the other end is closed
-                break
-            if not part:
-                break
-            text += part
-    os.close(ours)
-    assert process.returncode == 0, text
-    return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text.decode()).replace("\r\n", "\n")
+def printed(columns: int, folder: Path, *words: str) -> str:
+    """What the command prints into a terminal of that width, standard error elsewhere."""
+    command = [sys.executable, "-m", "pcbench", *words]
+    code, text = in_terminal(command, folder, columns, errors=False)
+    assert code == 0, text
+    return text
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +36,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
 def test_numbers_are_whole_at_every_width(records: Path, columns: int) -> None:
-    text = in_terminal(columns, records, *WORDS, *TINY)
+    text = printed(columns, records, *WORDS, *TINY)
     assert "…" not in text
     rows = [line for line in text.splitlines() if line.startswith("random")]
     assert len(rows) == 2
@@ -78,7 +53,7 @@ def test_numbers_are_whole_at_every_width(records: Path, columns: int) -> None:
 def test_other_tables_keep_their_names_at_every_width(
     tmp_path: Path, columns: int, words: tuple[str, ...]
 ) -> None:
-    assert "…" not in in_terminal(columns, tmp_path, *words)
+    assert "…" not in printed(columns, tmp_path, *words)
 
 
 def test_a_log_file_hears_of_every_phase_and_once_a_minute(
