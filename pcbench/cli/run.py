@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pcbench.cli.complete import BACKBONES, DATASETS, METHODS, PROTOCOLS, SUITES
+from pcbench.cli.complete import BACKBONES, DATASETS, METHODS, PROTOCOLS, SNAPSHOTS, SUITES
 from pcbench.cli.outcomes import announce, finish, print_plan
 from pcbench.cli.output import (
     Again,
@@ -17,9 +17,9 @@ from pcbench.cli.output import (
     Device,
     PluginFolders,
     WhichDraw,
-    WhichSnapshots,
     opened,
     pairs,
+    snapshots_of,
     words,
 )
 from pcbench.cli.spans import combinations, numbers, repetitions
@@ -132,11 +132,14 @@ def run(
         "results"
     ),
     snapshots: Annotated[
-        WhichSnapshots | None,
+        str | None,
         typer.Option(
             "--snapshots",
-            help="Train students on the last snapshot, which is the one that is reported, or on all. "
-            "Default: the suite's; else all.",
+            metavar="last|all|0,20,40",
+            autocompletion=SNAPSHOTS,
+            help="Train students on the last snapshot, which is the one that is reported, on all, or on "
+            "those of these iterations and the last: a finer curve of the same work. Default: the "
+            "suite's; else all.",
         ),
     ] = None,
     again: Annotated[
@@ -185,7 +188,7 @@ def run(
         suite=suite,
         own_draw=draw is not None,
         validation=split is Split.validation,
-        snapshots=snapshots.choice if snapshots else None,
+        snapshots=snapshots_of(snapshots),
     )
     catalogue = opened(plugins)
     chosen_device = machine.choose_device(device)
