@@ -16,6 +16,7 @@ from pcbench.errors import UsageError
 EXAMPLES: Mapping[str, str] = {
     "run": "run --method sadm,random --dataset modelnet10 --ppc 1,3 --protocol lite",
     "evaluate": "evaluate latest --backbone dgcnn,pointnet2 --test plain,so3",
+    "import-set": "import-set res_DC.pt --method dc-authors --dataset modelnet10 --protocol paper",
     "compare": "compare random sadm 'sadm lr=5'",
     "tune": "tune dm --set lr=0.1,1,10 --dataset modelnet10 --ppc 1",
     "submit": "submit results --plugins my_methods --license MIT --out mine",

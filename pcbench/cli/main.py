@@ -19,6 +19,7 @@ from pcbench.cli import (
     data,
     docs,
     evaluate,
+    import_set,
     info,
     leaderboard,
     listed,
@@ -48,6 +49,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
+app.command("import-set")(import_set.import_set)
 app.command("compare")(compare.compare)
 app.command("submit")(submit.submit)
 app.command("verify")(verify.verify)

@@ -241,6 +241,7 @@ def print_accuracies(outcomes: Sequence[Outcome], out: Path, plugins: Sequence[P
         table.add_column(name, justify="right", no_wrap=True)
     for outcome in outcomes:
         inputs = outcome.run.distillation.inputs
+        elsewhere = outcome.run.distillation.isolation == "external"
         for record in outcome.run.evaluations:
             clock = {entry.iteration: entry.seconds for entry in outcome.run.distillation.snapshots}
             for scores in record.snapshots:
@@ -255,7 +256,7 @@ def print_accuracies(outcomes: Sequence[Outcome], out: Path, plugins: Sequence[P
                     _accuracy(scores.oa),
                     _accuracy(scores.macc),
                     len(scores.oa),
-                    duration(clock[scores.iteration]),
+                    "elsewhere" if elsewhere else duration(clock[scores.iteration]),
                 )
                 table.add_row(*(Text(str(value)) for value in row))
     if table.row_count:

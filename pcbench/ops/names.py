@@ -13,5 +13,8 @@ Draw = Literal["nested", "authors", "per-ppc"]
 DRAWS: tuple[Draw, ...] = get_args(Draw)
 """All of them."""
 
+UNKNOWN: Final = "unknown"
+"""The draw of a set that was distilled elsewhere: no draw of ours, and not among DRAWS."""
+
 OWN: Final = "own"
 """A method's own expansion: what it made is kept beside the tensors, since nobody else can make it."""

@@ -17,7 +17,7 @@ def division(run: Run, *scored: EvaluationRecord) -> Division:
     The rules: a standard protocol, not `custom`; training on the whole split, also of the network that was
     distilled with, by that protocol's recipe, under `standard` by the one that pcbench has for the backbone;
     standard data; the first S students, in order; a test that is plain or listed in
-    `pcbench.protocols.variants`; a method that read no file and did not work in the process of the run;
+    `pcbench.protocols.variants`; a method that read no file, and that worked here and apart from the run;
     synthetic clouds that are made of no test cloud's points; a parameterised set of no more bytes than PPC
     clouds of every class take, probabilities and weights among them, which anybody can expand and whose
     students learn at the recipe's rate. Anything else is `open`, and no table mixes the two. Which snapshots
@@ -41,7 +41,7 @@ def _closed(distillation: DistillationRecord, evaluation: EvaluationRecord) -> b
         and inputs.data.standard
         and inputs.repetitions == list(range(protocol.students))
         and listed(inputs.variant)
-        and distillation.isolation != "in-process"
+        and distillation.isolation not in ("in-process", "external")
         and not distillation.inputs.files
         and not distillation.copies
         and all(_affordable(entry, distillation.inputs.plain_bytes) for entry in distillation.snapshots)

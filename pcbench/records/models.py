@@ -32,7 +32,7 @@ STANDARD_MARGIN = 3.0
 """Points of accuracy within which scores count as equal; beyond it nothing is verified."""
 DOUBTFUL, REFUTED = 0.05, 0.001
 """What claims that look too high are doubted at, and refuted at: the shares of honest ones that meet it."""
-Isolation = Literal["unknown", "in-process", "process", "walled"]
+Isolation = Literal["unknown", "in-process", "process", "walled", "external"]
 
 
 def _named(value: Any) -> Any:
@@ -316,12 +316,24 @@ class DistillationRecord(Model):
     """Its peak memory."""
     isolation: Isolation = "unknown"
     """How far the method was kept apart from the run: it worked in the run's own process, in a process of its
-    own, or in one that was walled in from files and the network; unknown in records from before."""
+    own, or in one that was walled in from files and the network; unknown in records from before. External:
+    another program distilled the set, pcbench only has its clouds, and nothing is known of its time."""
+    origin: Text = ""
+    """Where a set is from that another program distilled, as its importer says."""
     copies: list[Text] = Field([], max_length=10_000)
     """Clouds of the last snapshot that are made of points of test clouds, one text each; none where all are
     right, and in records from before this was looked at."""
     provenance: Provenance
     """Where and with what it ran."""
+
+    def idle(self) -> set[str]:
+        """What only a set from elsewhere has."""
+        return set() if self.origin else {"origin"}
+
+    @property
+    def timed(self) -> bool:
+        """Whether the clock says what the method costs: not on a busy machine, nor of another program."""
+        return self.isolation != "external" and not self.clock.busy(self.provenance.hardware)
 
     @property
     def seconds(self) -> float:

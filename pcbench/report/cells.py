@@ -171,7 +171,7 @@ class Result:
     seconds: float
     """The distillation's clock, evaluation excluded."""
     busy: bool
-    """Whether the machine was busy meanwhile, so that the clock says nothing of what the method costs."""
+    """Whether the clock does not say what the method costs: on a busy machine, or of another program."""
     beginning: float
     """That clock when the first clouds were there, the training of networks to choose them by included."""
     peak_bytes: int | None
@@ -649,7 +649,7 @@ def result_of(run: Run, evaluation: EvaluationRecord, current: Current = NOTHING
         totals=tuple(evaluation.totals),
         confusion=tuple(map(tuple, evaluation.confusion)) if evaluation.confusion else None,
         seconds=distillation.seconds,
-        busy=distillation.clock.busy(distillation.provenance.hardware),
+        busy=not distillation.timed,
         beginning=distillation.snapshots[0].seconds,
         peak_bytes=peak_memory(distillation),
         step_factor=distillation.step_factor,

@@ -125,6 +125,7 @@ def page(run: Run, current: Current = NOTHING_KNOWN) -> RunPage:
             ("Method's source", inputs.source),
             ("Engine", str(inputs.engine)),
             ("Time", _time(distillation)),
+            *((("From", plain(distillation.origin)),) if distillation.origin else ()),
             *_memory(distillation),
             ("Key", distillation.key),
         ),
@@ -165,6 +166,8 @@ def record_files(run: Run) -> dict[str, Any]:
 
 def _time(distillation: DistillationRecord) -> str:
     """The clock of a distillation, with what went by before the first clouds."""
+    if distillation.isolation == "external":
+        return "unknown: another program distilled it"
     text = clocked(distillation.seconds, distillation.clock.busy(distillation.provenance.hardware))
     if not distillation.snapshots:
         return text

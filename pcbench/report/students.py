@@ -155,7 +155,7 @@ def _common(run: Run) -> dict[str, Any]:
         "set_bytes": made.set_bytes,
         "step_factor": made.step_factor,
         "marks": ", ".join(made.marks),
-        "busy": made.clock.busy(hardware),
+        "busy": not made.timed,
         "hardware": hardware.label,
         "folder": run.folder,
         "params": inputs.params,

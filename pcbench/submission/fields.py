@@ -73,7 +73,10 @@ FIELDS: Mapping[type[BaseModel], Mapping[str, tuple[str, str]]] = {
         "key": _checked(BY_KEY),
         "status": _checked("ok"),
         "reason": _checked("empty"),
-        "isolation": _checked("work in the run's own process is open division", "the wall: " + NOBODY),
+        "isolation": _checked(
+            "work in the run's process or elsewhere is open division", "the wall: " + NOBODY
+        ),
+        "origin": _claimed("where a set from elsewhere is from: " + NOBODY),
         "copies": _checked(
             "where the data are at hand all are named; with any it is open division", "elsewhere: verify"
         ),
