@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check clean address
+.PHONY: run test check docs clean address
 
 run: $(VENV)/.installed
 	$(BIN)/pcbench run
@@ -19,7 +19,12 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/oxlint --deny-warnings leaderboard/static
 	$(BIN)/cffconvert --validate
+
+# The documentation as a site: build/docs/index.html. A broken link or an unknown name is an error.
+docs: $(VENV)/.installed-dev
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs build/docs
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -34,12 +39,14 @@ $(VENV)/.installed-dev: $(BIN)/python pyproject.toml constraints.txt
 	touch $@ $(VENV)/.installed
 
 # Where pcbench is published: make address URL=https://github.com/LAB/pcbench
+ADDRESSED := pyproject.toml CITATION.cff README.md CONTRIBUTING.md docs/submitting.md \
+	.github/ISSUE_TEMPLATE/config.yml
 ADDRESS := $(shell sed -n 's/^Repository = "\(.*\)"/\1/p' pyproject.toml)
 
 address:
 	@case '$(URL)' in https://*) ;; *) echo 'usage: make address URL=https://…' >&2; exit 2 ;; esac
-	sed -i.old 's|$(ADDRESS)|$(URL)|g' pyproject.toml CITATION.cff README.md docs/submitting.md
-	rm pyproject.toml.old CITATION.cff.old README.md.old docs/submitting.md.old
+	sed -i.old 's|$(ADDRESS)|$(URL)|g' $(ADDRESSED)
+	rm $(ADDRESSED:=.old)
 
 clean:
-	rm -rf $(VENV) results site
+	rm -rf $(VENV) results site build
