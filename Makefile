@@ -9,9 +9,11 @@ run: $(VENV)/.installed
 	$(BIN)/pcbench run
 	$(BIN)/pcbench leaderboard build
 
-# A process a core, each with one thread: two threads that wait for one another are slower than two processes.
+# A process a core, each with one thread: two threads that wait for one another are slower than two processes. Files go to
+# them in the order of tests/conftest.py, the slow ones first; xdist alone would begin those of few tests last.
 test: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile $(OPTIONS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile \
+		--no-loadscope-reorder $(OPTIONS)
 
 # The linters; CI runs them beside the tests.
 check: $(VENV)/.installed-dev

@@ -182,6 +182,7 @@ def workplace(
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_commands_of_a_page_work_in_their_order(
     page: Path, pcbench, workplace: Path, stored: Path
