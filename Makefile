@@ -3,15 +3,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check clean address
+.PHONY: run test check docs clean address
 
 run: $(VENV)/.installed
 	$(BIN)/pcbench run
 	$(BIN)/pcbench leaderboard build
 
-# A process a core, each with one thread: two threads that wait for one another are slower than two processes.
+# A process a core, each with one thread: two threads that wait for one another are slower than two processes. Files go to
+# them in the order of tests/conftest.py, the slow ones first; xdist alone would begin those of few tests last.
 test: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile $(OPTIONS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile \
+		--no-loadscope-reorder $(OPTIONS)
 
 # The linters; CI runs them beside the tests.
 check: $(VENV)/.installed-dev
@@ -19,7 +21,12 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/oxlint --deny-warnings leaderboard/static
 	$(BIN)/cffconvert --validate
+
+# The documentation as a site: build/docs/index.html. A broken link or an unknown name is an error.
+docs: $(VENV)/.installed-dev
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs build/docs
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -34,12 +41,14 @@ $(VENV)/.installed-dev: $(BIN)/python pyproject.toml constraints.txt
 	touch $@ $(VENV)/.installed
 
 # Where pcbench is published: make address URL=https://github.com/LAB/pcbench
+ADDRESSED := pyproject.toml CITATION.cff README.md CONTRIBUTING.md docs/submitting.md \
+	.github/ISSUE_TEMPLATE/config.yml
 ADDRESS := $(shell sed -n 's/^Repository = "\(.*\)"/\1/p' pyproject.toml)
 
 address:
 	@case '$(URL)' in https://*) ;; *) echo 'usage: make address URL=https://…' >&2; exit 2 ;; esac
-	sed -i.old 's|$(ADDRESS)|$(URL)|g' pyproject.toml CITATION.cff README.md docs/submitting.md
-	rm pyproject.toml.old CITATION.cff.old README.md.old docs/submitting.md.old
+	sed -i.old 's|$(ADDRESS)|$(URL)|g' $(ADDRESSED)
+	rm $(ADDRESSED:=.old)
 
 clean:
-	rm -rf $(VENV) results site
+	rm -rf $(VENV) results site build

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -11,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -255,16 +255,15 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
 def write_hdf5(path: Path) -> Iterator[h5py.File]:
     """A new HDF5 file that appears under its name when it is complete; its structure carries checksums.
 
-    It is built in memory, twice its size at most, and written in one piece: what the disk refuses is then an
-    OSError, while the HDF5 library, which cannot recover from a write that fails, may take the process down.
+    It is built in memory and written in one piece: what the disk refuses is then an OSError, while the HDF5
+    library, which cannot recover from a write that fails, may take the process down. (HDF5's own images of
+    files in memory have a wrong checksum before version 2.)
     """
-    in_memory: dict[str, Any] = {"driver": "core", "backing_store": False, "block_size": 1 << 20}
-    with h5py.File("memory", "w", libver="latest", **in_memory) as file:
+    memory = io.BytesIO()
+    with h5py.File(memory, "w", libver="latest") as file:
         yield file
-        file.flush()
-        image = file.id.get_file_image()
     with atomic_path(path) as temporary:
-        temporary.write_bytes(image)
+        temporary.write_bytes(memory.getbuffer())
 
 
 @contextmanager
@@ -289,9 +288,9 @@ def write_large_hdf5(path: Path, sizes: Iterable[int]) -> Iterator[h5py.File]:
 @cache
 def _empty_hdf5() -> bytes:
     """An HDF5 file without content."""
-    with h5py.File("empty", "w", driver="core", backing_store=False, libver="latest") as file:
-        file.flush()
-        return bytes(file.id.get_file_image())
+    memory = io.BytesIO()
+    h5py.File(memory, "w", libver="latest").close()
+    return memory.getvalue()
 
 
 def _take_room(descriptor: int, size: int) -> None:

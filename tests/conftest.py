@@ -40,7 +40,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests marked `gpu` or `browser` are left out, and counted as such, where there is none."""
+    """Tests marked `gpu` or `browser` are left out, and counted as such, where there is none.
+
+    Files with tests marked `slow` come first: the last file that is begun has one core to itself.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
     absent = {"gpu": not torch.cuda.is_available(), "browser": not CHROMIUM}
     without = [item for item in items if any(absent.get(mark.name) for mark in item.iter_markers())]
     left_out = set(without)

@@ -10,7 +10,8 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
-FILES = ("pyproject.toml", "CITATION.cff", "README.md", "docs/submitting.md")
+FORM = ".github/ISSUE_TEMPLATE/config.yml"
+FILES = ("pyproject.toml", "CITATION.cff", "README.md", "CONTRIBUTING.md", "docs/submitting.md", FORM)
 
 
 def address(root: Path) -> str:
@@ -27,7 +28,7 @@ def cited(root: Path) -> str:
 
 def test_one_command_sets_the_address_everywhere(tmp_path: Path) -> None:
     for name in (*FILES, "Makefile"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     before = address(tmp_path)
     for new in ("https://github.com/a-lab/pcbench", "https://gitlab.example/x/pcbench"):
@@ -37,7 +38,8 @@ def test_one_command_sets_the_address_everywhere(tmp_path: Path) -> None:
             text = (tmp_path / name).read_text(encoding="utf-8")
             assert new in text, name
             assert before not in text, name
-    assert sorted(each.name for each in tmp_path.iterdir()) == sorted([*FILES[:3], "Makefile", "docs"])
+    left = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(left) == sorted([*FILES, "Makefile"])
     refused = subprocess.run(["make", "address"], cwd=tmp_path, capture_output=True, text=True)
     assert refused.returncode != 0
     assert "usage: make address URL=https://" in refused.stderr

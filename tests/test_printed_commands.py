@@ -6,7 +6,6 @@ what the table below says. What would still take minutes is resolved to its plan
 
 from __future__ import annotations
 
-import re
 import shlex
 import shutil
 import subprocess
@@ -17,11 +16,10 @@ from pathlib import Path
 import layouts
 import numpy as np
 import pytest
-import typer
 from built_in import CATALOGUE
+from printed import commands, files, parse
 
 from pcbench.catalogue import Catalogue, open_catalogue
-from pcbench.cli.main import app
 from pcbench.common.places import data_root
 from pcbench.datasets import modelnet
 from pcbench.protocols.protocol import PROTOCOLS, Recipe
@@ -79,29 +77,11 @@ MAY_END_WITH = {"verify": (0, 1)}
 """Exit codes other than 0 that are right: a verification of so few clouds may not be able to tell."""
 
 
-def commands(page: Path) -> list[str]:
-    """The lines of a page's `sh` blocks, without their comments."""
-    blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines() if line.strip()]
-    return [line.partition("  #")[0].partition(" # ")[0].strip() for line in lines]
-
-
 def words_of(command: str) -> list[str]:
     """The words after `pcbench`, with what stands for placeholders."""
     for printed, meant in REPLACED.items():
         command = command.replace(printed, meant)
     return shlex.split(command)[1:]
-
-
-def parse(words: Sequence[str]) -> None:
-    """Parse a command as the command line does, without doing it."""
-    group, context = typer.main.get_command(app), None
-    for word in words:
-        if not hasattr(group, "commands"):
-            break
-        context = group.make_context("pcbench", [], parent=context, resilient_parsing=True)
-        group, words = group.commands[word], words[1:]
-    group.make_context("pcbench", list(words), parent=context)
 
 
 @pytest.fixture(scope="module")
@@ -187,12 +167,9 @@ def workplace(
     monkeypatch.setattr("pcbench.catalogue.open_catalogue", once_opened)
     (tmp_path / "copies").symlink_to(copies)
     (tmp_path / "my_methods").mkdir()
-    source = re.search(
-        r'```python\n"""my_methods/jitter.py"""\n(.*?)```', PAGES[0].read_text(encoding="utf-8"), re.DOTALL
-    )
-    assert source
+    jitter = files(PAGES[0])["my_methods/jitter.py"]
     for name in ("jitter", "mine"):
-        (tmp_path / "my_methods" / f"{name}.py").write_text(source[1].replace('"jitter"', f'"{name}"'))
+        (tmp_path / "my_methods" / f"{name}.py").write_text(jitter.replace('"jitter"', f'"{name}"'))
     (tmp_path / "my_networks").mkdir()
     plain = (ROOT / "tests" / "backbones" / "plain_networks.py").read_text(encoding="utf-8")
     network = plain.replace('"plain_pointnet"', '"tutorial_pointnet"')
@@ -205,10 +182,14 @@ def workplace(
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_commands_of_a_page_work_in_their_order(
     page: Path, pcbench, workplace: Path, stored: Path
 ) -> None:
+    for name, text in files(page).items():
+        (workplace / name).parent.mkdir(parents=True, exist_ok=True)
+        (workplace / name).write_text(text, encoding="utf-8")
     for command in commands(page):
         if any(command.startswith(each) for each in LEFT_TO_OTHERS):
             target = command.split()[1]

@@ -19,8 +19,9 @@ def read(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def test_there_are_workflows_to_validate_to_publish_and_to_audit() -> None:
-    assert [path.name for path in FILES] == ["audit.yml", "publish.yml", "submission.yml"]
+def test_there_is_a_workflow_for_each_purpose() -> None:
+    names = ["audit.yml", "publish.yml", "release.yml", "submission.yml", "test.yml"]
+    assert [path.name for path in FILES] == names
 
 
 def test_dependencies_are_audited_by_the_calendar_and_whoever_builds_is_pinned() -> None:
@@ -38,9 +39,10 @@ def test_dependencies_are_audited_by_the_calendar_and_whoever_builds_is_pinned()
 def test_actions_are_pinned_and_permissions_are_granted_by_job(path: Path) -> None:
     workflow = read(path)
     assert workflow["permissions"] == {}
-    for job in workflow["jobs"].values():
+    for name, job in workflow["jobs"].items():
         assert set(job["permissions"]) <= {"contents", "pages", "id-token"}
-        assert job["permissions"].get("contents", "read") == "read"
+        writes = (path.stem, name) == ("release", "release")
+        assert job["permissions"].get("contents", "read") == ("write" if writes else "read")
         for step in job["steps"]:
             if "uses" in step:
                 assert re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", step["uses"])
@@ -54,9 +56,36 @@ def test_actions_are_pinned_and_permissions_are_granted_by_job(path: Path) -> No
 
 
 def test_pull_requests_may_only_read() -> None:
-    workflow = read(FOLDER / "submission.yml")
-    assert list(workflow["on"]) == ["pull_request"]
-    assert [job["permissions"] for job in workflow["jobs"].values()] == [{"contents": "read"}]
+    started = [path for path in FILES if "pull_request" in read(path)["on"]]
+    assert [path.stem for path in started] == ["submission", "test"]
+    for path in started:
+        assert all(job["permissions"] == {"contents": "read"} for job in read(path)["jobs"].values())
+
+
+def test_every_promised_python_is_tested_with_the_newest_packages_and_the_lowest_ones_once() -> None:
+    jobs = read(FOLDER / "test.yml")["jobs"]
+    assert [step["run"] for step in jobs["all"]["steps"] if "run" in step][-1] == ".ci/run"
+    versions = jobs["versions"]
+    assert versions["steps"][-1]["run"] == '.ci/versions "$PACKAGES"'
+    cells = {(each["packages"], each["python"]) for each in versions["strategy"]["matrix"]["include"]}
+    readme = (FOLDER.parents[1] / "README.md").read_text(encoding="utf-8")
+    promised = re.findall(r"3\.\d\d", re.search(r"# Python (3\.[^;]+);", readme)[1])
+    assert {python for packages, python in cells if packages == "newest"} == set(promised)
+    project = tomllib.loads((FOLDER.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert ("lowest", project["requires-python"].removeprefix(">=")) in cells
+
+
+def test_a_release_is_started_by_hand_and_the_job_that_writes_runs_no_code_of_the_repository() -> None:
+    workflow = read(FOLDER / "release.yml")
+    assert list(workflow["on"]) == ["workflow_dispatch"]
+    build, release = workflow["jobs"]["build"], workflow["jobs"]["release"]
+    assert build["if"] == "github.ref == 'refs/heads/main'"
+    assert build["permissions"] == {"contents": "read"}
+    assert [step["uses"].split("@")[0] for step in release["steps"] if "uses" in step] == [
+        "actions/download-artifact"
+    ]
+    (script,) = (step["run"] for step in release["steps"] if "run" in step)
+    assert not re.search(r"\b(python|pip|make|bash|sh)\b", script)
 
 
 def test_only_main_publishes_and_the_job_that_may_runs_no_code_of_the_repository() -> None:

@@ -29,6 +29,7 @@ EXAMPLES: Mapping[str, str] = {
     "new": "new method my_method --folder my_methods",
     "bench": "bench sadm students --dataset modelnet10",
     "docs": "docs statistics",
+    "doctor": "doctor --plugins my_methods",
     "data fetch": "data fetch modelnet40",
     "data import": "data import modelnet40 ~/Downloads/modelnet40_normal_resampled",
     "data list": "data list --json",

@@ -18,6 +18,7 @@ from pcbench.cli import (
     compare,
     data,
     docs,
+    doctor,
     evaluate,
     import_set,
     info,
@@ -61,6 +62,7 @@ app.command("check")(check.check)
 app.command("new")(new.new)
 app.command("bench")(bench.bench)
 app.command("docs")(docs.docs)
+app.command("doctor")(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.add_typer(leaderboard.app, name="leaderboard")
 app.add_typer(results.app, name="results")
