@@ -38,6 +38,10 @@ OPTIONS: Mapping[Thing, str] = {
     "licence": "--license",
     "address of clouds": "--artifact-url",
     "port": "--port",
+    "share": "--share",
+    "plan": "--plan",
+    "jobs": "--jobs",
+    "timeout": "--timeout",
 }
 
 

@@ -22,7 +22,7 @@ from pcbench.cli.output import (
     pairs,
     words,
 )
-from pcbench.cli.spans import combinations, numbers, repetitions
+from pcbench.cli.spans import combinations, duration, numbers, repetitions
 from pcbench.cli.work import work_through
 
 if TYPE_CHECKING:
@@ -31,6 +31,25 @@ if TYPE_CHECKING:
     from pcbench.engine.evaluate import Outcome
     from pcbench.engine.plan import Cell
     from pcbench.records.state import Snapshots
+
+
+Jobs = Annotated[
+    str | None,
+    typer.Option(
+        "--jobs",
+        metavar="N|auto",
+        help="So many cells at once, each in a process of its own; auto: one a GPU or, without, one a core. "
+        "Default: one after another in this process.",
+    ),
+]
+Timeout = Annotated[
+    str | None,
+    typer.Option(
+        "--timeout",
+        metavar="TIME",
+        help="End a cell that takes longer: seconds, or as 30m, 2h. Implies a process a cell.",
+    ),
+]
 
 
 class Split(enum.StrEnum):
@@ -153,6 +172,8 @@ def run(
         bool,
         typer.Option("--pdb", help="Open Python's debugger where a plugin fails; implies --in-process."),
     ] = False,
+    jobs: Jobs = None,
+    timeout: Timeout = None,
     plugins: PluginFolders = None,
     as_json: AsJson = False,
 ) -> None:
@@ -205,6 +226,8 @@ def run(
         in_process=in_process,
         default=suite is None and dataset is not None and not protocol,
         pdb=pdb,
+        jobs=jobs,
+        timeout=timeout,
     )
     finish(outcomes, planned.absent, out, as_json, plugins or ())
 
@@ -219,11 +242,23 @@ def execute(
     in_process: bool = False,
     default: bool = False,
     pdb: bool = False,
+    jobs: str | None = None,
+    timeout: str | None = None,
 ) -> list[Outcome]:
-    """Announce the cells and work through them. default: nobody has named the protocol."""
+    """Announce the cells and work through them. default: nobody has named the protocol.
+
+    jobs, timeout: as the options of these names say.
+    """
     from pcbench.engine.working import of_cells
     from pcbench.records.store import read_runs
 
     runs, _ = read_runs(out)
+    executor = None
+    if (jobs or timeout) and not in_process:
+        from pcbench.executors import local
+
+        seconds = duration(timeout) if timeout else None
+        places = local.places(jobs or "1", device, len(cells))
+        executor = local.Processes(places, snapshots, again, seconds)
     announce(cells, device, runs, snapshots, again, default)
-    return work_through(of_cells(cells, out, device, runs, snapshots, again, in_process), pdb)
+    return work_through(of_cells(cells, out, device, runs, snapshots, again, in_process), pdb, executor)

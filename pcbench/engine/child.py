@@ -68,10 +68,10 @@ def _settle(connection: Connection) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
-    sys.stdout = sys.stderr = cast(TextIO, _Lines(connection))
+    sys.stdout = sys.stderr = cast(TextIO, Lines(connection))
 
 
-class _Lines:
+class Lines:
     """A text stream whose lines the run prints."""
 
     encoding, errors = "utf-8", "replace"

@@ -24,10 +24,11 @@ from pcbench.engine.assignment import Assignment, follow
 from pcbench.engine.cache import TensorCache
 from pcbench.engine.checkpoint import Checkpoint, Reached
 from pcbench.engine.evaluate import Outcome, Report, evaluate, explained, stored_snapshots
+from pcbench.engine.evaluate import known as known_scores
 from pcbench.engine.likeness import points_of_test
 from pcbench.engine.optimisers import State
 from pcbench.engine.plan import Cell
-from pcbench.errors import DataError
+from pcbench.errors import DataError, Stopped
 from pcbench.records import layout
 from pcbench.records.log import Log
 from pcbench.records.models import DistillationRecord, Isolation, Memory, Run, Status
@@ -52,21 +53,44 @@ def execute(
     method that fails leaves a record with its reason and no evaluation. An interruption is recorded, and
     raised.
     """
-    there = state(cell.inputs, cell.evaluation.asked(cell.inputs.key), snapshots, runs)
-    folder = layout.run_folder(out, cell.inputs)
-    if there.run is not None and there.run.distillation.key == cell.inputs.key:
-        folder = there.run.folder
-    elif there.run is not None and not again:
-        kept = Run(there.run.folder, there.run.distillation, ())
-        return Outcome(kept, cell.evaluation.network.label, problem=there.label)
+    folder, outcome = place(cell, out, runs, snapshots, again)
+    if outcome is not None:
+        return outcome
     layout.traceback(folder).unlink(missing_ok=True)
     finished = _finished_distillation(folder, cell)
     run = Run(folder, finished or distil(cell, folder, device, report, in_process), ())
     status, reason = run.distillation.status, run.distillation.reason
     if status != "ok":
-        return Outcome(run, cell.evaluation.network.label, problem=f"{status}: {reason}")
+        return Outcome(run, cell.evaluation.network.label, problem=f"{status}: {reason}", status=status)
     outcome = evaluate(cell.evaluation, run, device, report, snapshots, again)
     return replace(outcome, reused=outcome.reused and finished is not None)
+
+
+def known(
+    cell: Cell, out: Path, runs: Sequence[Run] = (), snapshots: Snapshots = "all", again: bool = False
+) -> Outcome | None:
+    """What `execute` would give without computing anything: done, or stale and to stay so; else None."""
+    folder, outcome = place(cell, out, runs, snapshots, again)
+    if outcome is not None:
+        return outcome
+    finished = _finished_distillation(folder, cell)
+    if finished is None:
+        return None
+    return known_scores(cell.evaluation, Run(folder, finished, ()), snapshots, again)
+
+
+def place(
+    cell: Cell, out: Path, runs: Sequence[Run], snapshots: Snapshots, again: bool
+) -> tuple[Path, Outcome | None]:
+    """The folder of a cell and, where it is stale and to stay so, what it gives."""
+    there = state(cell.inputs, cell.evaluation.asked(cell.inputs.key), snapshots, runs)
+    if there.run is not None and there.run.distillation.key == cell.inputs.key:
+        return there.run.folder, None
+    if there.run is not None and not again:
+        kept = Run(there.run.folder, there.run.distillation, ())
+        outcome = Outcome(kept, cell.evaluation.network.label, problem=there.label, status="stale")
+        return there.run.folder, outcome
+    return layout.run_folder(out, cell.inputs), None
 
 
 def _finished_distillation(folder: Path, cell: Cell) -> DistillationRecord | None:
@@ -98,6 +122,8 @@ def distil(
     interruption: KeyboardInterrupt | None = None
     try:
         runner.work_here() if in_process else runner.work_apart()
+    except Stopped as error:
+        interruption, status, reason = error, error.status, error.reason
     except KeyboardInterrupt as error:
         interruption, status, reason = error, "interrupted", "interrupted by the user"
     except MethodFailed as error:
@@ -146,6 +172,21 @@ def _written(cell: Cell, folder: Path, runner: _Runner, status: Status, reason: 
             _drop_replaced(folder, record)
             layout.checkpoint(folder).unlink(missing_ok=True)
     return record
+
+
+def ended_from_outside(
+    cell: Cell, folder: Path, device: torch.device, status: Status, reason: str
+) -> Outcome:
+    """What becomes of a cell whose process was ended before it could say anything.
+
+    A distillation that was not finished gets a record that says why.
+    """
+    label = cell.evaluation.network.label
+    record = _finished_distillation(folder, cell)
+    if record is None:
+        runner = _Runner(cell, folder, device, lambda *_: None)
+        record = _written(cell, folder, runner, status, reason)
+    return Outcome(Run(folder, record, ()), label, problem=f"{status}: {reason}", status=status)
 
 
 def _copies(cell: Cell, snapshots: Sequence[Snapshot]) -> list[str]:

@@ -199,8 +199,8 @@ def _streams(data: DataInputs, level: str, **axes: str | int) -> Streams:
     return Streams({"level": level, "dataset": data.name, **axes})
 
 
-class _Plan:
-    """What a plan is made from: the plugins that there are, and the data sets that it has loaded."""
+class Parts:
+    """What cells are made of: the plugins that there are, and the data sets that were loaded."""
 
     def __init__(self, catalogue: Catalogue, in_process: bool = False) -> None:
         self.catalogue, self.in_process = catalogue, in_process
@@ -304,7 +304,7 @@ def cells(catalogue: Catalogue, *requests: Request, in_process: bool = False) ->
     """
     if not requests:
         return []
-    plan = _Plan(catalogue, in_process)
+    plan = Parts(catalogue, in_process)
     by_keys: dict[tuple[str, str], Cell] = {}
     for request in requests:
         for cell in _cells(request, plan):
@@ -312,7 +312,7 @@ def cells(catalogue: Catalogue, *requests: Request, in_process: bool = False) ->
     return list(by_keys.values())
 
 
-def _cells(request: Request, plan: _Plan) -> list[Cell]:
+def _cells(request: Request, plan: Parts) -> list[Cell]:
     """The cells of one request: data set by data set, the methods that give the whole split first."""
     if any(ppc < 1 for ppc in request.ppcs):
         raise UsageError(f"PPC {min(request.ppcs)}: at least one cloud per class is needed", "ppc")
@@ -375,7 +375,7 @@ def evaluations(
         if key not in protocol.SETTINGS:
             near = did_you_mean(key, protocol.SETTINGS)
             raise UsageError(f"setting {key}: the protocol has no such setting. {near}", "setting")
-    plan = _Plan(catalogue)
+    plan = Parts(catalogue)
     evaluated_runs = []
     for run in runs:
         inputs = run.distillation.inputs
@@ -451,7 +451,7 @@ def available(catalogue: Catalogue, *requests: Request) -> tuple[list[Request], 
     Absent is what no plugin is called, a plugin that cannot be used, and what this machine lacks. Anything
     else that is wrong raises UsageError later.
     """
-    plan = _Plan(catalogue)
+    plan = Parts(catalogue)
     possible, absent = [], []
     for request in requests:
         asked = request.evaluate or (request.backbone,)
@@ -486,7 +486,7 @@ def _unknown(registry: Registry[Any], name: str) -> str:
     return f"there is no {label} {name!r}: see 'pcbench list {registry.kind}s', or name its folder"
 
 
-def _tried(plan: _Plan, spec: str) -> ChosenMethod | str:
+def _tried(plan: Parts, spec: str) -> ChosenMethod | str:
     """A method, or why it cannot be used. A setting that it lacks raises UsageError."""
     name = split_spec(spec)[0]
     if name not in plan.methods:
@@ -497,7 +497,7 @@ def _tried(plan: _Plan, spec: str) -> ChosenMethod | str:
         return str(error)
 
 
-def _no_network(plan: _Plan, *specs: str) -> str:
+def _no_network(plan: Parts, *specs: str) -> str:
     """Why one of some backbones cannot be used; empty where all can."""
     unknown = (_unknown(plan.backbones, split_spec(spec)[0]) for spec in specs)
     return next(filter(None, unknown), "")
@@ -512,7 +512,7 @@ def _no_data(registry: Registry[Dataset], name: str) -> str:
     return "" if dataset.present() else f"{name} is not on this machine: {dataset.how_to_get()}"
 
 
-def _chosen_methods(request: Request, plan: _Plan) -> tuple[dict[str, Any], list[ChosenMethod]]:
+def _chosen_methods(request: Request, plan: Parts) -> tuple[dict[str, Any], list[ChosenMethod]]:
     """The settings that are the protocol's, and the methods with theirs; one that neither has: UsageError.
 
     What is asked for departs from a method's named setting, where it has one.
