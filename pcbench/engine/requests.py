@@ -56,6 +56,8 @@ class Planned:
 def planned(catalogue: Catalogue, asked: Asked, gpu: bool, in_process: bool = False) -> Planned:
     """The cells of what is asked for. UsageError or DataError before any work is done.
 
+    First repetitions come first: half of the work gives a board without gaps, with wider intervals.
+
     gpu: whether there is one, which decides about the protocol where none is named. in_process: also a
     stranger's method is imported here.
     """
@@ -75,7 +77,9 @@ def planned(catalogue: Catalogue, asked: Asked, gpu: bool, in_process: bool = Fa
         requests, absent = plan.available(catalogue, *rows)
     if asked.validation:
         requests = [validation_of(each) for each in requests]
-    return Planned(plan.cells(catalogue, *requests, in_process=in_process), absent, snapshots or "all")
+    cells = plan.cells(catalogue, *requests, in_process=in_process)
+    cells.sort(key=lambda cell: cell.inputs.repetition)
+    return Planned(cells, absent, snapshots or "all")
 
 
 def evaluations(

@@ -113,14 +113,16 @@ class Plan(Model):
         return self.model_copy(update={"cells": list(cells)})
 
     def share(self, number: int, count: int) -> Plan:
-        """One of `count` parts that hold all cells together, the first being 1: every count-th distillation.
+        """One of `count` parts that hold all cells together, the first being 1.
 
-        All students of a distillation are in the same part. UsageError where there is no such part.
+        All students of a distillation are in the same part, and methods that take turns in the plan take turns
+        in every part. UsageError where there is no such part.
         """
         if not 1 <= number <= count:
             raise UsageError(f"share {number}/{count}: parts are numbered from 1 to {count}", "share")
-        places = {key: place for place, key in enumerate(dict.fromkeys(cell.key for cell in self.cells))}
-        return self.of([cell for cell in self.cells if places[cell.key] % count == number - 1])
+        keys = dict.fromkeys(cell.key for cell in self.cells)
+        part_of = {key: (place + place // count) % count for place, key in enumerate(keys)}
+        return self.of([cell for cell in self.cells if part_of[cell.key] == number - 1])
 
 
 def hashed(values: dict[str, object]) -> str:
