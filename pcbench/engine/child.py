@@ -36,9 +36,6 @@ PARENT_DEATH_SIGNAL = 1  # of prctl(2)
 KERNEL_CACHES = ("~/.nv", "~/.triton")
 """Where drivers and compilers of GPU kernels keep what they have built."""
 
-# torch imports a second's worth of modules for the first optimiser of a process: in the server, once.
-torch.optim.SGD([torch.zeros(1)], 0.1)
-
 
 def main(connection: Connection) -> None:
     """Do what the other end of the connection asks for: choose a method, or work with one."""

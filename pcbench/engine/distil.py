@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from pcbench.errors import DataError, Stopped
 from pcbench.records import layout
 from pcbench.records.log import Log
 from pcbench.records.models import DistillationRecord, Isolation, Memory, Run, Status
-from pcbench.records.state import Snapshots, state
+from pcbench.records.state import Finished, Snapshots, state
 from pcbench.records.store import read_distillation, read_evaluation, write_distillation
 
 
@@ -41,7 +41,7 @@ def execute(
     out: Path,
     device: torch.device,
     report: Report,
-    runs: Sequence[Run] = (),
+    runs: Iterable[Run] | Finished = (),
     snapshots: Snapshots = "all",
     again: bool = False,
     in_process: bool = False,
@@ -67,7 +67,11 @@ def execute(
 
 
 def known(
-    cell: Cell, out: Path, runs: Sequence[Run] = (), snapshots: Snapshots = "all", again: bool = False
+    cell: Cell,
+    out: Path,
+    runs: Iterable[Run] | Finished = (),
+    snapshots: Snapshots = "all",
+    again: bool = False,
 ) -> Outcome | None:
     """What `execute` would give without computing anything: done, or stale and to stay so; else None."""
     folder, outcome = place(cell, out, runs, snapshots, again)
@@ -80,10 +84,10 @@ def known(
 
 
 def place(
-    cell: Cell, out: Path, runs: Sequence[Run], snapshots: Snapshots, again: bool
+    cell: Cell, out: Path, runs: Iterable[Run] | Finished, snapshots: Snapshots, again: bool
 ) -> tuple[Path, Outcome | None]:
     """The folder of a cell and, where it is stale and to stay so, what it gives."""
-    there = state(cell.inputs, cell.evaluation.asked(cell.inputs.key), snapshots, runs)
+    there = state(cell.inputs, cell.evaluation.asked(cell.key), snapshots, runs)
     if there.run is not None and there.run.distillation.key == cell.inputs.key:
         return there.run.folder, None
     if there.run is not None and not again:

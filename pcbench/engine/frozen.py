@@ -53,12 +53,11 @@ def freeze(cells: Sequence[Cell], snapshots: Snapshots) -> Plan:
     for cell in cells:
         inputs, evaluation = cell.inputs, cell.evaluation
         method = chosen.setdefault(id(cell.method), _method(cell.method))
-        key = inputs.key
         planned.append(
             PlannedCell(
                 title=title(inputs, evaluation.network.label),
-                key=key,
-                evaluation=evaluation.inputs(key).key,
+                key=cell.key,
+                evaluation=cell.evaluation_key,
                 method=methods.place(method),
                 data=datasets.place(inputs.data),
                 network=networks.place(inputs.network),
@@ -138,9 +137,10 @@ def _cell(parts: Parts, plan: Plan, cell: PlannedCell, methods: dict[int, Chosen
         files=choice.files,
     )
     evaluation = Evaluation(splits, planned, student, plan.networks[cell.student], protocol)
-    if (inputs.key, evaluation.inputs(inputs.key).key) != (cell.key, cell.evaluation):
+    thawed = Cell(parts.catalogue, choice, backbone, inputs, evaluation)
+    if (thawed.key, thawed.evaluation_key) != (cell.key, cell.evaluation):
         raise DataError(f"{cell.title}: its key is not the hash of what is planned: plan again")
-    return Cell(parts.catalogue, choice, backbone, inputs, evaluation)
+    return thawed
 
 
 def _chosen(parts: Parts, method: PlannedMethod) -> ChosenMethod:

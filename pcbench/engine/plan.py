@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -165,6 +166,16 @@ class Cell:
     evaluation: Evaluation
     """Its students."""
 
+    @functools.cached_property
+    def key(self) -> str:
+        """The key of the distillation."""
+        return self.inputs.key
+
+    @functools.cached_property
+    def evaluation_key(self) -> str:
+        """The key of its evaluation by the plain test."""
+        return self.evaluation.inputs(self.key).key
+
     @property
     def label(self) -> str:
         """The networks: `pointnet:paper`, or `pointnet:paper → dgcnn:paper` where students are others."""
@@ -207,9 +218,18 @@ class Parts:
         self.methods, self.backbones = catalogue.methods, catalogue.backbones
         self.datasets = catalogue.datasets
         self._loaded: dict[tuple[str, int], tuple[Splits, DataInputs]] = {}
+        self._chosen: dict[tuple[str, str], ChosenMethod] = {}
+        self._networks: dict[str, tuple[type[Backbone], Network]] = {}
+        self._rules: dict[tuple[str, str, str], Protocol] = {}
 
     def method(self, spec: str, values: Mapping[str, Any], origin: str) -> ChosenMethod:
-        """A method with parameters; a stranger's is imported in a process of its own."""
+        """A method with parameters, looked up once; a stranger's is imported in a process of its own."""
+        asked = spec, repr(sorted(values.items()))
+        if asked not in self._chosen:
+            self._chosen[asked] = self._looked_up(spec, values, origin)
+        return self._chosen[asked]
+
+    def _looked_up(self, spec: str, values: Mapping[str, Any], origin: str) -> ChosenMethod:
         plugin = self.methods.get(split_spec(spec)[0])
         _check_imports(plugin)
         if self.in_process or plugin.built_in:
@@ -242,7 +262,12 @@ class Parts:
         return crossed(trained, classes, splits, data)
 
     def network(self, spec: str) -> tuple[type[Backbone], Network]:
-        """A backbone and what a record says of it."""
+        """A backbone and what a record says of it, looked up once."""
+        if spec not in self._networks:
+            self._networks[spec] = self._network(spec)
+        return self._networks[spec]
+
+    def _network(self, spec: str) -> tuple[type[Backbone], Network]:
         plugin = self.backbones.get(split_spec(spec)[0])
         _check_imports(plugin)
         backbone, preset = self.catalogue.backbone(spec)
@@ -255,8 +280,12 @@ class Parts:
 
     def rules(self, name: str, backbone: str, settings: Mapping[str, Any]) -> Protocol:
         """A protocol for networks of one backbone, with settings; `standard` has a recipe for each."""
-        beside = self.backbones.get(backbone).path.parent
-        return protocol.customised(recipes.followed(protocol.named(name), backbone, beside), settings)
+        asked = name, backbone, repr(sorted(settings.items()))
+        if asked not in self._rules:
+            beside = self.backbones.get(backbone).path.parent
+            followed = recipes.followed(protocol.named(name), backbone, beside)
+            self._rules[asked] = protocol.customised(followed, settings)
+        return self._rules[asked]
 
 
 def _check_imports(plugin: Plugin[Any]) -> None:
@@ -308,7 +337,7 @@ def cells(catalogue: Catalogue, *requests: Request, in_process: bool = False) ->
     by_keys: dict[tuple[str, str], Cell] = {}
     for request in requests:
         for cell in _cells(request, plan):
-            by_keys.setdefault((cell.inputs.key, cell.evaluation.inputs(cell.inputs.key).key), cell)
+            by_keys.setdefault((cell.key, cell.evaluation_key), cell)
     return list(by_keys.values())
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import multiprocessing
 from multiprocessing.context import ForkServerContext, SpawnContext
 
-PRELOADED = ["pcbench.engine.child", "pcbench.executors.worker"]
+PRELOADED = ["pcbench.engine.preloaded", "pcbench.executors.worker"]
 
 
 def context() -> ForkServerContext | SpawnContext:

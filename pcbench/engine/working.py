@@ -26,7 +26,7 @@ from pcbench.records.attempts import Attempt
 from pcbench.records.claims import Claims
 from pcbench.records.labels import title
 from pcbench.records.models import DistillationInputs, Run
-from pcbench.records.state import Snapshots
+from pcbench.records.state import Finished, Snapshots
 from pcbench.records.store import checked_run
 
 POLL = 1.0
@@ -49,13 +49,13 @@ class Piece:
     """Does it in this process."""
     cell: Cell | None = None
     """The cell that it is; None where new students are trained on a run of which no more is known."""
-    runs: Sequence[Run] = ()
+    runs: Finished = field(default_factory=lambda: Finished(()))
     """The runs that stood in the folder when the work was planned."""
 
     @property
     def evaluation(self) -> str:
         """The key of the cell's evaluation; empty where it is no cell."""
-        return self.cell.evaluation.inputs(self.key).key if self.cell else ""
+        return self.cell.evaluation_key if self.cell else ""
 
 
 @dataclass(frozen=True)
@@ -286,22 +286,23 @@ def of_cells(
     in_process: bool = False,
 ) -> list[Piece]:
     """Cells as pieces, each done as `distil.execute` says; runs: those that stand in `out`."""
+    finished = Finished(runs)
 
     def known(cell: Cell) -> Outcome | None:
-        return distil.known(cell, out, runs, snapshots, again)
+        return distil.known(cell, out, finished, snapshots, again)
 
     def work(cell: Cell, report: Report) -> Outcome:
-        return distil.execute(cell, out, device, report, runs, snapshots, again, in_process)
+        return distil.execute(cell, out, device, report, finished, snapshots, again, in_process)
 
     return [
         Piece(
             cell_title(cell.inputs, cell.evaluation),
             out,
-            cell.inputs.key,
+            cell.key,
             partial(known, cell),
             partial(work, cell),
             cell,
-            runs,
+            finished,
         )
         for cell in cells
     ]

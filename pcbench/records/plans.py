@@ -115,8 +115,8 @@ class Plan(Model):
     def share(self, number: int, count: int) -> Plan:
         """One of `count` parts that hold all cells together, the first being 1.
 
-        All students of a distillation are in the same part, and methods that take turns in the plan take turns
-        in every part. UsageError where there is no such part.
+        All students of a distillation are in the same part; methods that take turns in the plan take turns in
+        every part. UsageError where there is no such part.
         """
         if not 1 <= number <= count:
             raise UsageError(f"share {number}/{count}: parts are numbered from 1 to {count}", "share")
