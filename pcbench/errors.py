@@ -41,7 +41,6 @@ Thing: TypeAlias = Literal[
     "share",
     "plan",
     "jobs",
-    "timeout",
 ]
 """What a user can set, and an error may be about. Its message says what is wrong with it in plain words."""
 

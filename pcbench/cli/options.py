@@ -41,7 +41,6 @@ OPTIONS: Mapping[Thing, str] = {
     "share": "--share",
     "plan": "--plan",
     "jobs": "--jobs",
-    "timeout": "--timeout",
 }
 
 
