@@ -202,6 +202,8 @@ class _Work:
             any_of_them = True
             report = self.watcher.begins(place + 1, len(self.pieces), piece.title)
             if outcome is not None:
+                if outcome.status == "ok":
+                    self._bury(piece, claims)
                 self._note(place, outcome)
                 continue
             outcome = self._known(piece)  # another process may have had it just before
@@ -215,6 +217,15 @@ class _Work:
             )
             executor.begin(place, piece, report)
         return any_of_them
+
+    def _bury(self, piece: Piece, claims: Claims) -> None:
+        """Remove what a process has left that was killed when its cell was done."""
+        word = layout.attempt(piece.out, piece.key, piece.evaluation)
+        if not (word.exists() or layout.claim(piece.out, piece.key).exists()):
+            return
+        if claims.take(piece.out, piece.key):  # not where another process is about to do so itself
+            word.unlink(missing_ok=True)
+            claims.release(piece.out, piece.key)
 
     def _known(self, piece: Piece) -> Outcome | None:
         """What became of a piece without any work here; None where there is work."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from pcbench.engine import working
 from pcbench.engine.evaluate import Outcome
 from pcbench.engine.working import Piece, work_through
 from pcbench.records import layout
+from pcbench.records.claims import Claims
 from pcbench.records.models import Run
 from pcbench.records.store import read_run
 
@@ -111,4 +113,19 @@ def test_an_interruption_leaves_no_claim(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         work_through([folder.piece("a"), folder.piece("b", fails=True)], Silent())
     assert folder.done == ["a"]
+    assert list(layout.claims(tmp_path).iterdir()) == []
+
+
+def test_what_a_killed_process_left_of_a_finished_piece_goes(tmp_path):
+    folder = Folder(tmp_path)
+    piece = folder.piece("a")
+    killed = os.fork()
+    if not killed:
+        kept = Claims()
+        os._exit(0 if kept.take(piece.out, piece.key) else 1)
+    assert os.waitpid(killed, 0)[1] == 0
+    assert len(list(layout.claims(tmp_path).iterdir())) == 1
+    folder.done.append("a")
+    (outcome,) = work_through([piece], Silent())
+    assert outcome.reused
     assert list(layout.claims(tmp_path).iterdir()) == []
