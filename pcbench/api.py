@@ -21,11 +21,11 @@ from typing_extensions import TypeVar
 from pcbench.clouds import PointClouds
 from pcbench.errors import PcbenchError
 from pcbench.ops.coreset import Initialisation, initial_clouds
-from pcbench.ops.expansions import Stored
 from pcbench.ops.foreign import Foreign
 from pcbench.ops.layers import initialise
 from pcbench.ops.redraw import FreshNetworks
 from pcbench.ops.replay import Recorder
+from pcbench.ops.stored import Stored
 from pcbench.seeds import Streams
 
 __all__ = [
@@ -198,7 +198,7 @@ class Task:
 
     def _snapshot(self, iteration: int, clouds: PointClouds | Stored) -> Snapshot:
         if isinstance(clouds, Stored):
-            kept = Stored(clouds.expansion, {k: t.detach().clone() for k, t in clouds.tensors.items()})
+            kept = clouds.copy()
             return Snapshot(iteration, kept.expand(self.train.class_names, self.ppc), kept)
         return Snapshot(iteration, replace(clouds, points=clouds.points.detach().clone()))
 

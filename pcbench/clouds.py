@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -33,11 +33,17 @@ class PointClouds:
 
     points: (B, N, 3) float32, finite. labels: (B,) int64 in [0, K). class_names: the K names, in label order.
     Raises DataError for anything else.
+
+    A synthetic set may say more of its clouds. answers: (B, K) float32, the probabilities that students learn
+    in place of the labels. weights: (B,) float32, how much each cloud counts in their loss, 1 in the mean. No
+    file of clouds holds these two, and no hash covers them: `pcbench.ops.stored` keeps what they come from.
     """
 
     points: Tensor
     labels: Tensor
     class_names: tuple[str, ...]
+    answers: Tensor | None = None
+    weights: Tensor | None = None
 
     def __post_init__(self) -> None:
         points, labels = self.points, self.labels
@@ -55,6 +61,10 @@ class PointClouds:
         if not torch.isfinite(points.sum()) and not torch.isfinite(points).all():
             bad = int((~torch.isfinite(points)).flatten(1).any(1).nonzero()[0])
             raise DataError(f"cloud {bad} holds a coordinate that is not finite")
+        if self.answers is not None and self.answers.shape != (len(points), self.classes):
+            raise DataError(f"answers must be (B, K), not {tuple(self.answers.shape)}")
+        if self.weights is not None and self.weights.shape != labels.shape:
+            raise DataError(f"weights must be (B,), not {tuple(self.weights.shape)}")
 
     def __len__(self) -> int:
         return len(self.points)
@@ -75,11 +85,17 @@ class PointClouds:
 
     def select(self, index: Tensor) -> PointClouds:
         """The clouds at `index`, (M,) int64 or (B,) bool."""
-        return replace(self, points=self.points[index], labels=self.labels[index])
+        return self._with(lambda tensor: tensor[index])
 
     def to(self, device: torch.device | str) -> PointClouds:
         """The same clouds on a device."""
-        return replace(self, points=self.points.to(device), labels=self.labels.to(device))
+        return self._with(lambda tensor: tensor.to(device))
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> PointClouds:
+        """The clouds with every tensor changed alike."""
+        answers = None if self.answers is None else change(self.answers)
+        weights = None if self.weights is None else change(self.weights)
+        return PointClouds(change(self.points), change(self.labels), self.class_names, answers, weights)
 
     def normalised(self) -> PointClouds:
         """Every cloud with its mean at the origin and its farthest point at distance one."""
@@ -107,8 +123,16 @@ def concatenate(parts: Sequence[PointClouds]) -> PointClouds:
     names = parts[0].class_names
     if any(part.class_names != names for part in parts):
         raise DataError("clouds of different classes cannot be put together")
+    answers = [part.answers for part in parts if part.answers is not None]
+    weights = [part.weights for part in parts if part.weights is not None]
+    if len(answers) not in (0, len(parts)) or len(weights) not in (0, len(parts)):
+        raise DataError("clouds with answers or weights cannot be put together with clouds without")
     return PointClouds(
-        torch.cat([part.points for part in parts]), torch.cat([part.labels for part in parts]), names
+        torch.cat([part.points for part in parts]),
+        torch.cat([part.labels for part in parts]),
+        names,
+        torch.cat(answers) if answers else None,
+        torch.cat(weights) if weights else None,
     )
 
 

@@ -18,6 +18,7 @@ Thing: TypeAlias = Literal[
     "protocol",
     "suite",
     "test",
+    "snapshots",
     "device",
     "plugins",
     "output",

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, get_ty
 
 import typer
 
-from pcbench.cli.complete import BACKBONES, DATASETS, METHODS, PROTOCOLS, SUITES
-from pcbench.cli.output import WhichDraw, WhichSnapshots, pairs, words
+from pcbench.cli.complete import BACKBONES, DATASETS, METHODS, PROTOCOLS, SNAPSHOTS, SUITES
+from pcbench.cli.output import WhichDraw, pairs, snapshots_of, words
 from pcbench.cli.spans import combinations, numbers, repetitions
 
 if TYPE_CHECKING:
@@ -116,11 +116,14 @@ class Asking:
         ),
     ] = None
     snapshots: Annotated[
-        WhichSnapshots | None,
+        str | None,
         typer.Option(
             "--snapshots",
-            help="Train students on the last snapshot, which is the one that is reported, or on all. "
-            "Default: the suite's; else all.",
+            metavar="last|all|0,20,40",
+            autocompletion=SNAPSHOTS,
+            help="Train students on the last snapshot, which is the one that is reported, on all, or on "
+            "those of these iterations and the last: a finer curve of the same work. Default: the "
+            "suite's; else all.",
         ),
     ] = None
 
@@ -154,7 +157,7 @@ class Asking:
             suite=self.suite,
             own_draw=self.draw is not None,
             validation=self.split is Split.validation,
-            snapshots=self.snapshots.choice if self.snapshots else None,
+            snapshots=snapshots_of(self.snapshots),
         )
 
 

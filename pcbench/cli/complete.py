@@ -25,22 +25,16 @@ def _completed(names: Callable[[], Iterable[str]]) -> Completion:
     return complete
 
 
-def _methods() -> list[str]:
-    from pcbench.catalogue import open_catalogue
+def _of_kinds(*kinds: str) -> Callable[[], list[str]]:
+    """Names of all plugins of some kinds: methods, backbones, datasets."""
 
-    return open_catalogue().methods.names()
+    def names() -> list[str]:
+        from pcbench.catalogue import open_catalogue
 
+        catalogue = open_catalogue()
+        return [name for kind in kinds for name in getattr(catalogue, kind).names()]
 
-def _backbones() -> list[str]:
-    from pcbench.catalogue import open_catalogue
-
-    return open_catalogue().backbones.names()
-
-
-def _datasets() -> list[str]:
-    from pcbench.catalogue import open_catalogue
-
-    return open_catalogue().datasets.names()
+    return names
 
 
 def _protocols() -> list[str]:
@@ -68,10 +62,7 @@ def _pages() -> list[str]:
     return list(pages())
 
 
-def _plugins() -> list[str]:
-    return [*_methods(), *_backbones(), *_datasets()]
-
-
-METHODS, BACKBONES, DATASETS = map(_completed, (_methods, _backbones, _datasets))
+METHODS, BACKBONES, DATASETS = (_completed(_of_kinds(kind)) for kind in ("methods", "backbones", "datasets"))
 PROTOCOLS, SUITES, RUNS, PAGES = map(_completed, (_protocols, _suites, _runs, _pages))
-PLUGINS = _completed(_plugins)
+PLUGINS = _completed(_of_kinds("methods", "backbones", "datasets"))
+SNAPSHOTS = _completed(lambda: ("last", "all"))

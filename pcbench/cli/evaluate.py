@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pcbench.cli.complete import BACKBONES, PROTOCOLS, RUNS
+from pcbench.cli.complete import BACKBONES, PROTOCOLS, RUNS, SNAPSHOTS
 from pcbench.cli.outcomes import finish
-from pcbench.cli.output import Again, AsJson, Device, PluginFolders, WhichSnapshots, opened, pairs, say, words
+from pcbench.cli.output import Again, AsJson, Device, PluginFolders, opened, pairs, say, snapshots_of, words
 from pcbench.cli.work import work_through
 
 if TYPE_CHECKING:
@@ -67,11 +67,15 @@ def evaluate(
         ),
     ] = None,
     snapshots: Annotated[
-        WhichSnapshots,
+        str,
         typer.Option(
-            "--snapshots", help="Train students on the last snapshot, which is reported, or on all."
+            "--snapshots",
+            metavar="last|all|0,20,40",
+            autocompletion=SNAPSHOTS,
+            help="Train students on the last snapshot, which is reported, on all, or on those of these "
+            "iterations and the last.",
         ),
-    ] = WhichSnapshots.all,
+    ] = "all",
     again: Annotated[
         Again | None, typer.Option("--again", help="Compute scores anew that are stale; what is there stays.")
     ] = None,
@@ -87,14 +91,14 @@ def evaluate(
     from pcbench.engine import machine, requests
     from pcbench.engine.working import of_evaluations
 
-    settings = pairs(set_ or ())
+    settings, asked_for = pairs(set_ or ()), snapshots_of(snapshots) or "all"
     catalogue = opened(plugins)
     runs = [each for folder in run for each in found_runs(folder)]
     planned, absent = requests.evaluations(
         catalogue, runs, words(backbone), protocol, seeds, settings, words(test)
     )
     chosen = machine.choose_device(device)
-    outcomes = work_through(of_evaluations(planned, chosen, snapshots.choice, again is not None))
+    outcomes = work_through(of_evaluations(planned, chosen, asked_for, again is not None))
     folders = {outcome.run.folder.parent for outcome in outcomes}
     finish(outcomes, absent, min(folders, key=str), as_json, plugins or ())
 

@@ -43,6 +43,12 @@ def new(
     plain: Annotated[
         bool, typer.Option("--plain", help="A backbone of ordinary torch layers, without pcbench's own.")
     ] = False,
+    parameterised: Annotated[
+        bool,
+        typer.Option(
+            "--parameterised", help="A method whose set is kept as parameters that make its clouds."
+        ),
+    ] = False,
     folders: PluginFolders = None,
 ) -> None:
     """Write NAME.py, a plugin that works, and test_NAME.py, its test. No file is ever overwritten."""
@@ -54,8 +60,10 @@ def new(
 
     if plain and kind is not Made.backbone:
         raise UsageError("--plain is of a backbone: pcbench new backbone NAME --plain")
+    if parameterised and kind is not Made.method:
+        raise UsageError("--parameterised is of a method: pcbench new method NAME --parameterised")
     _check_name(kind, name, opened(folders))
-    template = "module.py.txt" if plain else f"{kind}.py.txt"
+    template = "module.py.txt" if plain else "parameters.py.txt" if parameterised else f"{kind}.py.txt"
     paths = {"test.py.txt": folder / f"test_{name}.py", template: folder / f"{name}.py"}
     for path in paths.values():
         if path.exists():

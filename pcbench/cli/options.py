@@ -18,6 +18,7 @@ OPTIONS: Mapping[Thing, str] = {
     "protocol": "--protocol",
     "suite": "--suite",
     "test": "--test",
+    "snapshots": "--snapshots",
     "device": "--device",
     "plugins": "--plugins",
     "output": "--out",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,16 +33,16 @@ Device = Annotated[
 ]
 
 
-class WhichSnapshots(enum.StrEnum):
-    """Which snapshots of a distillation students are trained on."""
-
-    last = "last"
-    all = "all"
-
-    @property
-    def choice(self) -> Snapshots:
-        """The same as the records' rooms know it."""
-        return "last" if self is WhichSnapshots.last else "all"
+def snapshots_of(text: str | None) -> Snapshots | None:
+    """The snapshots that `last`, `all` or `0,20,40` ask for; UsageError for anything else."""
+    if text is None:
+        return None
+    if text in ("last", "all"):
+        return "last" if text == "last" else "all"
+    iterations = text.split(",")
+    if not all(re.fullmatch(r"\s*[0-9]{1,9}\s*", each, re.ASCII) for each in iterations):
+        raise UsageError(f"--snapshots {text}: last, all, or iterations as in 0,20,40 are needed")
+    return tuple(map(int, iterations))
 
 
 class WhichDraw(enum.StrEnum):

@@ -22,7 +22,11 @@ from pcbench.clouds import (
     write_hdf5,
 )
 from pcbench.errors import DataError
+from pcbench.ops.stored import DTYPES, as_array
 from pcbench.records.models import SnapshotEntry
+
+EXPANDED = "expanded points"
+"""The array of what a method's own expansion made, (S, C, n, 3)."""
 
 
 def save_snapshots(path: Path, snapshots: Sequence[Snapshot]) -> None:
@@ -44,8 +48,9 @@ def write_snapshots(file: h5py.File, snapshots: Sequence[Snapshot]) -> None:
 def _write_stored(group: h5py.Group, stored: Stored, clouds: PointClouds) -> None:
     """Put a parameterised set into a group: its tensors, its expansion, and the classes of its clouds."""
     for name, tensor in stored.tensors.items():
-        group.create_dataset(name, data=np.ascontiguousarray(tensor.detach().cpu().numpy(), "<f4"))
-    group.attrs["expansion"] = np.bytes_(stored.expansion.encode())
+        group.create_dataset(name, data=as_array(name, tensor))
+    if stored.points is not None:
+        group.create_dataset(EXPANDED, data=as_array(EXPANDED, stored.points))
     write_class_names(group, clouds.class_names)
 
 
@@ -53,12 +58,13 @@ def _read_stored(group: h5py.Group, entry: SnapshotEntry, max_bytes: int) -> Sna
     """The parameterised set of a group, expanded; DataError for what is none."""
     check_plain(group, [*group])
     arrays = {name: own_array(group, name) for name in group}
-    if any(array.dtype != "<f4" for array in arrays.values()):
-        raise DataError(f"{group.file.filename}:{group.name}: the tensors are not float32")
-    if sum(array.size * 4 for array in arrays.values()) > max_bytes:
+    if any(array.dtype.str not in DTYPES.values() for array in arrays.values()):
+        raise DataError(f"{group.file.filename}:{group.name}: the tensors are of types that are not stored")
+    if sum(array.size * array.dtype.itemsize for array in arrays.values()) > max_bytes:
         raise DataError(f"{group.file.filename}:{group.name} claims to be longer than its file")
-    tensors = {name: torch.from_numpy(array[()]) for name, array in arrays.items()}
-    stored, names = Stored(entry.expansion, tensors), read_class_names(group)
+    tensors = {name: torch.from_numpy(np.asarray(array[()])) for name, array in arrays.items()}
+    points = tensors.pop(EXPANDED, None)
+    stored, names = Stored(entry.expansion, tensors, points), read_class_names(group)
     try:
         return Snapshot(entry.iteration, stored.expand(names), stored)
     except DataError as error:

@@ -80,6 +80,9 @@ def _of_stored(snapshot: Snapshot) -> dict[str, Any]:
         "bytes": snapshot.stored.bytes,
         "trained_on": len(clouds),
         "trained_points": clouds.points_per_cloud,
+        "soft": snapshot.stored.soft,
+        "weighted": snapshot.stored.weighted,
+        "student_lr": snapshot.stored.student_lr,
     }
 
 

@@ -26,6 +26,7 @@ from pcbench.catalogue import Catalogue, open_catalogue
 from pcbench.catalogue.kinds import Kind
 from pcbench.catalogue.loading import one_line_reason
 from pcbench.engine import machine, methods, wall
+from pcbench.engine.artifacts import EXPANDED
 from pcbench.engine.assignment import Assignment, Earlier, follow
 from pcbench.engine.messages import BrokenMessage, Message, receive, send
 from pcbench.engine.methods import ChosenMethod
@@ -186,7 +187,9 @@ class _Away:
         values: dict[str, Any] = {"iteration": snapshot.iteration, "class names": list(clouds.class_names)}
         if snapshot.stored is not None:
             values["expansion"] = snapshot.stored.expansion
-            send(self.connection, Message("stored", values, snapshot.stored.tensors))
+            stored = snapshot.stored
+            tensors = {**stored.tensors, **({} if stored.points is None else {EXPANDED: stored.points})}
+            send(self.connection, Message("stored", values, tensors))
             return
         send(self.connection, Message("snapshot", values, {"points": clouds.points, "labels": clouds.labels}))
 

@@ -32,7 +32,7 @@ from pcbench.errors import DataError, Stopped
 from pcbench.records import layout
 from pcbench.records.log import Log
 from pcbench.records.models import DistillationRecord, Isolation, Memory, Run, Status
-from pcbench.records.state import Finished, Snapshots, state
+from pcbench.records.state import Finished, Snapshots, not_kept, state
 from pcbench.records.store import read_distillation, read_evaluation, write_distillation
 
 
@@ -53,7 +53,7 @@ def execute(
     method that fails leaves a record with its reason and no evaluation. An interruption is recorded, and
     raised.
     """
-    folder, outcome = place(cell, out, runs, snapshots, again)
+    cell, folder, outcome = place(cell, out, runs, snapshots, again)
     if outcome is not None:
         return outcome
     layout.traceback(folder).unlink(missing_ok=True)
@@ -74,7 +74,7 @@ def known(
     again: bool = False,
 ) -> Outcome | None:
     """What `execute` would give without computing anything: done, or stale and to stay so; else None."""
-    folder, outcome = place(cell, out, runs, snapshots, again)
+    cell, folder, outcome = place(cell, out, runs, snapshots, again)
     if outcome is not None:
         return outcome
     finished = _finished_distillation(folder, cell)
@@ -85,25 +85,33 @@ def known(
 
 def place(
     cell: Cell, out: Path, runs: Iterable[Run] | Finished, snapshots: Snapshots, again: bool
-) -> tuple[Path, Outcome | None]:
-    """The folder of a cell and, where it is stale and to stay so, what it gives."""
+) -> tuple[Cell, Path, Outcome | None]:
+    """A cell as it is to be done, its folder and, where it is stale and to stay so, what it gives."""
     there = state(cell.inputs, cell.evaluation.asked(cell.key), snapshots, runs)
     if there.run is not None and there.run.distillation.key == cell.inputs.key:
-        return there.run.folder, None
+        if there.word == "to do":  # its curve is to be finer, and keeps what it has
+            cell = cell.with_curve(there.run.distillation.inputs.curve)
+        return cell, there.run.folder, None
     if there.run is not None and not again:
         kept = Run(there.run.folder, there.run.distillation, ())
         outcome = Outcome(kept, cell.evaluation.network.label, problem=there.label, status="stale")
-        return there.run.folder, outcome
-    return layout.run_folder(out, cell.inputs), None
+        return cell, there.run.folder, outcome
+    return cell, layout.run_folder(out, cell.inputs), None
 
 
-def _finished_distillation(folder: Path, cell: Cell) -> DistillationRecord | None:
-    """The record of a finished distillation whose clouds are there and unchanged, if there is one."""
+def _finished_distillation(
+    folder: Path, cell: Cell, curve: Sequence[int] | None = None
+) -> DistillationRecord | None:
+    """The record of a finished distillation whose clouds are there and unchanged, if there is one.
+
+    curve: iterations beside the protocol's at which it must have snapshots; none said: those of the cell.
+    """
     if not layout.is_run_folder(folder):
         return None
+    needed = cell.inputs.curve if curve is None else curve
     try:
         record = read_distillation(layout.distillation(folder))
-        if record.status != "ok" or record.key != cell.inputs.key:
+        if record.status != "ok" or record.key != cell.inputs.key or not_kept(record, needed):
             return None
         stored_snapshots(cell.evaluation.splits, folder, record)
     except DataError:
@@ -169,6 +177,8 @@ def _written(cell: Cell, folder: Path, runner: _Runner, status: Status, reason: 
         finished = _finished_distillation(folder, cell)
         if finished is not None:
             return finished
+        if status != "ok" and _finished_distillation(folder, cell, curve=()) is not None:
+            return record  # a finer curve was not reached: what is finished stays as it is
         if not cell.method.whole:
             save_snapshots(layout.clouds(folder), reached.snapshots)
         write_distillation(folder, record)
@@ -238,7 +248,7 @@ class _Runner:
         self.isolation: Isolation = "in-process"
         """How far the method is kept apart from the run."""
         inputs = cell.inputs
-        self.expected = guard.Expected(cell.method.whole, self.train, inputs.ppc, tuple(inputs.snapshots))
+        self.expected = guard.Expected(cell.method.whole, self.train, inputs.ppc, tuple(inputs.taken))
         self.streams = cell.trained_network_streams()
         self.common = {
             "data": inputs.data.hash,
@@ -290,7 +300,7 @@ class _Runner:
             device=self.device,
             ppc=inputs.ppc,
             iterations=inputs.iterations,
-            snapshots=tuple(inputs.snapshots),
+            snapshots=tuple(inputs.taken),
             preset=inputs.network.preset,
             axes=self.cell.distillation_streams().axes,
             trained_axes=self.streams.axes,
@@ -349,8 +359,10 @@ class _Runner:
 
 
 def _about(cell: Cell, device: torch.device) -> dict[str, str]:
-    """What a checkpoint of a cell belongs to: other code or another machine begins again."""
+    """What a checkpoint of a cell belongs to: other code, machine or snapshots begin again."""
+    curve = cell.inputs.curve
     return {
+        **({"curve": ",".join(map(str, curve))} if curve else {}),
         "key": cell.inputs.key,
         "engine": str(cell.inputs.engine),
         "torch": torch.__version__,

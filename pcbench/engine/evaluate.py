@@ -41,7 +41,7 @@ from pcbench.records.models import (
     Work,
     accuracies,
 )
-from pcbench.records.state import Snapshots, has_scores, state_of_evaluations, wanted
+from pcbench.records.state import Snapshots, has_scores, not_kept, state_of_evaluations, wanted
 from pcbench.records.store import checked_run, write_evaluation
 
 Report = Callable[[str, int, int], None]
@@ -105,13 +105,19 @@ def evaluate(
 def known(
     evaluation: Evaluation, run: Run, snapshots: Snapshots = "all", again: bool = False
 ) -> Outcome | None:
-    """The outcome of an evaluation for which no students are to be trained: done, or stale and to stay so."""
+    """The outcome of an evaluation for which no students are to be trained.
+
+    It is done, or stale and to stay so, or on snapshots that the distillation did not keep.
+    """
+    label, kept = evaluation.network.label, Run(run.folder, run.distillation, ())
+    if isinstance(snapshots, tuple) and (missing := not_kept(run.distillation, snapshots)):
+        listed = ",".join(map(str, missing))
+        problem = f"{run.folder} kept no snapshot at {listed}: 'pcbench run --snapshots {listed}' makes it"
+        return Outcome(kept, label, problem=problem, status="failed")
     asked = evaluation.asked(run.distillation.key)
     there = checked_run(run.folder).run
     state = state_of_evaluations(there, asked, snapshots)
-    label = evaluation.network.label
     if state.word == "stale" and not again:
-        kept = Run(run.folder, run.distillation, ())
         return Outcome(kept, label, problem=state.label, status="stale")
     if state.word != "done":
         return None
@@ -148,11 +154,14 @@ def stored_snapshots(splits: Splits, folder: Path, record: DistillationRecord) -
 # Students: the one training and the one test, for evaluations and for verifications
 
 
-def recipe_for(evaluation: Evaluation, distillation: DistillationRecord) -> Recipe:
-    """How students are trained on the clouds of a distillation."""
+def recipe_for(evaluation: Evaluation, distillation: DistillationRecord, iteration: int) -> Recipe:
+    """How students are trained on the snapshot of an iteration."""
     if distillation.inputs.is_whole:
         return evaluation.protocol.whole
     recipe, more = evaluation.protocol.recipe, distillation.step_factor
+    (rate,) = [entry.student_lr for entry in distillation.snapshots if entry.iteration == iteration]
+    if rate is not None:
+        recipe = recipe.model_copy(update={"lr": rate})
     return recipe.shortened(more) if recipe.equal_steps and more != 1 else recipe
 
 
@@ -307,18 +316,18 @@ def _complete(
     if store:
         for test in tests:
             test.take_over(store, entries)
-    recipe = recipe_for(evaluation, distillation)
     first: dict[str, SnapshotEntry] = {}
     for entry in (entries[-1], *entries[:-1]):  # the last snapshot is the one that is reported
         first.setdefault(entry.clouds, entry)
     missing = [entry for entry in first.values() if any(test.lacks(entry.clouds) for test in tests)]
-    total = len(missing) * recipe.epochs
+    recipes = [recipe_for(evaluation, distillation, entry.iteration) for entry in missing]
+    total = sum(recipe.epochs for recipe in recipes)
     if missing:
         check_independent(evaluation, clouds_of[missing[0].clouds], device)
     shares = [_Share() for _ in tests]
 
     def train_and_test(part: slice) -> None:
-        group, watch = missing[part], machine.Stopwatch(device)
+        group, recipe, watch = missing[part], recipes[part.start], machine.Stopwatch(device)
         network = train_students(
             evaluation,
             [clouds_of[entry.clouds] for entry in group],
@@ -344,8 +353,10 @@ def _complete(
             share.add([group[place].iteration for place in lacking], trained, answers.clock)
             test.write(entries, totals, share.work(memory, provenance))
 
-    points = protocol.students * recipe.batch * protocol.points
-    in_chunks(train_and_test, len(missing), groups_at_once(device, 1, POINT_BYTES * points))
+    points = protocol.students * protocol.recipe.batch * protocol.points
+    alike = len({recipe.lr for recipe in recipes}) <= 1
+    at_once = groups_at_once(device, 1, POINT_BYTES * points) if alike else 1
+    in_chunks(train_and_test, len(missing), at_once)
     for test, share in zip(tests, shares, strict=True):
         if not test.has(entries):  # all that was missing was taken over
             test.write(entries, evaluation.totals(test.inputs.variant), share.work(memory, provenance))

@@ -140,7 +140,7 @@ def _cell(parts: Parts, plan: Plan, cell: PlannedCell, methods: dict[int, Chosen
     thawed = Cell(parts.catalogue, choice, backbone, inputs, evaluation)
     if (thawed.key, thawed.evaluation_key) != (cell.key, cell.evaluation):
         raise DataError(f"{cell.title}: its key is not the hash of what is planned: plan again")
-    return thawed
+    return thawed.with_curve(plan.snapshots) if isinstance(plan.snapshots, tuple) else thawed
 
 
 def _chosen(parts: Parts, method: PlannedMethod) -> ChosenMethod:

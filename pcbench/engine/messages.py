@@ -33,6 +33,8 @@ DTYPES = {
         torch.float16,
         torch.int64,
         torch.int32,
+        torch.int16,
+        torch.int8,
         torch.uint8,
         torch.bool,
     )

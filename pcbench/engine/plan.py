@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -181,6 +181,16 @@ class Cell:
         """The networks: `pointnet:paper`, or `pointnet:paper → dgcnn:paper` where students are others."""
         distilled, student = self.inputs.network.label, self.evaluation.network.label
         return distilled if distilled == student else f"{distilled} → {student}"
+
+    def with_curve(self, iterations: Iterable[int]) -> Cell:
+        """The same work, its synthetic set kept at more iterations; UsageError for one beyond the last."""
+        inputs = self.inputs
+        curve = sorted({*inputs.curve, *iterations} - {*inputs.snapshots})
+        if curve and curve[-1] > inputs.iterations:
+            raise UsageError(
+                f"snapshot {curve[-1]}: distillation ends at iteration {inputs.iterations}", "snapshots"
+            )
+        return replace(self, inputs=inputs.model_copy(update={"curve": curve}))
 
     def distillation_streams(self) -> Streams:
         """Random streams of the distillation; the method is no axis, so that methods are paired."""

@@ -38,7 +38,8 @@ class Asked:
     validation: bool = False
     """Whether students are tested on a part of the training clouds."""
     snapshots: Snapshots | None = None
-    """Those that students are trained on; none: the suite's, or all."""
+    """Those that students are trained on; none: the suite's, or all. Where iterations are named, the
+    synthetic set is kept there as well."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ def planned(catalogue: Catalogue, asked: Asked, gpu: bool, in_process: bool = Fa
     if asked.validation:
         requests = [validation_of(each) for each in requests]
     cells = plan.cells(catalogue, *requests, in_process=in_process)
+    if isinstance(snapshots, tuple):
+        cells = [cell.with_curve(snapshots) for cell in cells]
     cells.sort(key=lambda cell: cell.inputs.repetition)
     return Planned(cells, absent, snapshots or "all")
 

@@ -54,8 +54,13 @@ def train(
         inputs = _Augmented(network, clouds.points, recipe.augmentation, streams)
     parameters = list(network.parameters())
 
-    def gradients(labels: Tensor, points: Tensor, *geometry: Tensor) -> tuple[Tensor, ...]:
-        losses = student_losses(network(points, *geometry), labels, recipe.label_smoothing)
+    targets = clouds.labels if clouds.answers is None else clouds.answers
+    weights = torch.ones_like(clouds.points[:, 0, 0]) if clouds.weights is None else clouds.weights
+    weighted = clouds.weights is not None
+
+    def gradients(targets: Tensor, weights: Tensor, points: Tensor, *geometry: Tensor) -> tuple[Tensor, ...]:
+        logits = network(points, *geometry)
+        losses = student_losses(logits, targets, recipe.label_smoothing, weights if weighted else None)
         slopes = torch.autograd.grad(losses.sum(), parameters, allow_unused=True, materialize_grads=True)
         return tuple(gradient.contiguous() for gradient in slopes)  # as the fused optimisers want them
 
@@ -68,7 +73,7 @@ def train(
             group["lr"] = recipe.rate(epoch)
         order = torch.stack([torch.randperm(size, generator=g) for g in orders]) + first
         for batch in order.to(device).split(recipe.batch, dim=1):
-            slopes = step(clouds.labels[batch], *inputs.batch(batch))
+            slopes = step(targets[batch], weights[batch], *inputs.batch(batch))
             for parameter, gradient in zip(parameters, slopes, strict=True):
                 parameter.grad = gradient
             optimiser.step()
@@ -82,15 +87,20 @@ def train(
     return network
 
 
-def student_losses(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Mean cross-entropy of each student: logits (S, B, K), labels (S, B) -> (S,).
+def student_losses(
+    logits: Tensor, targets: Tensor, smoothing: float = 0.0, weights: Tensor | None = None
+) -> Tensor:
+    """Mean cross-entropy of each student: logits (S, B, K) -> (S,).
 
-    smoothing: the share of the target that the K − 1 other classes have between them, evenly.
+    targets: labels (S, B) int64, or probabilities (S, B, K). smoothing: the share of the target that the
+    K − 1 other classes have between them, evenly. weights: (S, B), how much each cloud counts in the mean.
     """
     classes = logits.shape[-1]
     evenly = smoothing * classes / max(1, classes - 1)  # torch spreads over all K classes
-    losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none", label_smoothing=evenly)
-    return losses.view_as(labels).mean(1)
+    flat = targets.flatten(0, 1)
+    losses = F.cross_entropy(logits.flatten(0, 1), flat, reduction="none", label_smoothing=evenly)
+    by_student = losses.view(logits.shape[:2])
+    return (by_student if weights is None else by_student * weights).mean(1)
 
 
 def _optimiser(parameters: Sequence[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:

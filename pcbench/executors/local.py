@@ -130,7 +130,7 @@ class Processes:
 
     def _order(self, piece: Piece, cell: Cell, where: Place) -> dict[str, Any]:
         """What the process of a cell is told."""
-        folder, _ = distil.place(cell, piece.out, piece.runs, self.snapshots, self.again)
+        _, folder, _ = distil.place(cell, piece.out, piece.runs, self.snapshots, self.again)
         return {
             "plan": frozen.freeze([cell], self.snapshots).model_dump(mode="json"),
             "plugins": [str(each.resolve()) for each in cell.catalogue.methods.folders],
@@ -140,7 +140,6 @@ class Processes:
             "run": str(folder),
             "device": str(where.device),
             "threads": where.threads,
-            "snapshots": self.snapshots,
             "again": self.again,
             "timeout": self.timeout,
             "command": machine.command(),
@@ -199,10 +198,10 @@ class Processes:
         )
 
     def _ended_from_outside(self, busy: _Busy, status: Status, reason: str) -> Outcome:
-        folder, _ = distil.place(busy.cell, busy.piece.out, busy.piece.runs, self.snapshots, self.again)
+        cell, folder, _ = distil.place(busy.cell, busy.piece.out, busy.piece.runs, self.snapshots, self.again)
         if status == "timeout":
             reason += f": {self.timeout:g} s"
-        return distil.ended_from_outside(busy.cell, folder, busy.where.device, status, reason)
+        return distil.ended_from_outside(cell, folder, busy.where.device, status, reason)
 
     def _left(self, busy: _Busy, outcome: Outcome) -> Ended:
         """The end of a piece; its process is gone then, and its place free."""

@@ -64,9 +64,8 @@ def _work(connection: Connection, order: Mapping[str, Any]) -> Message:
         signal.setitimer(signal.ITIMER_REAL, order["timeout"])
     torch.set_num_threads(order["threads"])
     machine.keep_pages()
-    [cell] = frozen.thaw(
-        open_catalogue([Path(folder) for folder in order["plugins"]]), Plan.model_validate(order["plan"])
-    )
+    plan = Plan.model_validate(order["plan"])
+    [cell] = frozen.thaw(open_catalogue([Path(folder) for folder in order["plugins"]]), plan)
     there = Path(order["run"])
     runs = [read_run(there)[0]] if layout.is_run_folder(there) else []
 
@@ -80,7 +79,7 @@ def _work(connection: Connection, order: Mapping[str, Any]) -> Message:
             torch.device(order["device"]),
             report,
             runs,
-            order["snapshots"],
+            plan.snapshots,
             order["again"],
         )
     return Message("ended", _told(outcome))

@@ -9,8 +9,8 @@ from torch import Tensor
 from pcbench.clouds import PointClouds
 from pcbench.errors import DataError, UsageError, did_you_mean
 from pcbench.ops.batches import ClassIndex
-from pcbench.ops.draw_names import DRAWS as DRAWS
-from pcbench.ops.draw_names import Draw as Draw
+from pcbench.ops.names import DRAWS as DRAWS
+from pcbench.ops.names import Draw as Draw
 from pcbench.seeds import Streams
 
 AUTHORS_SEED = 1999

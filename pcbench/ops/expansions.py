@@ -1,73 +1,45 @@
-"""Synthetic sets that are stored as parameters: what is stored, and how training clouds are made of it.
-
-A method may learn fewer numbers than its clouds have, or other ones. What it hands over, what is hashed and
-counted in bytes, is `Stored`; students train on what an expansion makes of it, a pure function of this
-module, which whoever evaluates or verifies has too.
-"""
+"""What makes clouds of a parameterised set's tensors: pure functions by name, which everybody has."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from pcbench.clouds import PointClouds
-from pcbench.common.files import canonical_json
 from pcbench.errors import DataError
+from pcbench.ops.neighbours import gather_points, nearest
 
 MOST_VALUES = 1 << 28
 """Coordinates that an expansion may make."""
 
 
-@dataclass(frozen=True)
-class Stored:
-    """A synthetic set as its parameters; DataError where they are not such as the expansion takes."""
+def plain(tensors: Mapping[str, Tensor]) -> Tensor:
+    """Clouds as they are, points (S, C, n, 3), float32, float16, or int8 and int16 as shares of the largest.
 
-    expansion: str
-    """What makes clouds of it: a name in `EXPANSIONS`."""
-    tensors: Mapping[str, Tensor] = field(repr=False)
-    """Its numbers by name, float32, of the shapes that the expansion says."""
+    Half the bytes of a coordinate leave room for twice the clouds.
+    """
+    (points,) = _shaped(tensors, {"points": 4})
+    return _clouds(points)
 
-    @property
-    def bytes(self) -> int:
-        """What it takes to keep it, without names and shapes."""
-        return sum(tensor.nbytes for tensor in self.tensors.values())
 
-    def content_hash(self) -> str:
-        """SHA-256 over expansion, names and shapes, as canonical JSON, then the values: 64 digits."""
-        shapes = {name: list(self.tensors[name].shape) for name in sorted(self.tensors)}
-        state = hashlib.sha256(canonical_json({"expansion": self.expansion, "tensors": shapes}).encode())
-        for name in shapes:
-            values = self.tensors[name].detach().cpu().numpy()
-            state.update(np.ascontiguousarray(values, "<f4").data)
-        return state.hexdigest()
+def upsample(tensors: Mapping[str, Tensor]) -> Tensor:
+    """Clouds with midpoints: points (S, C, n, 3), neighbours, k as an integer (), 1 <= k < n.
 
-    def expand(self, class_names: tuple[str, ...], ppc: int | None = None) -> PointClouds:
-        """The clouds that students train on, as many of every class, ordered by class.
-
-        ppc: how many slots a class must have; None for any number, the same for all.
-        """
-        if self.expansion not in EXPANSIONS:
-            known = ", ".join(EXPANSIONS)
-            raise DataError(f"there is no expansion {self.expansion[:40]!r}: known are {known}")
-        for name, tensor in self.tensors.items():
-            if tensor.dtype != torch.float32:
-                raise DataError(f"{name!r} is {tensor.dtype}, not float32")
-        points = EXPANSIONS[self.expansion](self.tensors)
-        slots, classes = len(points), len(class_names)
-        if slots % classes or not slots or ppc not in (None, slots // classes):
-            wanted = "as many" if ppc is None else f"{ppc}"
-            raise DataError(f"{slots} slots are not {wanted} of each of {classes} classes")
-        labels = torch.arange(classes, device=points.device).repeat_interleave(slots // classes)
-        return PointClouds(points.flatten(0, 1), labels.repeat_interleave(points.shape[1]), class_names)
-
-    def to(self, device: torch.device | str) -> Stored:
-        """The same on a device, apart from any graph."""
-        return Stored(self.expansion, {name: t.detach().to(device) for name, t in self.tensors.items()})
+    Gives (S, C, n (1 + k), 3): the points, then of each the midpoints to its k nearest others.
+    """
+    points, neighbours = _shaped(tensors, {"points": 4, "neighbours": 0})
+    few = _clouds(points)
+    slots, count, size = few.shape[:3]
+    k = 0 if neighbours.is_floating_point() else int(neighbours)
+    if not 1 <= k < size:
+        raise DataError(f"'neighbours' is {neighbours.item()}, not a whole number from 1 to {size - 1}")
+    _check_size(few.numel() * (1 + k))
+    clouds = few.flatten(0, 1)
+    others = gather_points(clouds, nearest(clouds, clouds, k + 1)[..., 1:])  # (S C, n, k, 3)
+    midpoints = (clouds.unsqueeze(2) + others) / 2
+    finer: Tensor = torch.cat([clouds, midpoints.flatten(1, 2)], 1).unflatten(0, (slots, count))
+    return finer
 
 
 def morph(tensors: Mapping[str, Tensor]) -> Tensor:
@@ -77,13 +49,13 @@ def morph(tensors: Mapping[str, Tensor]) -> Tensor:
     point by point: the last weight of the softmax is 0, so that M − 1 numbers are all that a mixture takes.
     """
     anchors, weights = _shaped(tensors, {"anchors": 4, "weights": 3})
+    anchors, weights = _numbers("anchors", anchors), _numbers("weights", weights)
     slots, count, points = anchors.shape[:3]
     wanted = (slots, count, points, 3), (slots, weights.shape[1], count - 1)
     if (anchors.shape, weights.shape) != wanted or not count or not points:
         shapes = f"anchors {tuple(anchors.shape)} and weights {tuple(weights.shape)}"
         raise DataError(f"{shapes} are not (S, M, n, 3) and (S, L, M - 1)")
-    if slots * (count + weights.shape[1]) * points * 3 > MOST_VALUES:
-        raise DataError(f"an expansion makes more than {MOST_VALUES} coordinates")
+    _check_size(slots * (count + weights.shape[1]) * points * 3)
     shares = torch.cat([weights, weights.new_zeros(*weights.shape[:2], 1)], 2).softmax(2)  # (S, L, M)
     mixtures = torch.bmm(shares, anchors.flatten(2)).unflatten(2, (points, 3))
     return torch.cat([anchors, mixtures], 1)
@@ -100,5 +72,31 @@ def _shaped(tensors: Mapping[str, Tensor], dimensions: Mapping[str, int]) -> lis
     return [tensors[name] for name in dimensions]
 
 
-EXPANSIONS: Mapping[str, Callable[[Mapping[str, Tensor]], Tensor]] = {"morph": morph}
+def _clouds(points: Tensor) -> Tensor:
+    """Stored clouds as float32 (S, C, n, 3); DataError for other shapes."""
+    if points.shape[3] != 3 or not points.shape[1] or not points.shape[2]:
+        raise DataError(f"points {tuple(points.shape)} are not (S, C, n, 3)")
+    _check_size(points.numel())
+    return _numbers("points", points)
+
+
+def _numbers(name: str, tensor: Tensor) -> Tensor:
+    """float32 of what is stored: floats as they are, int8 and int16 as shares of their largest value."""
+    if tensor.dtype in (torch.int8, torch.int16):
+        return tensor.float() / float(torch.iinfo(tensor.dtype).max)
+    if tensor.dtype not in (torch.float32, torch.float16):
+        raise DataError(f"{name!r} is {tensor.dtype}, not float32, float16, int16 or int8")
+    return tensor.float()
+
+
+def _check_size(values: int) -> None:
+    if values > MOST_VALUES:
+        raise DataError(f"an expansion makes more than {MOST_VALUES} coordinates")
+
+
+EXPANSIONS: Mapping[str, Callable[[Mapping[str, Tensor]], Tensor]] = {
+    "plain": plain,
+    "upsample": upsample,
+    "morph": morph,
+}
 """By the name of an expansion: tensors -> points of the clouds of every slot, (S, C, n, 3), S = K · PPC."""

@@ -6,17 +6,20 @@ import operator
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar, get_args
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 import numpy as np
 
 from pcbench.catalogue import Catalogue, open_catalogue
 from pcbench.errors import Thing, UsageError, did_you_mean
+from pcbench.records.state import Snapshots
 
 AnyPath: TypeAlias = str | PathLike[str]
 """A path, as Python's own functions take it."""
 Settings: TypeAlias = Mapping[str, Any]
 """Parameters of the method and settings of the protocol, by name."""
+Kept: TypeAlias = Literal["last", "all"] | Iterable[int]
+"""Which snapshots: the last, all, or those at some iterations beside the last."""
 T = TypeVar("T")
 
 
@@ -79,6 +82,13 @@ def choice(value: T, choices: Any, argument: str) -> T:
     if value not in get_args(choices):
         raise UsageError(f"there is no {argument}={value!r}. {did_you_mean(str(value), get_args(choices))}")
     return value
+
+
+def snapshots_of(value: Kept) -> Snapshots:
+    """`last`, `all`, or the iterations that are asked for."""
+    if isinstance(value, str):
+        return choice(value, Literal["last", "all"], "snapshots")
+    return whole_numbers(value, "snapshots")
 
 
 def catalogue_of(plugins: AnyPath | Sequence[AnyPath]) -> Catalogue:

@@ -55,8 +55,9 @@ def results(folder: AnyPath = RESULTS, plugins: AnyPath | Sequence[AnyPath] = ()
     - iteration: of the snapshot; reported: whether it is the last one, which tables show;
     - oa, macc: overall and mean class accuracy in percent;
     - seconds: the distillation's wall clock, snapshot_seconds: until the snapshot; set_bytes: what the set
-      takes; step_factor: how many times as many clouds students train on as PPC of every class; busy: whether
-      the machine had other work, so that tables leave the clock out; hardware;
+      takes; step_factor: how many times as many clouds students train on as PPC of every class; marks: what
+      they learn beside clouds and classes, as soft labels; busy: whether the machine had other work, so that
+      tables leave the clock out; hardware;
     - status: finished, stale, not evaluated, failed, out of memory, interrupted; stale; reason;
     - folder: the run's, as a text; then `params.NAME` for every parameter of any method there, as it was in
       effect: NaN where a method has no such parameter.

@@ -17,11 +17,13 @@ from pcbench.errors import DataError, PcbenchError
 from pcbench.ops.draws import Draw
 from pcbench.python.arguments import (
     AnyPath,
+    Kept,
     Settings,
     catalogue_of,
     choice,
     one_setting,
     path,
+    snapshots_of,
     spans,
     texts,
     whole_number,
@@ -33,7 +35,6 @@ from pcbench.records import plans
 from pcbench.records.labels import title
 from pcbench.records.models import Run
 from pcbench.records.named import RESULTS, finished
-from pcbench.records.state import Snapshots
 from pcbench.records.store import read_runs
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def run(
     split: Split = "test",
     draw: Draw | None = None,
     out: AnyPath = RESULTS,
-    snapshots: Snapshots | None = None,
+    snapshots: Kept | None = None,
     again: Stale | None = None,
     in_process: bool = False,
     plugins: AnyPath | Sequence[AnyPath] = (),
@@ -146,7 +147,8 @@ def run(
     - repetition: which repeated distillations, as 0 or range(5). seeds: students per snapshot.
     - suite: a suite's name or file, of which the others choose a part.
     - split: `validation` tests on a fifth of the training clouds. draw: `nested`, `authors` or `per-ppc`.
-    - out: the folder of the records. snapshots: those that students are trained on, `last` or `all`.
+    - out: the folder of the records. snapshots: those that students are trained on, `last`, `all`, or
+      iterations as (0, 20, 40), at which the set is then kept as well: a finer curve of the same work.
     - again: `stale` computes anew what older code made. plugins: folders of plugin files.
     - in_process: the method works in this process, for debuggers; its record is open division then.
     - device: `auto`, `cpu`, `cuda`, or one of several, `cuda:1`.
@@ -175,7 +177,7 @@ def run(
         suite=None if suite is None else str(path(suite, "suite")),
         own_draw=draw is not None,
         validation=choice(split, Split, "split") == "validation",
-        snapshots=choice(snapshots, Snapshots, "snapshots") if snapshots else None,
+        snapshots=None if snapshots is None else snapshots_of(snapshots),
     )
     anew = again is not None and choice(again, Stale, "again") == "stale"
     folder, where = path(out, "output"), machine.choose_device(device)
@@ -196,7 +198,7 @@ def evaluate(
     settings: Settings | None = None,
     seeds: int | None = None,
     test: str | Iterable[str] | None = None,
-    snapshots: Snapshots = "all",
+    snapshots: Kept = "all",
     again: Stale | None = None,
     plugins: AnyPath | Sequence[AnyPath] = (),
     device: str = "auto",
@@ -217,7 +219,7 @@ def evaluate(
     """
     command = _command(evaluate, locals())
     anew = again is not None and choice(again, Stale, "again") == "stale"
-    wanted, where = choice(snapshots, Snapshots, "snapshots"), machine.choose_device(device)
+    wanted, where = snapshots_of(snapshots), machine.choose_device(device)
     planned, absent = requests.evaluations(
         catalogue_of(plugins),
         _runs(run),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 
+from pcbench.ops.names import OWN
 from pcbench.protocols import recipes
 from pcbench.protocols.protocol import PROTOCOLS, STANDARD, Protocol, Recipe
 from pcbench.protocols.variants import listed
-from pcbench.records.models import DistillationRecord, Division, EvaluationRecord, Run
+from pcbench.records.models import DistillationRecord, Division, EvaluationRecord, Run, SnapshotEntry
 
 
 def division(run: Run, *scored: EvaluationRecord) -> Division:
@@ -18,8 +19,9 @@ def division(run: Run, *scored: EvaluationRecord) -> Division:
     standard data; the first S students, in order; a test that is plain or listed in
     `pcbench.protocols.variants`; a method that read no file and did not work in the process of the run;
     synthetic clouds that are made of no test cloud's points; a parameterised set of no more bytes than PPC
-    clouds of every class take. Anything else is `open`, and no table mixes the
-    two. Which snapshots were evaluated beside the last one does not matter.
+    clouds of every class take, probabilities and weights among them, which anybody can expand and whose
+    students learn at the recipe's rate. Anything else is `open`, and no table mixes the two. Which snapshots
+    were evaluated beside the last one does not matter.
     """
     evaluations = scored or run.evaluations
     closed = evaluations and all(_closed(run.distillation, evaluation) for evaluation in evaluations)
@@ -42,8 +44,13 @@ def _closed(distillation: DistillationRecord, evaluation: EvaluationRecord) -> b
         and distillation.isolation != "in-process"
         and not distillation.inputs.files
         and not distillation.copies
-        and all((entry.bytes or 0) <= distillation.inputs.plain_bytes for entry in distillation.snapshots)
+        and all(_affordable(entry, distillation.inputs.plain_bytes) for entry in distillation.snapshots)
     )
+
+
+def _affordable(entry: SnapshotEntry, budget: int) -> bool:
+    """Whether a set takes no more than `budget` bytes, hides none in its expansion, and changes no recipe."""
+    return (entry.bytes or 0) <= budget and entry.expansion != OWN and entry.student_lr is None
 
 
 def _whole(protocol: Protocol, backbone: str) -> Recipe | None:

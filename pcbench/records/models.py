@@ -232,6 +232,20 @@ class DistillationInputs(Model):
     """How training clouds to start from were chosen, by the names in `pcbench.ops.draws`."""
     files: list[Name] = Field([], max_length=1000)
     """Data files that the method reads beside the training clouds; `source` covers what is in them."""
+    curve: Annotated[list[Count], LABEL] = Field([], max_length=1000)
+    """More iterations, ascending, at which the synthetic set was kept, for a finer learning curve of the same
+    work."""
+
+    @model_validator(mode="after")
+    def _curve_within(self) -> Self:
+        if self.curve != sorted({*self.curve} - {*self.snapshots}) or self.curve[-1:] > [self.iterations]:
+            raise ValueError("the curve has ascending iterations beside the snapshots, none after the last")
+        return self
+
+    @property
+    def taken(self) -> list[int]:
+        """All iterations at which the synthetic set is kept, ascending."""
+        return sorted({*self.snapshots, *self.curve})
 
     @property
     def key(self) -> str:
@@ -259,17 +273,26 @@ class SnapshotEntry(Model):
     clouds: Sha256
     """Content hash of what is kept: of the clouds or, of a parameterised set, of its tensors."""
     expansion: Name = ""
-    """What makes clouds of the tensors, by a name in `pcbench.ops.expansions`; empty of clouds."""
+    """What makes clouds of the tensors, by a name in `pcbench.ops.expansions`, or `own` where the method did;
+    empty of clouds."""
     bytes: Count | None = None
     """What the tensors take; None where clouds are kept, which take 12 bytes a point."""
     trained_on: Count | None = None
     """Clouds that students train on, where they are not PPC of every class."""
     trained_points: Count | None = None
     """Points of each of these."""
+    soft: bool = False
+    """Whether students learn probabilities of the classes, which are among the bytes."""
+    weighted: bool = False
+    """Whether clouds count differently in the students' loss."""
+    student_lr: float | None = Field(None, gt=0, allow_inf_nan=False)
+    """The learning rate that students take instead of the recipe's."""
 
     def idle(self) -> set[str]:
-        """What plain clouds do not have."""
-        return set() if self.expansion else {"expansion", "bytes", "trained_on", "trained_points"}
+        """What plain clouds do not have, and what few parameterised sets have."""
+        plain = set() if self.expansion else {"expansion", "bytes", "trained_on", "trained_points"}
+        rare = {name for name in ("soft", "weighted", "student_lr") if not getattr(self, name)}
+        return plain | rare
 
 
 class DistillationRecord(Model):
@@ -314,6 +337,16 @@ class DistillationRecord(Model):
         return self.inputs.plain_bytes if stored is None else stored
 
     @property
+    def marks(self) -> list[str]:
+        """What the last snapshot has students learn beside clouds and classes, in words."""
+        if not self.snapshots:
+            return []
+        last = self.snapshots[-1]
+        rate = "" if last.student_lr is None else f"the method's learning rate, {last.student_lr:g}"
+        words = ("soft labels" * last.soft, "weights of clouds" * last.weighted, rate)
+        return [word for word in words if word]
+
+    @property
     def step_factor(self) -> float:
         """How many times as many clouds students train on as PPC of every class, and so steps an epoch."""
         clouds = self.snapshots[-1].trained_on if self.snapshots else None
@@ -324,7 +357,7 @@ class DistillationRecord(Model):
         if self.key != self.inputs.key:
             raise Breach("altered-inputs", "the key is not the hash of the inputs")
         given = [entry.iteration for entry in self.snapshots]
-        if self.status == "ok" and given not in ([0], self.inputs.snapshots):
+        if self.status == "ok" and given not in ([0], self.inputs.taken):
             raise ValueError("a finished distillation has the snapshots that were asked for, or 0 alone")
         if self.status != "ok" and not self.reason:
             raise ValueError(f"status {self.status} needs a reason")

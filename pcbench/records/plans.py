@@ -77,8 +77,9 @@ class Plan(Model):
     """SHA-256 of all other fields."""
     engine: int = Field(ge=1, le=LARGEST)
     """The number of pcbench's arithmetic, `pcbench.records.identity.ENGINE` when it was planned."""
-    snapshots: Literal["last", "all"]
-    """Which snapshots of a distillation students are trained on."""
+    snapshots: Literal["last", "all"] | tuple[Count, ...]
+    """Which snapshots of a distillation students are trained on: the last one, all, or those of some
+    iterations beside the last, at which the synthetic set is then kept."""
     methods: list[PlannedMethod]
     """The methods, each with its parameters."""
     datasets: list[DataInputs]

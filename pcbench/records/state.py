@@ -11,14 +11,16 @@ from pcbench.records import identity
 from pcbench.records.identity import differences
 from pcbench.records.models import (
     DistillationInputs,
+    DistillationRecord,
     EvaluationInputs,
     EvaluationRecord,
     Run,
     SnapshotEntry,
 )
 
-Snapshots = Literal["last", "all"]
-"""Which of a distillation's snapshots are asked for: the one that is reported alone, or all of them."""
+Snapshots = Literal["last", "all"] | tuple[int, ...]
+"""Which of a distillation's snapshots are asked for: the one that is reported alone, all of them, or those at
+some iterations beside the one that is reported."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,9 @@ class State:
     word: Literal["done", "to evaluate", "to do", "stale"]
     """`to evaluate`: its clouds are there, or some of its scores."""
     reasons: tuple[str, ...] = ()
-    """Why what is there is not what is asked for, where it is stale."""
+    """Why what is there is not what is asked for, where it is stale or lacks snapshots."""
     run: Run | None = None
-    """The run of the cell or, where it is stale, the one that stands in its place."""
+    """The run of the cell, as far as it goes, or where it is stale the one that stands in its place."""
 
     @property
     def label(self) -> str:
@@ -54,7 +56,19 @@ class Finished:
 
 def wanted(entries: Sequence[SnapshotEntry], snapshots: Snapshots) -> list[SnapshotEntry]:
     """The snapshots of a distillation that are asked for."""
-    return list(entries[-1:] if snapshots == "last" else entries)
+    if snapshots == "all":
+        return list(entries)
+    earlier = () if snapshots == "last" else snapshots
+    return [entry for entry in entries if entry is entries[-1] or entry.iteration in earlier]
+
+
+def not_kept(record: DistillationRecord, curve: Iterable[int]) -> list[int]:
+    """The iterations of a finer curve at which a finished distillation did not keep its synthetic set.
+
+    A method without iterations keeps one at 0, and lacks nothing.
+    """
+    kept = [entry.iteration for entry in record.snapshots]
+    return [] if kept == [0] else sorted(set(curve) - set(kept))
 
 
 def has_scores(record: EvaluationRecord, entries: Iterable[SnapshotEntry]) -> bool:
@@ -72,11 +86,14 @@ def state(
     """The state of a cell by the records of `runs` alone; clouds and times are not looked at.
 
     A run of the same work counts. Where there is none, one that was asked for in the same words (see
-    `same_request`) and is not the same work is stale; of several the nearest, by the number of reasons.
+    `same_request`) and is not the same work is stale; of several the nearest, by the number of reasons. A run
+    that did not keep its synthetic set at the iterations of the curve that is asked for is to do once more.
     """
     there = runs if isinstance(runs, Finished) else Finished(runs)
     run = there.by_key.get(asked.key)
     if run is not None:
+        if missing := not_kept(run.distillation, asked.curve):
+            return State("to do", (f"no snapshot at {', '.join(map(str, missing))} was kept",), run)
         return state_of_evaluations(run, evaluations, snapshots)
     alike = there.by_request.get(_request(asked), ())
     stale = [(differences(run.distillation.inputs, asked), run) for run in alike]

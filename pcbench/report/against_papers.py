@@ -146,7 +146,8 @@ def _block(
 
 def _line(board: Board, ours: Beside) -> Line:
     figure, name = ours.reported, plain(ours.reported.method)
-    variation = tuple((key, shown(value)) for key, value in figure.variation.items())
+    beyond = {key: ours.measured.params[key] for key in ours.measured.variation}
+    variation = tuple((key, shown(value)) for key, value in {**figure.variation, **beyond}.items())
     titles = [data_title(board, place.name, place.data, True) for place in ours.places]
     data, ppc = ", ".join(dict.fromkeys(titles)), ", ".join(amount(each) for each in figure.ppc)
     by = f"{figure.source}, table {figure.table}" if figure.table else figure.source

@@ -178,6 +178,8 @@ class Result:
     """The distillation's peak memory, as `peak_memory` says."""
     step_factor: float
     """How many times as many clouds its students train on as PPC of every class; 1 of plain clouds."""
+    marks: tuple[str, ...]
+    """What students learn beside clouds and classes, in words: `soft labels`."""
     hardware: str
     """What the distillation ran on."""
     stale: tuple[str, ...]
@@ -357,11 +359,17 @@ class BoardRow:
         return chosen_by(self.entry, self.cells.values())
 
 
-def expanded_remarks(cells: Iterable[MeasuredCell]) -> list[str]:
-    """`parameterised: students train on 20 × the clouds` of a set that expands to more; nothing of others."""
+def expanded_remarks(cells: Sequence[MeasuredCell]) -> list[str]:
+    """What students get beside PPC clouds with classes; nothing of plain sets.
+
+    `parameterised: students train on 20 × the clouds`, `with soft labels`.
+    """
+    marks = dict.fromkeys(mark for cell in cells for r in cell.results for mark in r.marks)
+    with_marks = [f"with {', '.join(marks)}"] if marks else []
     factors = sorted({r.step_factor for cell in cells for r in cell.results if r.step_factor != 1})
     span = "–".join(f"{factor:g}" for factor in dict.fromkeys(factors[:1] + factors[-1:]))
-    return [f"parameterised: students train on {span} × the clouds"] if factors else []
+    more = [f"parameterised: students train on {span} × the clouds"] if factors else []
+    return more + with_marks
 
 
 @dataclass(frozen=True)
@@ -645,6 +653,7 @@ def result_of(run: Run, evaluation: EvaluationRecord, current: Current = NOTHING
         beginning=distillation.snapshots[0].seconds,
         peak_bytes=peak_memory(distillation),
         step_factor=distillation.step_factor,
+        marks=tuple(distillation.marks),
         hardware=plain(distillation.provenance.hardware.label),
         stale=tuple(
             dict.fromkeys(

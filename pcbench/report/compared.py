@@ -98,7 +98,7 @@ class Ground:
         """What keeps a row from standing among the others."""
         lacks = row.entry.digest in self.partial or (self.ranked and not self.basis.holds(row))
         words = ["incomplete"] if lacks and not all(place.whole for place in row.cells) else []
-        expanded = expanded_remarks(row.cells.values())
+        expanded = expanded_remarks([*row.cells.values()])
         return (*words, *row.chosen, *expanded, *(["not ranked"] if not rankable(row) else []))
 
 

@@ -120,8 +120,8 @@ def beside(figures: Iterable[Reported], rows: Sequence[MeasuredRow]) -> list[Bes
 
     Where a row has several copies of a data set, the figure stands beside each of them, never beside a mean.
     Of the same kind: distilled with `pointnet:paper`, students in the preset `paper`, the parameters that the
-    paper names as they are there, and no other that differs from its default. Whether protocol, draw and
-    sampling are the papers' too, each says.
+    paper's table names as they are there, and no other that differs from its default, but for the values that
+    its appendix states. Whether protocol, draw and sampling are the papers' too, each says.
     """
     return [
         _beside(figure, row, places)
@@ -138,9 +138,14 @@ def _same(figure: Reported, row: MeasuredRow) -> bool:
         figure.method == row.method
         and row.student == f"{figure.backbone}:paper"
         and row.network == "pointnet:paper"
-        and set(row.variation) <= figure.variation.keys()
-        and all(key in row.params and row.params[key] == value for key, value in figure.variation.items())
+        and all(key in figure.variation or _is(row, key, figure.stated) for key in row.variation)
+        and all(_is(row, key, figure.variation) for key in figure.variation)
     )
+
+
+def _is(row: MeasuredRow, key: str, values: Mapping[str, Any]) -> bool:
+    """Whether a parameter of a row is that of a paper."""
+    return key in values and key in row.params and row.params[key] == values[key]
 
 
 def _beside(figure: Reported, row: MeasuredRow, places: tuple[Place, ...]) -> Beside:

@@ -40,6 +40,9 @@ class Reported(_Model):
     """The method."""
     variation: Params
     """The parameters that the paper names; one that the method here does not have has no counterpart."""
+    stated: Params = Field(default_factory=dict)
+    """More parameters, as the paper's appendix states them: a row with these values, which are not our
+    defaults, is a counterpart as well."""
     data: Names
     """The data sets that it is the mean over, mostly one."""
     ppc: Numbers
@@ -135,6 +138,7 @@ class _File(_Part):
     metric: Metric
     students: int | None = None
     notes: Annotated[tuple[Name, ...], Strict(False)] = ()
+    stated: dict[Name, Params] = Field(default_factory=dict)
     blocks: Annotated[tuple[_Block, ...], Strict(False), Field(min_length=1)]
 
 
@@ -197,6 +201,7 @@ def _figure(file: _File, label: str, value: str | _Figure, parts: tuple[_Part, .
         {
             **{key: said[key] for key in said if key != "params"},
             "variation": said.get("params", {}),
+            "stated": file.stated.get(str(said.get("method")), {}),
             "source": file.source,
             "table": file.table,
             "label": label,

@@ -186,7 +186,8 @@ def _kept_as(distillation: DistillationRecord) -> Pairs:
     kept = f"{plain(last.expansion)}, {last.bytes:,} bytes; plain clouds take {plain_bytes:,}"
     clouds = f"{last.trained_on} clouds of {last.trained_points} points"
     steps = f"{clouds}: {distillation.step_factor:g} × the steps of an epoch"
-    return (("Kept as", kept), ("Students train on", steps))
+    marks = (("Students also learn", plain(", ".join(distillation.marks))),) if distillation.marks else ()
+    return (("Kept as", kept), ("Students train on", steps), *marks)
 
 
 def _memory(distillation: DistillationRecord) -> Pairs:

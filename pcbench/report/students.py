@@ -59,6 +59,8 @@ class StudentScore:
     """What the synthetic set takes, in bytes; None of the whole split."""
     step_factor: float
     """How many times as many clouds students train on as PPC of every class: steps of an epoch."""
+    marks: str
+    """What students learn beside clouds and classes: `soft labels, weights of clouds`; empty for most."""
     busy: bool
     """Whether the machine was busy meanwhile, so that the clock says nothing of what the method costs."""
     hardware: str
@@ -152,6 +154,7 @@ def _common(run: Run) -> dict[str, Any]:
         "seconds": made.seconds,
         "set_bytes": made.set_bytes,
         "step_factor": made.step_factor,
+        "marks": ", ".join(made.marks),
         "busy": made.clock.busy(hardware),
         "hardware": hardware.label,
         "folder": run.folder,

@@ -192,7 +192,7 @@ class Judge:
         network = train_students(
             evaluation,
             [clouds],
-            recipe_for(evaluation, claim.run.distillation),
+            recipe_for(evaluation, claim.run.distillation, claim.scored.headline.iteration),
             repetitions,
             self.device,
             partial(report, "train students"),

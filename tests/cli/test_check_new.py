@@ -50,6 +50,7 @@ class Faulty(Method):
         (("method",), ("--method", "my_own_1")),
         (("backbone",), ("--method", "random", "--backbone", "my_own_1")),
         (("backbone", "--plain"), ("--method", "dm", "--backbone", "my_own_1")),
+        (("method", "--parameterised"), ("--method", "my_own_1")),
         (("dataset",), ("--method", "random", "--dataset", "my_own_1")),
     ],
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pcbench.engine.apart import MethodFailed
 from pcbench.records import identity
 from pcbench.records.store import read_runs
 
@@ -145,6 +146,71 @@ def test_the_last_snapshot_and_then_the_others(pcbench):
     (record,) = run.evaluations
     assert [scores.iteration for scores in record.snapshots] == [0, 1, 2]
     assert [share.iterations for share in record.work] == [[2], [0, 1]]
+
+
+def test_a_finer_curve_is_the_same_work(pcbench):
+    longer = {"iterations=2": "iterations=6", "snapshot_every=1": "snapshot_every=3"}
+    words = ("--method", "dm", *(longer.get(word, word) for word in TINY))
+    assert pcbench("run", *words).code == 0
+    ((coarse,), _) = read_runs(Path("results"))
+    planned = json.loads(pcbench("run", *words, "--snapshots", "0,2,5", "--dry-run", "--json").out)
+    (cell,) = planned["cells"]
+    assert (cell["state"], cell["reason"]) == ("to do", "no snapshot at 2, 5 was kept")
+    finer = pcbench("run", *words, "--snapshots", "0,2,5")
+    assert finer.code == 0, finer.err
+    ((run,), problems) = read_runs(Path("results"))
+    assert (problems, run.folder, run.distillation.key) == ([], coarse.folder, coarse.distillation.key)
+    entries = {entry.iteration: entry.clouds for entry in run.distillation.snapshots}
+    assert list(entries) == [0, 2, 3, 5, 6]
+    assert {each.iteration: each.clouds for each in coarse.distillation.snapshots}.items() <= entries.items()
+    (before,), (record,) = coarse.evaluations, run.evaluations
+    assert [scores.iteration for scores in record.snapshots] == [0, 2, 3, 5, 6]
+    assert [share.iterations for share in record.work] == [[0, 3, 6], [2, 5]]
+    assert [s for s in record.snapshots if s.iteration in (0, 3, 6)] == before.snapshots
+    for asked in ("all", "0,2", "last"):
+        assert "done already" in pcbench("run", *words, "--snapshots", asked).err
+    assert pcbench("run", *words, "--snapshots", "4").code == 0
+    ((run,), _) = read_runs(Path("results"))
+    assert run.distillation.inputs.curve == [2, 4, 5]
+
+
+def test_a_finer_curve_that_fails_leaves_what_is_finished(pcbench, monkeypatch):
+    words = ("--method", "dm", *(word.replace("every=1", "every=2") for word in TINY))
+    assert pcbench("run", *words).code == 0
+    ((finished,), _) = read_runs(Path("results"))
+
+    def failing(*args: object) -> None:
+        assert args
+        raise MethodFailed("no memory left", "", out_of_memory=True)
+
+    monkeypatch.setattr("pcbench.engine.apart.distil", failing)
+    failed = pcbench("run", *words, "--snapshots", "1")
+    assert failed.code == 1
+    assert "oom: no memory left" in failed.err
+    assert read_runs(Path("results"))[0] == [finished]
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("7", "snapshot 7: distillation ends at iteration 2 (--snapshots)"),
+        ("first", "--snapshots first: last, all, or iterations as in 0,20,40 are needed"),
+        ("-1", "--snapshots -1: last, all, or iterations as in 0,20,40 are needed"),
+    ],
+)
+def test_snapshots_that_cannot_be(pcbench, asked, told):
+    refused = pcbench("run", "--method", "dm", *TINY, "--snapshots", asked)
+    assert refused.code == 2
+    assert told in refused.err
+
+
+def test_students_of_a_snapshot_that_was_not_kept(pcbench):
+    assert pcbench("run", "--method", "dm", *TINY).code == 0
+    ((run,), _) = read_runs(Path("results"))
+    assert pcbench("evaluate", run.folder, "--snapshots", "1").code == 0
+    refused = pcbench("evaluate", run.folder, "--snapshots", "1,7")
+    assert refused.code == 1
+    assert "kept no snapshot at 7: 'pcbench run --snapshots 7' makes it" in " ".join(refused.err.split())
 
 
 HALF = '''"""The private half of a network."""

@@ -47,6 +47,14 @@ def test_a_plan_gives_the_same_cells_from_its_file(some, frozen_plan, tmp_path):
     assert [cell.method for cell in thawed] == [cell.method for cell in some]
 
 
+def test_a_finer_curve_goes_with_a_plan(some, tmp_path):
+    finer = [cell.with_curve((7, 20)) for cell in some]
+    plans.write(tmp_path / "plan.json", frozen.freeze(finer, (7, 20)))
+    thawed = frozen.thaw(CATALOGUE, plans.read(tmp_path / "plan.json"))
+    assert [cell.inputs for cell in thawed] == [cell.inputs for cell in finer]
+    assert all(7 in cell.inputs.taken for cell in thawed)
+
+
 def test_the_same_request_is_the_same_plan_and_another_one_another(frozen_plan):
     assert frozen.freeze(cells(), "last").hash == frozen_plan.hash
     assert frozen.freeze(cells(), "all").hash != frozen_plan.hash

@@ -32,6 +32,8 @@ class Double:
 
     points: Tensor
     labels: Tensor
+    answers: Tensor | None = None
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.points)
@@ -223,6 +225,46 @@ def test_optimiser_schedule_smoothing_and_augmentation_agree_with_a_plain_loop(
                 p.sub_(rate * (m / (1 - 0.9**steps)) / ((v / (1 - 0.999**steps)).sqrt() + 1e-8))
     torch.testing.assert_close(ours.classifier.weight[0], parameters[0], rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(ours.classifier.bias[0], parameters[1], rtol=1e-9, atol=1e-12)
+
+
+def test_soft_labels_and_weights_by_their_equation():
+    """Σ_b w_b Σ_c −p_bc log softmax(z_b)_c / B, of each student."""
+    generator = torch.Generator().manual_seed(5)
+    logits = torch.randn(2, 3, 4, generator=generator, dtype=torch.float64)
+    shares = torch.rand(2, 3, 4, generator=generator, dtype=torch.float64)
+    shares /= shares.sum(-1, keepdim=True)
+    weights = torch.rand(2, 3, generator=generator, dtype=torch.float64)
+    ours = students.student_losses(logits, shares, 0.0, weights)
+    for student in range(2):
+        total = 0.0
+        for cloud in range(3):
+            raised = [math.exp(z) for z in logits[student, cloud].tolist()]
+            for share, value in zip(shares[student, cloud].tolist(), raised, strict=True):
+                total -= float(weights[student, cloud]) * share * math.log(value / sum(raised))
+        assert float(ours[student]) == pytest.approx(total / 3, rel=1e-12)
+
+
+def test_certain_answers_that_weigh_alike_are_labels(pointnet, few_clouds):
+    few = double(few_clouds)
+    certain = F.one_hot(few.labels, 3).double()
+    told = Double(few.points, few.labels, certain, torch.ones(len(few), dtype=torch.float64))
+    ours = students.train(double_builder(pointnet), told, RECIPE, streams(2))
+    theirs = students.train(double_builder(pointnet), few, RECIPE, streams(2))
+    for student in range(2):
+        assert_close(weights(ours, student), weights(theirs, student), rtol=1e-9, atol=1e-12)
+
+
+def test_students_learn_from_the_answers_and_weights_of_their_own_clouds(pointnet, few_clouds):
+    """Together is alone also where every cloud has another answer and another weight."""
+    generator = torch.Generator().manual_seed(6)
+    few = double(few_clouds)
+    shares = torch.rand(len(few), 3, generator=generator, dtype=torch.float64)
+    uneven = torch.rand(len(few), generator=generator, dtype=torch.float64) * 2
+    told = Double(few.points, few.labels, shares / shares.sum(1, keepdim=True), uneven)
+    assert_together_is_alone(double_builder(pointnet), told, RECIPE, 2, rtol=1e-5, atol=1e-6)
+    ours = students.train(double_builder(pointnet), told, RECIPE, streams(1))
+    plain = students.train(double_builder(pointnet), few, RECIPE, streams(1))
+    assert not torch.allclose(ours.classifier.weight, plain.classifier.weight)
 
 
 def test_one_class_can_be_smoothed():

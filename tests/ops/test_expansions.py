@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from pcbench.errors import DataError
-from pcbench.ops.expansions import Stored
+from pcbench.ops.stored import Stored
 
 NAMES = ("a", "b")
+TWO_POINTS = torch.zeros(1, 1, 2, 3)
 
 
 def a_set(slots: int = 4, anchors: int = 3, morphs: int = 2, points: int = 5) -> Stored:
@@ -60,7 +61,7 @@ def test_the_hash_is_that_of_the_documented_bytes() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"expansion": "magic"}, "there is no expansion 'magic': known are morph"),
+        ({"expansion": "magic"}, "there is no expansion 'magic': known are plain, upsample, morph, own"),
         ({"weights": torch.zeros(4, 2, 3)}, r"are not \(S, M, n, 3\) and \(S, L, M - 1\)"),
         ({"weights": torch.zeros(4, 2, 2).double()}, "'weights' is torch.float64"),
         ({"more": torch.zeros(1)}, r"are \['anchors', 'more', 'weights'\] instead of"),
@@ -80,3 +81,115 @@ def test_what_fits_no_expansion_is_an_error(change, message) -> None:
 def test_slots_are_as_many_of_every_class(slots: int, ppc: int | None) -> None:
     with pytest.raises(DataError, match=f"{slots} slots are not"):
         a_set(slots).expand(NAMES, ppc)
+
+
+# Other expansions, types and what students learn beside classes
+
+
+def test_plain_clouds_may_be_of_half_the_bytes() -> None:
+    points = torch.randn(2, 4, 5, 3, generator=torch.Generator().manual_seed(1)).half()
+    stored = Stored("plain", {"points": points})
+    clouds = stored.expand(NAMES, 1)
+    assert stored.bytes == 2 * 2 * 4 * 5 * 3
+    assert clouds.labels.tolist() == [0] * 4 + [1] * 4
+    assert torch.equal(clouds.points, points.float().flatten(0, 1))
+    assert clouds.answers is None
+    assert clouds.weights is None
+
+
+@pytest.mark.parametrize(("dtype", "largest"), [(torch.int8, 127), (torch.int16, 32767)])
+def test_integers_are_shares_of_their_largest(dtype: torch.dtype, largest: int) -> None:
+    points = torch.tensor([-largest, 0, largest, 1, 2, 3], dtype=dtype).view(1, 1, 2, 3)
+    clouds = Stored("plain", {"points": points}).expand(("a",))
+    expected = [value / largest for value in (-largest, 0, largest, 1, 2, 3)]
+    assert clouds.points.flatten().tolist() == pytest.approx(expected)
+
+
+def test_midpoints_are_those_to_the_nearest_points() -> None:
+    points = torch.tensor([[0.0, 0, 0], [1, 0, 0], [3, 0, 0], [3, 2.5, 0]]).view(1, 1, 4, 3)
+    stored = Stored("upsample", {"points": points, "neighbours": torch.tensor(1, dtype=torch.int8)})
+    (cloud,) = stored.expand(("a",)).points
+    assert stored.bytes == 4 * 12 + 1
+    assert cloud.tolist()[4:] == [[0.5, 0, 0], [0.5, 0, 0], [2, 0, 0], [3, 1.25, 0]]
+
+
+def test_what_a_method_itself_made_is_kept_and_hashed_beside_its_tensors() -> None:
+    points = torch.randn(2, 3, 4, 3)
+    stored = Stored("own", {"seed": torch.tensor([7], dtype=torch.int32)}, points)
+    assert stored.bytes == 4
+    assert torch.equal(stored.expand(NAMES, 1).points, points.flatten(0, 1))
+    assert stored.content_hash() != Stored("own", stored.tensors, points + 1).content_hash()
+    assert stored.content_hash() == stored.copy().to("cpu").content_hash()
+
+
+def test_the_type_is_part_of_the_hash_where_it_is_not_float32() -> None:
+    zeros = {dtype: torch.zeros(1, 1, 2, 3, dtype=dtype) for dtype in (torch.float16, torch.int16)}
+    hashes = {Stored("plain", {"points": points}).content_hash() for points in zeros.values()}
+    assert len(hashes) == 2
+    header = {"expansion": "plain", "tensors": {"points": ["<i2", 1, 1, 2, 3]}}
+    content = json.dumps(header, separators=(",", ":"), sort_keys=True).encode() + bytes(12)
+    kept = Stored("plain", {"points": zeros[torch.int16]}).content_hash()
+    assert kept == hashlib.sha256(content).hexdigest()
+
+
+def soft(**tensors: torch.Tensor) -> Stored:
+    return Stored("plain", {"points": torch.randn(2, 1, 4, 3), **tensors})
+
+
+def test_probabilities_weights_and_rate_go_with_the_clouds() -> None:
+    stored = soft(
+        probabilities=torch.tensor([[3.0, 1.0], [0.0, 2.0]]).half(),
+        cloud_weights=torch.tensor([1.0, 3.0]),
+        student_lr=torch.tensor(0.125),
+    )
+    clouds = stored.expand(NAMES, 1)
+    assert clouds.answers is not None
+    assert clouds.weights is not None
+    assert clouds.answers.tolist() == [[0.75, 0.25], [0.0, 1.0]]
+    assert clouds.weights.tolist() == [0.5, 1.5]
+    assert (stored.soft, stored.weighted, stored.student_lr) == (True, True, 0.125)
+    assert stored.bytes == 2 * 4 * 12 + 8 + 8 + 4
+    second = clouds.select(torch.tensor([1]))
+    assert second.answers is not None
+    assert second.answers.tolist() == [[0.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"probabilities": torch.ones(2, 3)}, r"'probabilities' is torch.float32 \(2, 3\)"),
+        ({"probabilities": torch.tensor([[1.0, -0.5], [1, 1]])}, "rows that are no probabilities"),
+        ({"probabilities": torch.zeros(2, 2)}, "rows that are no probabilities"),
+        ({"probabilities": torch.full((2, 2), math.inf)}, "not finite"),
+        ({"cloud_weights": torch.tensor([1.0, -1.0])}, "must not be negative"),
+        ({"cloud_weights": torch.tensor([1, 1])}, "torch.int64"),
+        ({"points": torch.randn(2, 1, 4, 2)}, r"are not \(S, C, n, 3\)"),
+        ({"points": torch.ones(2, 1, 4, 3, dtype=torch.bool)}, "not float32, float16, int16 or int8"),
+        ({"points": torch.ones(2, 1, 4, 3).double()}, "torch.float64: what is stored is of float32"),
+    ],
+)
+def test_what_is_no_answer_weight_or_cloud_is_an_error(tensors, message) -> None:
+    with pytest.raises(DataError, match=message):
+        soft(**tensors).expand(NAMES)
+
+
+@pytest.mark.parametrize("rate", [torch.tensor(0.0), torch.tensor([0.1]), torch.tensor(math.nan)])
+def test_a_rate_is_one_positive_number(rate: torch.Tensor) -> None:
+    with pytest.raises(DataError, match="is not one positive number"):
+        assert soft(student_lr=rate).student_lr
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        (Stored("own", {"a": torch.zeros(1)}), "an own expansion gives points"),
+        (Stored("plain", {"points": TWO_POINTS}, TWO_POINTS), "of an own expansion"),
+        (
+            Stored("upsample", {"points": TWO_POINTS, "neighbours": torch.tensor(2)}),
+            "not a whole number from 1 to 1",
+        ),
+    ],
+)
+def test_points_are_made_by_one_of_both(stored: Stored, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        stored.expand(("a",))

@@ -105,7 +105,9 @@ def test_every_status_has_its_rows_with_the_figures_of_the_table(pcbench, varied
 def test_columns_have_their_types(varied: Path) -> None:
     frame = results(varied)
     expected = "method setting dataset ppc draw repetition backbone protocol division student_backbone test "
-    expected += "student iteration reported oa macc seconds snapshot_seconds set_bytes step_factor busy "
+    expected += (
+        "student iteration reported oa macc seconds snapshot_seconds set_bytes step_factor marks busy "
+    )
     expected += "hardware status stale "
     assert list(frame.columns) == [*expected.split(), "reason", "folder", "params.lr"]
     types = frame.dtypes.astype(str)

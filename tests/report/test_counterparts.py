@@ -47,6 +47,15 @@ def test_a_figure_stands_beside_the_row_of_its_cell():
     assert (found.inside, found.rule) == (True, "students")
 
 
+def test_a_row_with_what_the_appendix_states_stands_beside_it_too():
+    stated = figure(stated={"lr": 0.01})
+    paper = row(params={"init": "random", "rotate": True, "lr": 0.01}, variation=["lr"])
+    assert [each.measured for each in beside([stated], [paper, row()])] == [paper, row()]
+    other = row(params={"init": "random", "rotate": True, "lr": 0.1}, variation=["lr"])
+    assert beside([stated], [other]) == []
+    assert beside([figure()], [paper]) == []
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -156,7 +156,13 @@ def test_figures_keep_the_digits_of_their_tables(figures):
 def suite_cells(number: int) -> set[tuple[object, ...]]:
     suite = suites.read(suites.find(f"table{number}"))
     return {
-        (method, json.dumps(row.params, sort_keys=True), data, 0 if method == "whole" else ppc, backbone)
+        (
+            method.split(":")[0],
+            json.dumps(row.params, sort_keys=True),
+            data,
+            0 if method == "whole" else ppc,
+            backbone,
+        )
         for row in suite.rows
         for method in row.methods
         for data in suite.datasets
@@ -195,6 +201,23 @@ def test_methods_parameters_backbones_and_data_sets_are_pcbenchs(figures):
         params = methods.load(method).Params
         for variation in (figure.variation for figure in figures if figure.method == method):
             params.model_validate(variation)
+
+
+def test_what_the_appendix_states_is_the_setting_paper_of_the_method(figures):
+    """A suite that asks for `dm:paper` is what a figure stands beside, whatever our default is."""
+    stated = {
+        (figure.method, json.dumps(figure.stated, sort_keys=True)) for figure in figures if figure.stated
+    }
+    settings = {name: CATALOGUE.methods.load(name).settings["paper"].params for name in ("dm", "sadm")}
+    assert stated == {(name, json.dumps(dict(params), sort_keys=True)) for name, params in settings.items()}
+    asked = {
+        m
+        for number in range(1, 7)
+        for row in suites.read(suites.find(f"table{number}")).rows
+        for m in row.methods
+    }
+    assert {"dm:paper", "dc:paper"} < asked
+    assert not {"dm", "dc"} & asked
 
 
 # What the paper says of its figures

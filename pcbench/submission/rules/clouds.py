@@ -10,7 +10,7 @@ from pcbench.records import layout
 from pcbench.records.models import DistillationInputs, Run, SnapshotEntry
 
 if TYPE_CHECKING:
-    from pcbench.api import PointClouds, Snapshot
+    from pcbench.api import PointClouds, Stored
 
 REACH = 10.0
 """Training clouds lie in the unit sphere; no point of a synthetic one is farther out than this."""
@@ -36,8 +36,9 @@ def check_clouds(run: Run) -> None:
     path, inputs = layout.clouds(run.folder), run.distillation.inputs
     entries = run.distillation.snapshots
     for entry, snapshot in zip(entries, load_snapshots(path, entries), strict=True):
-        wrong = _kept(snapshot, entry) if snapshot.stored else _shape(snapshot.clouds, inputs)
-        wrong = wrong or _classes(snapshot.clouds, inputs) or _content(snapshot.clouds)
+        clouds, stored = snapshot.clouds, snapshot.stored
+        wrong = _shape(clouds, inputs) if stored is None else _kept(clouds, stored, entry)
+        wrong = wrong or _classes(clouds, inputs) or _content(clouds)
         if wrong:
             raise UnfitClouds(f"{path}: iteration {snapshot.iteration} {wrong}")
 
@@ -51,13 +52,19 @@ def _shape(clouds: PointClouds, inputs: DistillationInputs) -> str:
     return ""
 
 
-def _kept(snapshot: Snapshot, entry: SnapshotEntry) -> str:
+def _kept(clouds: PointClouds, stored: Stored, entry: SnapshotEntry) -> str:
     """What is wrong with the numbers of a parameterised set, which the record states; empty for nothing."""
-    clouds, stored = snapshot.clouds, snapshot.stored
-    kept = (stored.bytes if stored else 0, len(clouds), clouds.points_per_cloud)
+    kept = (stored.bytes, len(clouds), clouds.points_per_cloud)
     said = (entry.bytes, entry.trained_on, entry.trained_points)
     if kept != said:
         return f"has {kept} bytes, clouds and points of a cloud, and the record says {said}"
+    for what, there, claimed in (
+        ("soft labels", stored.soft, entry.soft),
+        ("weights of clouds", stored.weighted, entry.weighted),
+        ("the students' learning rate", stored.student_lr, entry.student_lr),
+    ):
+        if there != claimed:
+            return f"has {what}: {there}, and the record says {claimed}"
     return ""
 
 

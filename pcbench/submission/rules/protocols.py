@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pcbench.ops.draw_names import DRAWS
+from pcbench.ops.names import DRAWS
 from pcbench.records import identity, layout
 from pcbench.records.models import Run
 from pcbench.submission.rules import Finding, scored_files

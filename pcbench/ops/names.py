@@ -1,8 +1,8 @@
-"""The draws of training clouds by name, for whoever reads records without torch."""
+"""Draws of training clouds and expansions of sets by name, for whoever reads records without torch."""
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 Draw = Literal["nested", "authors", "per-ppc"]
 """`nested`: seeded; the clouds of PPC 1 are among those of PPC 3, and those among those of PPC 10.
@@ -12,3 +12,6 @@ Draw = Literal["nested", "authors", "per-ppc"]
 
 DRAWS: tuple[Draw, ...] = get_args(Draw)
 """All of them."""
+
+OWN: Final = "own"
+"""A method's own expansion: what it made is kept beside the tensors, since nobody else can make it."""
