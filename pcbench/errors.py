@@ -39,6 +39,9 @@ Thing: TypeAlias = Literal[
     "licence",
     "address of clouds",
     "port",
+    "share",
+    "plan",
+    "jobs",
 ]
 """What a user can set, and an error may be about. Its message says what is wrong with it in plain words."""
 
@@ -72,6 +75,17 @@ class Interrupted(PcbenchError):
     """The user, or a scheduler, stopped the command."""
 
     exit_code = 130
+
+
+class Stopped(KeyboardInterrupt):
+    """Work at a cell is ended from outside."""
+
+    def __init__(self, status: Literal["timeout", "interrupted"], reason: str) -> None:
+        super().__init__(reason)
+        self.status: Literal["timeout", "interrupted"] = status
+        """What its records and its attempt say of how it ended."""
+        self.reason = reason
+        """Why, in a line."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

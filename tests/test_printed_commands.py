@@ -50,8 +50,12 @@ REPLACED = {
     "--sample 3": "--sample 1",
     "--fresh 10": "--fresh 2",
     "points=512": "points=32",
+    "--jobs auto": "",
+    "--jobs 2 --timeout 2h": "",
 }
-"""What stands for placeholders, for a GPU that need not be there, and for what would take long."""
+"""What stands for placeholders, for a GPU that need not be there, and for what would take long.
+
+Cells in processes of their own would not know the tiny protocols; tests/executors tries them."""
 
 RESOLVED = {
     "--suite smoke": "a cell of every method: minutes",

@@ -15,6 +15,9 @@ from pcbench.errors import UsageError
 
 EXAMPLES: Mapping[str, str] = {
     "run": "run --method sadm,random --dataset modelnet10 --ppc 1,3 --protocol lite",
+    "plan": "plan --suite table1 --out plan.json",
+    "status": "status results --why",
+    "retry": "retry results --failed --timeout 2h",
     "evaluate": "evaluate latest --backbone dgcnn,pointnet2 --test plain,so3",
     "import-set": "import-set res_DC.pt --method dc-authors --dataset modelnet10 --protocol paper",
     "compare": "compare random sadm 'sadm lr=5'",
@@ -45,6 +48,8 @@ EXAMPLES: Mapping[str, str] = {
     "results collect": "results collect submissions leaderboard/results --out records",
     "results fields": "results fields",
     "results migrate": "results migrate results",
+    "results merge": "results merge node1/results node2/results --out results",
+    "results gc": "results gc results --dry-run",
 }
 """An example of each command, as --help shows it."""
 

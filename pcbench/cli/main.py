@@ -25,11 +25,14 @@ from pcbench.cli import (
     leaderboard,
     listed,
     new,
+    plan,
     results,
     run,
     show,
+    status,
     submit,
     tune,
+    upkeep,
     verify,
 )
 from pcbench.cli import list as listing
@@ -48,6 +51,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)
+app.command("plan")(plan.plan)
+app.command("status")(status.status)
+app.command("retry")(status.retry)
 app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("import-set")(import_set.import_set)
@@ -68,6 +74,8 @@ app.add_typer(leaderboard.app, name="leaderboard")
 app.add_typer(results.app, name="results")
 results.app.command("list")(listed.list_)
 results.app.command("table")(listed.table)
+results.app.command("merge")(upkeep.merge)
+results.app.command("gc")(upkeep.gc)
 settle(app)
 
 

@@ -39,6 +39,9 @@ OPTIONS: Mapping[Thing, str] = {
     "licence": "--license",
     "address of clouds": "--artifact-url",
     "port": "--port",
+    "share": "--share",
+    "plan": "--plan",
+    "jobs": "--jobs",
 }
 
 

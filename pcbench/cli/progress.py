@@ -39,6 +39,27 @@ def progress(plain: bool = False) -> Iterator[Screen]:
 class Screen:
     """Where cells show how far they are."""
 
+    def __init__(self) -> None:
+        self.total, self.done, self.computed = 0, 0, 0
+        self.begun = time.monotonic()
+
+    def overall(self, total: int) -> None:
+        """There are so many cells in all."""
+        self.total = total
+
+    def one_done(self, computed: bool) -> str:
+        """One more cell has ended. What the line of its end says of the remaining time of all, if anything.
+
+        computed: whether it took any work; what was there already says nothing of how long the others take.
+        """
+        self.done += 1
+        self.computed += computed
+        left = self.total - self.done
+        if not self.computed or not left:
+            return ""
+        seconds = (time.monotonic() - self.begun) / self.computed * left
+        return f"; {left} left, about {_duration(seconds)}"
+
     def cell(self, title: str) -> Cell:
         """A cell begins."""
         raise NotImplementedError
@@ -59,12 +80,26 @@ class Cell:
         """The cell has ended."""
 
 
-@dataclass
 class Bars(Screen):
-    """One bar a phase, with the remaining time."""
+    """One bar a phase, and one for all cells, with the remaining time."""
 
-    bars: Progress
-    """The bars of the terminal."""
+    def __init__(self, bars: Progress) -> None:
+        super().__init__()
+        self.bars = bars
+        self.all: TaskID | None = None
+
+    def overall(self, total: int) -> None:
+        """See `Screen`."""
+        super().overall(total)
+        if self.all is None and total > 1:
+            self.all = self.bars.add_task("all cells", total=total)
+
+    def one_done(self, computed: bool) -> str:
+        """See `Screen`."""
+        left = super().one_done(computed)
+        if self.all is not None:
+            self.bars.update(self.all, completed=self.done)
+        return left
 
     def cell(self, title: str) -> Cell:
         """See `Screen`."""

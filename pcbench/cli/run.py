@@ -2,146 +2,64 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pcbench.cli.complete import BACKBONES, DATASETS, METHODS, PROTOCOLS, SNAPSHOTS, SUITES
+from pcbench.cli.asking import Asking, with_asking
 from pcbench.cli.outcomes import announce, finish, print_plan
-from pcbench.cli.output import (
-    Again,
-    AsJson,
-    Device,
-    PluginFolders,
-    WhichDraw,
-    opened,
-    pairs,
-    snapshots_of,
-    words,
-)
-from pcbench.cli.spans import combinations, numbers, repetitions
+from pcbench.cli.output import Again, AsJson, Device, PluginFolders, opened
+from pcbench.cli.spans import duration
 from pcbench.cli.work import work_through
+from pcbench.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
 
     from pcbench.engine.evaluate import Outcome
-    from pcbench.engine.plan import Cell
+    from pcbench.engine.plan import Absent, Cell
+    from pcbench.records.plans import Plan
     from pcbench.records.state import Snapshots
 
+Jobs = Annotated[
+    str | None,
+    typer.Option(
+        "--jobs",
+        metavar="N|auto",
+        help="So many cells at once, each in a process of its own; auto: one a GPU or, without, one a core. "
+        "Default: one after another in this process.",
+    ),
+]
+Timeout = Annotated[
+    str | None,
+    typer.Option(
+        "--timeout",
+        metavar="TIME",
+        help="End a cell that takes longer: seconds, or as 30m, 2h. Implies a process a cell.",
+    ),
+]
 
-class Split(enum.StrEnum):
-    """What students are tested on."""
 
-    test = "test"
-    validation = "validation"
-
-
+@with_asking
 def run(
-    method: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--method",
-            "-m",
-            metavar="METHOD",
-            autocompletion=METHODS,
-            help="Repeatable, or with commas; METHOD:SETTING has named parameters. Default: random and sadm.",
-        ),
+    asking: Asking,
+    plan: Annotated[
+        Path | None,
+        typer.Option("--plan", metavar="FILE", help="A plan that 'pcbench plan' made, instead of the above."),
     ] = None,
-    dataset: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--dataset",
-            "-d",
-            metavar="DATASET",
-            autocompletion=DATASETS,
-            help="Repeatable, or with commas. Default: shapes10.",
-        ),
-    ] = None,
-    ppc: Annotated[
-        list[str] | None, typer.Option("--ppc", metavar="1,3,10", help="Clouds per class. Default: 3.")
-    ] = None,
-    backbone: Annotated[
+    share: Annotated[
         str | None,
-        typer.Option(
-            "--backbone",
-            "-b",
-            metavar="NAME[:PRESET]",
-            autocompletion=BACKBONES,
-            help="Network. Default: pointnet, its first preset.",
-        ),
-    ] = None,
-    protocol: Annotated[
-        str | None,
-        typer.Option(
-            "--protocol",
-            "-p",
-            metavar="PROTOCOL",
-            autocompletion=PROTOCOLS,
-            help="Default: the suite's; quick where no data set is named; else paper, without a GPU lite.",
-        ),
-    ] = None,
-    suite: Annotated[
-        str | None,
-        typer.Option(
-            "--suite",
-            metavar="SUITE|FILE.toml",
-            autocompletion=SUITES,
-            help="The cells of a table, 'pcbench list suites', or FILE.toml; the options "
-            "above choose a part of it.",
-        ),
+        typer.Option("--share", metavar="K/N", help="The K-th of N parts, for N jobs of any scheduler."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the cells, their states and estimated times; do nothing.")
     ] = False,
-    seeds: Annotated[
-        int | None, typer.Option("--seeds", help="Students per snapshot, instead of the protocol's.")
-    ] = None,
     device: Device = "auto",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Repeatable: a parameter of the method or the protocol; KEY=A,B: one cell each.",
-        ),
-    ] = None,
-    repetition: Annotated[
-        list[str] | None,
-        typer.Option("--repetition", metavar="0,2|0-4", help="Which repeated distillations. Default: 0."),
-    ] = None,
-    split: Annotated[
-        Split,
-        typer.Option(
-            "--split",
-            help="validation: test on a fifth of the training clouds, to choose parameters; open division.",
-        ),
-    ] = Split.test,
-    draw: Annotated[
-        WhichDraw | None,
-        typer.Option(
-            "--draw",
-            help="Training clouds to start from: nested (seeded, PPC 1 within 3 within 10), authors (the one "
-            "draw of SADM's code), per-ppc. Default: the suite's; else nested.",
-        ),
-    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where the records go.")] = Path(
         "results"
     ),
-    snapshots: Annotated[
-        str | None,
-        typer.Option(
-            "--snapshots",
-            metavar="last|all|0,20,40",
-            autocompletion=SNAPSHOTS,
-            help="Train students on the last snapshot, which is the one that is reported, on all, or on "
-            "those of these iterations and the last: a finer curve of the same work. Default: the "
-            "suite's; else all.",
-        ),
-    ] = None,
     again: Annotated[
         Again | None, typer.Option("--again", help="Compute cells anew that are stale; what is there stays.")
     ] = None,
@@ -156,6 +74,8 @@ def run(
         bool,
         typer.Option("--pdb", help="Open Python's debugger where a plugin fails; implies --in-process."),
     ] = False,
+    jobs: Jobs = None,
+    timeout: Timeout = None,
     plugins: PluginFolders = None,
     as_json: AsJson = False,
 ) -> None:
@@ -170,46 +90,50 @@ def run(
     in_process = in_process or pdb
     if not dry_run and not in_process:
         server.start()
-    from pcbench.engine import machine, plan, requests
+    from pcbench.engine import frozen, machine, requests
+    from pcbench.records import plans
     from pcbench.records.store import read_runs
 
-    asked = requests.Asked(
-        common=plan.Request(
-            methods=tuple(words(method)),
-            datasets=tuple(words(dataset)),
-            ppcs=tuple(numbers(words(ppc))),
-            backbone=backbone or "",
-            protocol=protocol or "",
-            students=seeds,
-            draw=draw.choice if draw else "nested",
-        ),
-        spans=combinations(pairs(set_ or ())),
-        repetitions=repetitions(words(repetition) or ["0"]),
-        suite=suite,
-        own_draw=draw is not None,
-        validation=split is Split.validation,
-        snapshots=snapshots_of(snapshots),
-    )
-    catalogue = opened(plugins)
-    chosen_device = machine.choose_device(device)
-    planned = requests.planned(catalogue, asked, chosen_device.type == "cuda", in_process)
+    if plan and asking.given:
+        raise UsageError(f"a plan says what there is to do: leave --{asking.given[0]} out", "plan")
+    catalogue, chosen_device = opened(plugins), machine.choose_device(device)
+    absent: list[Absent] = []
+    if plan:
+        whole = plans.read(plan)
+        cells = frozen.thaw(catalogue, part(whole, share))
+    else:
+        planned = requests.planned(catalogue, asking.asked(), chosen_device.type == "cuda", in_process)
+        whole, absent = frozen.freeze(planned.cells, planned.snapshots), planned.absent
+        mine = {cell.key for cell in part(whole, share).cells}
+        cells = [cell for cell in planned.cells if cell.inputs.key in mine] if share else planned.cells
     if dry_run:
         runs, _ = read_runs(out)
-        print_plan(
-            planned.cells, planned.absent, chosen_device, runs, as_json, planned.snapshots, again is not None
-        )
+        print_plan(cells, absent, chosen_device, runs, as_json, whole.snapshots, again is not None)
         return
     outcomes = execute(
-        planned.cells,
+        cells,
         chosen_device,
         out,
-        planned.snapshots,
+        whole.snapshots,
+        whole=whole,
         again=again is not None,
         in_process=in_process,
-        default=suite is None and dataset is not None and not protocol,
+        default=not plan and asking.names_no_protocol,
         pdb=pdb,
+        jobs=jobs,
+        timeout=timeout,
     )
-    finish(outcomes, planned.absent, out, as_json, plugins or ())
+    finish(outcomes, absent, out, as_json, plugins or ())
+
+
+def part(whole: Plan, share: str | None) -> Plan:
+    """The part of a plan that `3/8` means; UsageError for what is no share."""
+    if share is None:
+        return whole
+    number, slash, count = share.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal()):
+        raise UsageError(f"{share!r} is no share: the third of eight is 3/8", "share")
+    return whole.share(int(number), int(count))
 
 
 def execute(
@@ -218,15 +142,32 @@ def execute(
     out: Path,
     snapshots: Snapshots,
     *,
+    whole: Plan | None = None,
     again: bool = False,
     in_process: bool = False,
     default: bool = False,
     pdb: bool = False,
+    jobs: str | None = None,
+    timeout: str | None = None,
 ) -> list[Outcome]:
-    """Announce the cells and work through them. default: nobody has named the protocol."""
+    """Announce the cells and work through them. default: nobody has named the protocol.
+
+    whole: the plan that the cells are of, where they are not all of it; it is kept beside the runs. jobs,
+    timeout: as the options of these names say.
+    """
+    from pcbench.engine import frozen
     from pcbench.engine.working import of_cells
+    from pcbench.records import plans
     from pcbench.records.store import read_runs
 
     runs, _ = read_runs(out)
+    executor = None
+    if (jobs or timeout) and not in_process:
+        from pcbench.executors import local
+
+        seconds = duration(timeout) if timeout else None
+        places = local.places(jobs or "1", device, len(cells))
+        executor = local.Processes(places, snapshots, again, seconds)
+    plans.keep(out, whole or frozen.freeze(cells, snapshots))
     announce(cells, device, runs, snapshots, again, default)
-    return work_through(of_cells(cells, out, device, runs, snapshots, again, in_process), pdb)
+    return work_through(of_cells(cells, out, device, runs, snapshots, again, in_process), pdb, executor)

@@ -49,3 +49,12 @@ def repetitions(texts: Sequence[str]) -> list[int]:
             raise UsageError(f"--repetition {text}: whole numbers or a range are needed, as in 0,2 or 0-4")
         chosen.update(range(first, last + 1))
     return sorted(chosen)
+
+
+def duration(text: str) -> float:
+    """The seconds that `90`, `30m` and `2h` mean; UsageError for anything else."""
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd]?)", text.strip(), re.ASCII)
+    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]] if match else 0.0
+    if seconds <= 0:
+        raise UsageError(f"--timeout {text}: seconds are needed, or as in 30m, 2h, 1d")
+    return seconds

@@ -14,13 +14,16 @@ from pcbench.errors import Interrupted
 
 if TYPE_CHECKING:
     from pcbench.engine.evaluate import Outcome, Report
-    from pcbench.engine.working import Piece
+    from pcbench.engine.working import Executor, Piece
 
 
-def work_through(pieces: Sequence[Piece], pdb: bool = False) -> list[Outcome]:
+def work_through(
+    pieces: Sequence[Piece], pdb: bool = False, executor: Executor | None = None
+) -> list[Outcome]:
     """The outcome of every piece. Interrupted where the user stops it.
 
-    pdb: where a plugin fails in this process, Python's debugger opens in the frame that failed.
+    executor: where pieces are done, unless in this process. pdb: where a plugin fails in this process,
+    Python's debugger opens in the frame that failed.
     """
     from pcbench.engine import working
 
@@ -32,7 +35,7 @@ def work_through(pieces: Sequence[Piece], pdb: bool = False) -> list[Outcome]:
     with progress(plain=pdb) as screen:
         try:
             with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is no part of the result
-                return working.work_through(pieces, _Shown(screen))
+                return working.work_through(pieces, _Shown(screen), executor)
         except KeyboardInterrupt as stop:
             kept = "interrupted; what is finished is kept, run the same command to go on"
             raise Interrupted(kept) from stop
@@ -43,18 +46,21 @@ class _Shown:
 
     def __init__(self, screen: Screen) -> None:
         self.screen = screen
-        self.cell = Cell()
+        self.cells: dict[int, Cell] = {}
+        """Those at work, by their number."""
 
     def begins(self, number: int, total: int, title: str) -> Report:
         """See `working.Watcher`."""
-        self.cell = self.screen.cell(f"[{number}/{total}] {title}")
-        return self.cell
+        self.cells[number] = self.screen.cell(f"[{number}/{total}] {title}")
+        self.screen.overall(total)
+        return self.cells[number]
 
     def ended(self, number: int, total: int, title: str, outcome: Outcome) -> None:
         """See `working.Watcher`."""
-        self.cell.end()
+        self.cells.pop(number).end()
         title = f"[{number}/{total}] {title}"
-        self.screen.line(f"{title}: {_summary(outcome)}")
+        left = self.screen.one_done(computed=not outcome.reused and outcome.status != "stale")
+        self.screen.line(f"{title}: {_summary(outcome)}{left}")
         copies = outcome.run.distillation.copies
         if copies:
             self.screen.line(
@@ -63,6 +69,11 @@ class _Shown:
             )
         if outcome.problem and debugging():
             self.screen.line(_traceback(outcome))
+
+    def waits(self, titles: Sequence[str]) -> None:
+        """See `working.Watcher`."""
+        more = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
+        self.screen.line(f"waiting for other processes that work at {titles[0]}{more}: see 'pcbench status'")
 
 
 def _post_mortem(error: BaseException) -> None:

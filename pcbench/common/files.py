@@ -72,12 +72,26 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def left_overs(folder: Path) -> list[Path]:
+    """What killed writers left of files in a folder, and none writes just now."""
+    return [
+        path for path in sorted(folder.glob(".*.part")) if LEFT_OVER.fullmatch(path.name) and untouched(path)
+    ]
+
+
+def untouched(path: Path) -> bool:
+    """Whether a file was not written to for so long that it has no writer any more, or is gone."""
+    try:
+        return time.time() - path.lstat().st_mtime > STALE
+    except OSError:
+        return True
+
+
 def remove_left_overs(folder: Path) -> None:
     """Remove what killed writers left of files in a folder, not what another writes just now."""
-    for path in folder.glob(".*.part"):
+    for path in left_overs(folder):
         with suppress(OSError):  # another tidies too
-            if LEFT_OVER.fullmatch(path.name) and time.time() - path.lstat().st_mtime > STALE:
-                path.unlink()
+            path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

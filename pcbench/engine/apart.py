@@ -7,6 +7,7 @@ pcbench and no plugin. What it sends is checked like a stranger's file.
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import sys
@@ -91,11 +92,17 @@ class Worker:
         code = self.process.exitcode
         if code is None:
             return MethodFailed(f"the method's process: {error}")
-        if code < 0:
-            name = signal.Signals(-code).name if -code in list(signal.Signals) else str(-code)
-            killed = ", as the system does when memory runs out" if name == "SIGKILL" else ""
-            return MethodFailed(f"the method's process was ended by {name}{killed}", "", bool(killed))
-        return MethodFailed(f"the method's process ended by itself, with exit code {code}")
+        reason, out_of_memory = how_it_ended(code)
+        return MethodFailed(f"the method's process {reason}", "", out_of_memory)
+
+
+def how_it_ended(code: int) -> tuple[str, bool]:
+    """What the exit code of a process says that said nothing itself, and whether memory may have run out."""
+    if code >= 0:
+        return f"ended by itself, with exit code {code}", False
+    name = signal.Signals(-code).name if -code in list(signal.Signals) else str(-code)
+    killed = ", as the system does when memory runs out" if name == "SIGKILL" else ""
+    return f"was ended by {name}{killed}", bool(killed)
 
 
 def _failure(values: Mapping[str, Any]) -> PcbenchError:
@@ -111,16 +118,46 @@ def _failure(values: Mapping[str, Any]) -> PcbenchError:
     return MethodFailed(reason, trace, values.get("out of memory") is True)
 
 
+_ready: list[tuple[BaseProcess, Connection]] = []
+"""The process that `prepare` has started for the next method."""
+
+
+def prepare() -> None:
+    """Fork the process of the next method from this one, which must hold nothing that methods may not see."""
+    forking = multiprocessing.get_context("fork")
+    ours, theirs = forking.Pipe()
+    process = forking.Process(target=_alone, args=(theirs,), name="pcbench method")
+    process.start()
+    theirs.close()
+    _ready.append((process, ours))
+
+
+def _alone(connection: Connection) -> None:
+    """A forked process of a method: of its parent's open files it keeps its pipe and the terminal alone."""
+    kept = connection.fileno()
+    os.closerange(3, kept)
+    os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
+    main(connection)
+
+
+def _started() -> tuple[BaseProcess, Connection]:
+    """A process for a method, and this end of the pipe to it."""
+    if _ready:
+        return _ready.pop()
+    context = server.context()
+    ours, theirs = context.Pipe()
+    process = context.Process(target=main, args=(theirs,), name="pcbench method")
+    with without_main():
+        process.start()
+    theirs.close()
+    return process, ours
+
+
 @contextlib.contextmanager
 def worker() -> Iterator[Worker]:
     """A fresh process; it is gone, with all that it started in its group, when the block ends."""
-    context = server.context()
-    ours, theirs = context.Pipe()
     with tempfile.TemporaryDirectory(prefix="pcbench-", ignore_cleanup_errors=True) as scratch:
-        process = context.Process(target=main, args=(theirs,), name="pcbench method")
-        with _without_main():
-            process.start()
-        theirs.close()
+        process, ours = _started()
         try:
             yield Worker(process, ours, Path(scratch))
         finally:
@@ -134,7 +171,7 @@ def worker() -> Iterator[Worker]:
 
 
 @contextlib.contextmanager
-def _without_main() -> Iterator[None]:
+def without_main() -> Iterator[None]:
     """Start a process without running the user's main module in it again, which it does not need."""
     names = vars(sys.modules["__main__"])
     kept: dict[str, Any] = {name: names.pop(name) for name in ("__spec__", "__file__") if name in names}

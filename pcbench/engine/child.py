@@ -37,9 +37,6 @@ PARENT_DEATH_SIGNAL = 1  # of prctl(2)
 KERNEL_CACHES = ("~/.nv", "~/.triton")
 """Where drivers and compilers of GPU kernels keep what they have built."""
 
-# torch imports a second's worth of modules for the first optimiser of a process: in the server, once.
-torch.optim.SGD([torch.zeros(1)], 0.1)
-
 
 def main(connection: Connection) -> None:
     """Do what the other end of the connection asks for: choose a method, or work with one."""
@@ -69,10 +66,10 @@ def _settle(connection: Connection) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
-    sys.stdout = sys.stderr = cast(TextIO, _Lines(connection))
+    sys.stdout = sys.stderr = cast(TextIO, Lines(connection))
 
 
-class _Lines:
+class Lines:
     """A text stream whose lines the run prints."""
 
     encoding, errors = "utf-8", "replace"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,14 +24,15 @@ from pcbench.engine.assignment import Assignment, follow
 from pcbench.engine.cache import TensorCache
 from pcbench.engine.checkpoint import Checkpoint, Reached
 from pcbench.engine.evaluate import Outcome, Report, evaluate, explained, stored_snapshots
+from pcbench.engine.evaluate import known as known_scores
 from pcbench.engine.likeness import points_of_test
 from pcbench.engine.optimisers import State
 from pcbench.engine.plan import Cell
-from pcbench.errors import DataError
+from pcbench.errors import DataError, Stopped
 from pcbench.records import layout
 from pcbench.records.log import Log
 from pcbench.records.models import DistillationRecord, Isolation, Memory, Run, Status
-from pcbench.records.state import Snapshots, not_kept, state
+from pcbench.records.state import Finished, Snapshots, not_kept, state
 from pcbench.records.store import read_distillation, read_evaluation, write_distillation
 
 
@@ -40,7 +41,7 @@ def execute(
     out: Path,
     device: torch.device,
     report: Report,
-    runs: Sequence[Run] = (),
+    runs: Iterable[Run] | Finished = (),
     snapshots: Snapshots = "all",
     again: bool = False,
     in_process: bool = False,
@@ -52,23 +53,50 @@ def execute(
     method that fails leaves a record with its reason and no evaluation. An interruption is recorded, and
     raised.
     """
-    there = state(cell.inputs, cell.evaluation.asked(cell.inputs.key), snapshots, runs)
-    folder = layout.run_folder(out, cell.inputs)
-    if there.run is not None and there.run.distillation.key == cell.inputs.key:
-        folder = there.run.folder
-        if there.word == "to do":  # its curve is to be finer, and keeps what it has
-            cell = cell.with_curve(there.run.distillation.inputs.curve)
-    elif there.run is not None and not again:
-        kept = Run(there.run.folder, there.run.distillation, ())
-        return Outcome(kept, cell.evaluation.network.label, problem=there.label)
+    cell, folder, outcome = place(cell, out, runs, snapshots, again)
+    if outcome is not None:
+        return outcome
     layout.traceback(folder).unlink(missing_ok=True)
     finished = _finished_distillation(folder, cell)
     run = Run(folder, finished or distil(cell, folder, device, report, in_process), ())
     status, reason = run.distillation.status, run.distillation.reason
     if status != "ok":
-        return Outcome(run, cell.evaluation.network.label, problem=f"{status}: {reason}")
+        return Outcome(run, cell.evaluation.network.label, problem=f"{status}: {reason}", status=status)
     outcome = evaluate(cell.evaluation, run, device, report, snapshots, again)
     return replace(outcome, reused=outcome.reused and finished is not None)
+
+
+def known(
+    cell: Cell,
+    out: Path,
+    runs: Iterable[Run] | Finished = (),
+    snapshots: Snapshots = "all",
+    again: bool = False,
+) -> Outcome | None:
+    """What `execute` would give without computing anything: done, or stale and to stay so; else None."""
+    cell, folder, outcome = place(cell, out, runs, snapshots, again)
+    if outcome is not None:
+        return outcome
+    finished = _finished_distillation(folder, cell)
+    if finished is None:
+        return None
+    return known_scores(cell.evaluation, Run(folder, finished, ()), snapshots, again)
+
+
+def place(
+    cell: Cell, out: Path, runs: Iterable[Run] | Finished, snapshots: Snapshots, again: bool
+) -> tuple[Cell, Path, Outcome | None]:
+    """A cell as it is to be done, its folder and, where it is stale and to stay so, what it gives."""
+    there = state(cell.inputs, cell.evaluation.asked(cell.key), snapshots, runs)
+    if there.run is not None and there.run.distillation.key == cell.inputs.key:
+        if there.word == "to do":  # its curve is to be finer, and keeps what it has
+            cell = cell.with_curve(there.run.distillation.inputs.curve)
+        return cell, there.run.folder, None
+    if there.run is not None and not again:
+        kept = Run(there.run.folder, there.run.distillation, ())
+        outcome = Outcome(kept, cell.evaluation.network.label, problem=there.label, status="stale")
+        return cell, there.run.folder, outcome
+    return cell, layout.run_folder(out, cell.inputs), None
 
 
 def _finished_distillation(
@@ -106,6 +134,8 @@ def distil(
     interruption: KeyboardInterrupt | None = None
     try:
         runner.work_here() if in_process else runner.work_apart()
+    except Stopped as error:
+        interruption, status, reason = error, error.status, error.reason
     except KeyboardInterrupt as error:
         interruption, status, reason = error, "interrupted", "interrupted by the user"
     except MethodFailed as error:
@@ -156,6 +186,21 @@ def _written(cell: Cell, folder: Path, runner: _Runner, status: Status, reason: 
             _drop_replaced(folder, record)
             layout.checkpoint(folder).unlink(missing_ok=True)
     return record
+
+
+def ended_from_outside(
+    cell: Cell, folder: Path, device: torch.device, status: Status, reason: str
+) -> Outcome:
+    """What becomes of a cell whose process was ended before it could say anything.
+
+    A distillation that was not finished gets a record that says why.
+    """
+    label = cell.evaluation.network.label
+    record = _finished_distillation(folder, cell)
+    if record is None:
+        runner = _Runner(cell, folder, device, lambda *_: None)
+        record = _written(cell, folder, runner, status, reason)
+    return Outcome(Run(folder, record, ()), label, problem=f"{status}: {reason}", status=status)
 
 
 def _copies(cell: Cell, snapshots: Sequence[Snapshot]) -> list[str]:

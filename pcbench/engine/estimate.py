@@ -14,7 +14,7 @@ from pcbench.records.models import (
     Run,
     Work,
 )
-from pcbench.records.state import Snapshots, State, state, wanted
+from pcbench.records.state import Finished, Snapshots, State, state, wanted
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,14 @@ def estimates(
     again: bool = False,
 ) -> list[Estimate]:
     """One estimate a cell; a distillation that several cells evaluate costs once."""
-    keys = [cell.inputs.key for cell in cells]
-    return [
-        estimate(cell, runs, hardware, snapshots, again, key in keys[:place])
-        for place, (cell, key) in enumerate(zip(cells, keys, strict=True))
-    ]
+    finished, records = Finished(runs), Records(runs, hardware)
+    before: set[str] = set()
+    costs = []
+    for cell in cells:
+        there = state(cell.inputs, cell.evaluation.asked(cell.key), snapshots, finished)
+        costs.append(_estimate(cell, there, records, snapshots, again, cell.key in before))
+        before.add(cell.key)
+    return costs
 
 
 def estimate(
@@ -91,14 +94,19 @@ def estimate(
     evaluation by the same protocol, of this method if there is one, times the ratios of their gradient steps
     and of test clouds. Times of a busy machine are left out.
     """
-    records = Records(runs, hardware)
-    asked = cell.evaluation.asked(cell.inputs.key)
-    there = state(cell.inputs, asked, snapshots, runs)
+    there = state(cell.inputs, cell.evaluation.asked(cell.key), snapshots, runs)
+    return _estimate(cell, there, Records(runs, hardware), snapshots, again, distilled)
+
+
+def _estimate(
+    cell: Cell, there: State, records: Records, snapshots: Snapshots, again: bool, distilled: bool
+) -> Estimate:
+    """As `estimate`, of a cell whose state is known."""
     if there.word == "done" or (there.word == "stale" and not again):
         return Estimate(there, 0.0)
     if there.word == "to evaluate" and there.run is not None:
         entries = wanted(there.run.distillation.snapshots, snapshots)
-        scored = _scored(there.run, asked[0].key)
+        scored = _scored(there.run, cell.evaluation_key)
         missing = [entry for entry in entries if entry.iteration not in scored]
         cost = _students(cell, len(missing or entries), records)
         return Estimate(there, *cost) if cost else Estimate(there, None)

@@ -27,6 +27,7 @@ from pcbench.ops.batches import POINT_BYTES, groups_at_once, in_chunks
 from pcbench.protocols.protocol import Recipe
 from pcbench.protocols.variants import Variant
 from pcbench.records import layout
+from pcbench.records.attempts import Ending
 from pcbench.records.models import (
     NOTHING,
     Clock,
@@ -59,6 +60,8 @@ class Outcome:
     """Whether the finished records were there already and nothing was computed."""
     problem: str = ""
     """Why there are no scores; empty where there are."""
+    status: Ending = "ok"
+    """The same in a word."""
 
 
 def evaluate(
@@ -77,31 +80,51 @@ def evaluate(
     snapshots: those that are asked for. again: where the folder has stale scores, new ones are made beside
     them; else the reason is the outcome's problem.
     """
+    there = known(evaluation, run, snapshots, again)
+    if there is not None:
+        return there
     folder, distillation, label = run.folder, run.distillation, evaluation.network.label
-    if isinstance(snapshots, tuple) and (missing := not_kept(distillation, snapshots)):
-        listed = ",".join(map(str, missing))
-        problem = f"{folder} kept no snapshot at {listed}: 'pcbench run --snapshots {listed}' makes it"
-        return Outcome(Run(folder, distillation, ()), label, problem=problem)
     entries = wanted(distillation.snapshots, snapshots)
     asked = evaluation.asked(distillation.key)
     for inputs in asked:
         layout.traceback(folder, inputs.key).unlink(missing_ok=True)
-    known = checked_run(folder).run
-    state = state_of_evaluations(known, asked, snapshots)
+    records = {record.key: record for record in checked_run(folder).run.evaluations}
+    tests = [_Test(inputs, folder, distillation, records.get(inputs.key)) for inputs in asked]
+    try:
+        _complete(evaluation, tests, entries, run, device, report)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin's backbone may raise anything
+        trace = layout.traceback(folder, asked[0].key)
+        problem = f"evaluation failed: {explained(error, trace, evaluation.backbone)}"
+        out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        kept = Run(folder, distillation, ())
+        return Outcome(kept, label, problem=problem, status="oom" if out_of_memory else "failed")
+    made = tuple(test.record for test in tests if test.record is not None)
+    return Outcome(Run(folder, distillation, made), label)
+
+
+def known(
+    evaluation: Evaluation, run: Run, snapshots: Snapshots = "all", again: bool = False
+) -> Outcome | None:
+    """The outcome of an evaluation for which no students are to be trained.
+
+    It is done, or stale and to stay so, or on snapshots that the distillation did not keep.
+    """
+    label, kept = evaluation.network.label, Run(run.folder, run.distillation, ())
+    if isinstance(snapshots, tuple) and (missing := not_kept(run.distillation, snapshots)):
+        listed = ",".join(map(str, missing))
+        problem = f"{run.folder} kept no snapshot at {listed}: 'pcbench run --snapshots {listed}' makes it"
+        return Outcome(kept, label, problem=problem, status="failed")
+    asked = evaluation.asked(run.distillation.key)
+    there = checked_run(run.folder).run
+    state = state_of_evaluations(there, asked, snapshots)
     if state.word == "stale" and not again:
-        return Outcome(Run(folder, distillation, ()), label, problem=state.label)
-    there = {record.key: record for record in known.evaluations}
-    tests = [_Test(inputs, folder, distillation, there.get(inputs.key)) for inputs in asked]
-    reused = all(test.has(entries) for test in tests)
-    if not reused:
-        try:
-            _complete(evaluation, tests, entries, run, device, report)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin's backbone may raise anything
-            trace = layout.traceback(folder, asked[0].key)
-            problem = f"evaluation failed: {explained(error, trace, evaluation.backbone)}"
-            return Outcome(Run(folder, distillation, ()), label, problem=problem)
-    records = tuple(test.record for test in tests if test.record is not None)
-    return Outcome(Run(folder, distillation, records), label, reused=reused)
+        return Outcome(kept, label, problem=state.label, status="stale")
+    if state.word != "done":
+        return None
+    records = {record.key: record for record in there.evaluations}
+    return Outcome(
+        Run(run.folder, run.distillation, tuple(records[inputs.key] for inputs in asked)), label, reused=True
+    )
 
 
 debugger: ContextVar[Callable[[BaseException], None] | None] = ContextVar("debugger", default=None)

@@ -185,15 +185,19 @@ def hardware(device: torch.device) -> Hardware:
         name, memory = properties.name, properties.total_memory
     else:
         name, memory = _processor(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Hardware(
         device="cuda" if device.type == "cuda" else "cpu",
         name=name,
-        cpu_cores=cores,
+        cpu_cores=cores(),
         threads=torch.get_num_threads(),
         memory_bytes=memory,
         instructions="" if device.type == "cuda" else _instructions(),
     )
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _instructions() -> str:
@@ -230,12 +234,17 @@ def called_by(command: list[str]) -> Iterator[None]:
         _command.reset(token)
 
 
+def command() -> list[str]:
+    """The words of the command that asks for what is computed."""
+    return _command.get() or ["pcbench", *sys.argv[1:]]
+
+
 def provenance(device: torch.device, seconds: float = 0.0) -> Provenance:
     """Versions, commit, command and hardware of this process, and the machine's load over `seconds`."""
     commit, dirty = _git_state(Path(pcbench.__file__).parent)
     return Provenance(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=_command.get() or ["pcbench", *sys.argv[1:]],
+        command=command(),
         python=platform.python_version(),
         platform=platform.platform(),
         packages={"pcbench": pcbench.__version__, **{name: version(name) for name in PACKAGES}},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -165,6 +166,16 @@ class Cell:
     evaluation: Evaluation
     """Its students."""
 
+    @functools.cached_property
+    def key(self) -> str:
+        """The key of the distillation."""
+        return self.inputs.key
+
+    @functools.cached_property
+    def evaluation_key(self) -> str:
+        """The key of its evaluation by the plain test."""
+        return self.evaluation.inputs(self.key).key
+
     @property
     def label(self) -> str:
         """The networks: `pointnet:paper`, or `pointnet:paper → dgcnn:paper` where students are others."""
@@ -209,17 +220,26 @@ def _streams(data: DataInputs, level: str, **axes: str | int) -> Streams:
     return Streams({"level": level, "dataset": data.name, **axes})
 
 
-class _Plan:
-    """What a plan is made from: the plugins that there are, and the data sets that it has loaded."""
+class Parts:
+    """What cells are made of: the plugins that there are, and the data sets that were loaded."""
 
     def __init__(self, catalogue: Catalogue, in_process: bool = False) -> None:
         self.catalogue, self.in_process = catalogue, in_process
         self.methods, self.backbones = catalogue.methods, catalogue.backbones
         self.datasets = catalogue.datasets
         self._loaded: dict[tuple[str, int], tuple[Splits, DataInputs]] = {}
+        self._chosen: dict[tuple[str, str], ChosenMethod] = {}
+        self._networks: dict[str, tuple[type[Backbone], Network]] = {}
+        self._rules: dict[tuple[str, str, str], Protocol] = {}
 
     def method(self, spec: str, values: Mapping[str, Any], origin: str) -> ChosenMethod:
-        """A method with parameters; a stranger's is imported in a process of its own."""
+        """A method with parameters, looked up once; a stranger's is imported in a process of its own."""
+        asked = spec, repr(sorted(values.items()))
+        if asked not in self._chosen:
+            self._chosen[asked] = self._looked_up(spec, values, origin)
+        return self._chosen[asked]
+
+    def _looked_up(self, spec: str, values: Mapping[str, Any], origin: str) -> ChosenMethod:
         plugin = self.methods.get(split_spec(spec)[0])
         _check_imports(plugin)
         if self.in_process or plugin.built_in:
@@ -252,7 +272,12 @@ class _Plan:
         return crossed(trained, classes, splits, data)
 
     def network(self, spec: str) -> tuple[type[Backbone], Network]:
-        """A backbone and what a record says of it."""
+        """A backbone and what a record says of it, looked up once."""
+        if spec not in self._networks:
+            self._networks[spec] = self._network(spec)
+        return self._networks[spec]
+
+    def _network(self, spec: str) -> tuple[type[Backbone], Network]:
         plugin = self.backbones.get(split_spec(spec)[0])
         _check_imports(plugin)
         backbone, preset = self.catalogue.backbone(spec)
@@ -265,8 +290,12 @@ class _Plan:
 
     def rules(self, name: str, backbone: str, settings: Mapping[str, Any]) -> Protocol:
         """A protocol for networks of one backbone, with settings; `standard` has a recipe for each."""
-        beside = self.backbones.get(backbone).path.parent
-        return protocol.customised(recipes.followed(protocol.named(name), backbone, beside), settings)
+        asked = name, backbone, repr(sorted(settings.items()))
+        if asked not in self._rules:
+            beside = self.backbones.get(backbone).path.parent
+            followed = recipes.followed(protocol.named(name), backbone, beside)
+            self._rules[asked] = protocol.customised(followed, settings)
+        return self._rules[asked]
 
 
 def _check_imports(plugin: Plugin[Any]) -> None:
@@ -314,15 +343,15 @@ def cells(catalogue: Catalogue, *requests: Request, in_process: bool = False) ->
     """
     if not requests:
         return []
-    plan = _Plan(catalogue, in_process)
+    plan = Parts(catalogue, in_process)
     by_keys: dict[tuple[str, str], Cell] = {}
     for request in requests:
         for cell in _cells(request, plan):
-            by_keys.setdefault((cell.inputs.key, cell.evaluation.inputs(cell.inputs.key).key), cell)
+            by_keys.setdefault((cell.key, cell.evaluation_key), cell)
     return list(by_keys.values())
 
 
-def _cells(request: Request, plan: _Plan) -> list[Cell]:
+def _cells(request: Request, plan: Parts) -> list[Cell]:
     """The cells of one request: data set by data set, the methods that give the whole split first."""
     if any(ppc < 1 for ppc in request.ppcs):
         raise UsageError(f"PPC {min(request.ppcs)}: at least one cloud per class is needed", "ppc")
@@ -385,7 +414,7 @@ def evaluations(
         if key not in protocol.SETTINGS:
             near = did_you_mean(key, protocol.SETTINGS)
             raise UsageError(f"setting {key}: the protocol has no such setting. {near}", "setting")
-    plan = _Plan(catalogue)
+    plan = Parts(catalogue)
     evaluated_runs = []
     for run in runs:
         inputs = run.distillation.inputs
@@ -461,7 +490,7 @@ def available(catalogue: Catalogue, *requests: Request) -> tuple[list[Request], 
     Absent is what no plugin is called, a plugin that cannot be used, and what this machine lacks. Anything
     else that is wrong raises UsageError later.
     """
-    plan = _Plan(catalogue)
+    plan = Parts(catalogue)
     possible, absent = [], []
     for request in requests:
         asked = request.evaluate or (request.backbone,)
@@ -496,7 +525,7 @@ def _unknown(registry: Registry[Any], name: str) -> str:
     return f"there is no {label} {name!r}: see 'pcbench list {registry.kind}s', or name its folder"
 
 
-def _tried(plan: _Plan, spec: str) -> ChosenMethod | str:
+def _tried(plan: Parts, spec: str) -> ChosenMethod | str:
     """A method, or why it cannot be used. A setting that it lacks raises UsageError."""
     name = split_spec(spec)[0]
     if name not in plan.methods:
@@ -507,7 +536,7 @@ def _tried(plan: _Plan, spec: str) -> ChosenMethod | str:
         return str(error)
 
 
-def _no_network(plan: _Plan, *specs: str) -> str:
+def _no_network(plan: Parts, *specs: str) -> str:
     """Why one of some backbones cannot be used; empty where all can."""
     unknown = (_unknown(plan.backbones, split_spec(spec)[0]) for spec in specs)
     return next(filter(None, unknown), "")
@@ -522,7 +551,7 @@ def _no_data(registry: Registry[Dataset], name: str) -> str:
     return "" if dataset.present() else f"{name} is not on this machine: {dataset.how_to_get()}"
 
 
-def _chosen_methods(request: Request, plan: _Plan) -> tuple[dict[str, Any], list[ChosenMethod]]:
+def _chosen_methods(request: Request, plan: Parts) -> tuple[dict[str, Any], list[ChosenMethod]]:
     """The settings that are the protocol's, and the methods with theirs; one that neither has: UsageError.
 
     What is asked for departs from a method's named setting, where it has one.

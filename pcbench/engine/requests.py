@@ -57,6 +57,8 @@ class Planned:
 def planned(catalogue: Catalogue, asked: Asked, gpu: bool, in_process: bool = False) -> Planned:
     """The cells of what is asked for. UsageError or DataError before any work is done.
 
+    First repetitions come first: half of the work gives a board without gaps, with wider intervals.
+
     gpu: whether there is one, which decides about the protocol where none is named. in_process: also a
     stranger's method is imported here.
     """
@@ -79,6 +81,7 @@ def planned(catalogue: Catalogue, asked: Asked, gpu: bool, in_process: bool = Fa
     cells = plan.cells(catalogue, *requests, in_process=in_process)
     if isinstance(snapshots, tuple):
         cells = [cell.with_curve(snapshots) for cell in cells]
+    cells.sort(key=lambda cell: cell.inputs.repetition)
     return Planned(cells, absent, snapshots or "all")
 
 

@@ -1,4 +1,4 @@
-"""The server that processes of methods are forked from: it has imported pcbench, and no plugin.
+"""The server that processes of methods and of cells are forked from: it has imported pcbench, and no plugin.
 
 Nothing heavy is imported here, so that it can start beside whatever a command does first.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import multiprocessing
 from multiprocessing.context import ForkServerContext, SpawnContext
 
-PRELOADED = "pcbench.engine.child"
+PRELOADED = ["pcbench.engine.preloaded", "pcbench.executors.worker"]
 
 
 def context() -> ForkServerContext | SpawnContext:
@@ -16,7 +16,7 @@ def context() -> ForkServerContext | SpawnContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     forking = multiprocessing.get_context("forkserver")
-    forking.set_forkserver_preload([PRELOADED])
+    forking.set_forkserver_preload(PRELOADED)
     return forking
 
 

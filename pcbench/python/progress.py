@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from pcbench.common.text import one_line
@@ -81,6 +81,9 @@ class Told:
         if self.error is not None:
             raise self.error
         self.tell(Progress(number, total, title, "ended", outcome=outcome))
+
+    def waits(self, titles: Sequence[str]) -> None:
+        """See `working.Watcher`; `begins` tells of each when its turn has come."""
 
 
 _last_shown = 0.0

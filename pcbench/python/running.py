@@ -10,7 +10,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
 from pcbench.common.text import one_line
-from pcbench.engine import machine, requests, server, working
+from pcbench.engine import frozen, machine, requests, server, working
 from pcbench.engine.evaluate import Outcome
 from pcbench.engine.plan import Absent, Request
 from pcbench.errors import DataError, PcbenchError
@@ -31,6 +31,7 @@ from pcbench.python.arguments import (
 )
 from pcbench.python.distilled import folder_of
 from pcbench.python.progress import OnProgress, Told
+from pcbench.records import plans
 from pcbench.records.labels import title
 from pcbench.records.models import Run
 from pcbench.records.named import RESULTS, finished
@@ -182,6 +183,7 @@ def run(
     folder, where = path(out, "output"), machine.choose_device(device)
     planned = requests.planned(catalogue_of(plugins), asked, where.type == "cuda", in_process)
     runs, _ = read_runs(folder)
+    plans.keep(folder, frozen.freeze(planned.cells, planned.snapshots))
     with machine.called_by(command):
         pieces = working.of_cells(planned.cells, folder, where, runs, planned.snapshots, anew, in_process)
         outcomes = working.work_through(pieces, Told(on_progress))

@@ -14,6 +14,7 @@ the old behaviour, changes no key. Defaults therefore never change; a test keeps
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -39,23 +40,53 @@ def key(inputs: BaseModel) -> str:
 
 def hashed(model: BaseModel) -> dict[str, Any]:
     """The part of a model that identifies it, as JSON: no labels, and no field that holds its default."""
-    values = {}
-    for name, field, value in _identifying(model):
-        if field.is_required() or value != field.get_default(call_default_factory=True, validated_data={}):
-            values[name] = _plain(value)
-    return values
+    return {
+        name: _plain(value)
+        for name, field, value in _identifying(model)
+        if field.is_required() or value != _default(type(model), name)
+    }
+
+
+@functools.cache
+def _default(kind: type[BaseModel], name: str) -> Any:
+    """What a field of a model holds where nothing is said."""
+    return kind.model_fields[name].get_default(call_default_factory=True, validated_data={})
+
+
+@functools.cache
+def _fields(kind: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
+    """The fields of a model that are no labels."""
+    return [
+        (name, field)
+        for name, field in kind.model_fields.items()
+        if not any(isinstance(mark, Label) for mark in field.metadata)
+    ]
 
 
 def _identifying(model: BaseModel) -> Iterator[tuple[str, FieldInfo, Any]]:
     """The fields of a model that are no labels, with their values."""
-    for name, field in type(model).model_fields.items():
-        if not any(isinstance(mark, Label) for mark in field.metadata):
-            yield name, field, getattr(model, name)
+    for name, field in _fields(type(model)):
+        yield name, field, getattr(model, name)
+
+
+_parts: dict[int, tuple[BaseModel, dict[str, Any]]] = {}
+"""What identifies the data sets, networks and protocols that were met last; many cells share a few."""
+MOST_PARTS = 1000
+
+
+def _part(model: BaseModel) -> dict[str, Any]:
+    """As `hashed`, once for each object: models are frozen."""
+    kept = _parts.get(id(model))
+    if kept is None:
+        if len(_parts) >= MOST_PARTS:
+            _parts.clear()
+        kept = _parts[id(model)] = (model, hashed(model))
+    return kept[1]
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
-        return hashed(value)
+        return _part(value)
     if isinstance(value, Mapping):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

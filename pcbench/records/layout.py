@@ -1,5 +1,9 @@
 """Every file of a run and what it is called; no other module spells a name of one.
 
+    OUT/.pcbench/                    what is being done; the results do not depend on it
+        plans/5a0c….json             each plan that was worked through here
+        claims/3f9c0a12be.lock       a distillation that some process works at, on any machine
+        attempts/3f9c0a12be-77ab01c3d9.json   a cell that is being worked at, or that did not end well
     OUT/sadm-modelnet10-ppc1-3f9c0a12be/
         distillation.json            how the clouds were distilled, however that ended
         clouds.h5                    the clouds of every snapshot
@@ -28,6 +32,9 @@ CLOUDS = "clouds.h5"
 CHECKPOINT = "checkpoint.h5"
 LOG = "log.csv"
 TRACEBACK = "traceback.txt"
+
+WORK = ".pcbench"
+"""The folder beside the runs that says who works at what."""
 
 KEY_DIGITS = 10
 """So many digits of a key stand for it in the names of files and pages, and in messages."""
@@ -113,3 +120,33 @@ def is_verification(path: str) -> bool:
 def traceback(folder: Path, key: str | None = None) -> Path:
     """Where a method failed or, with a key, the evaluation of that key."""
     return folder / TRACEBACK if key is None else evaluation(folder, key).with_suffix(".traceback.txt")
+
+
+def plans(out: Path) -> list[Path]:
+    """The plans that were worked through in a folder of runs, in the order of their names."""
+    return sorted((out / WORK / "plans").glob("*.json"))
+
+
+def plan(out: Path, plan_hash: str) -> Path:
+    """The plan of that hash in a folder of runs."""
+    return out / WORK / "plans" / f"{short(plan_hash)}.json"
+
+
+def claims(out: Path) -> Path:
+    """The folder of all claims in a folder of runs."""
+    return out / WORK / "claims"
+
+
+def claim(out: Path, key: str) -> Path:
+    """The lock file of whoever works at the distillation of that key, and at its students."""
+    return claims(out) / f"{short(key)}.lock"
+
+
+def attempts(out: Path) -> Path:
+    """The folder of all attempts in a folder of runs."""
+    return out / WORK / "attempts"
+
+
+def attempt(out: Path, key: str, evaluation: str) -> Path:
+    """The last attempt at a cell, given by the keys of its distillation and of its evaluation."""
+    return attempts(out) / f"{short(key)}-{short(evaluation)}.json"

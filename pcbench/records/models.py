@@ -24,7 +24,7 @@ LONGEST_NAME = 200
 LARGEST = (1 << 53) - 1  # the largest integer that every reader of JSON keeps
 _DEEPEST = 6
 
-Status = Literal["ok", "failed", "oom", "interrupted"]
+Status = Literal["ok", "failed", "timeout", "oom", "interrupted"]
 Division = Literal["closed", "open"]
 Verdict = Literal["verified", "refuted", "inconclusive"]
 Judgement = Literal["margin", "equal counts", "same hardware", "equivalence"]

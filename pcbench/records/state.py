@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pcbench.common.files import canonical_json
 from pcbench.records import identity
 from pcbench.records.identity import differences
 from pcbench.records.models import (
@@ -39,6 +40,20 @@ class State:
         return f"{self.word}: {'; '.join(self.reasons)}" if self.reasons else self.word
 
 
+class Finished:
+    """The runs of a folder whose distillation is finished, to be looked up for many cells."""
+
+    def __init__(self, runs: Iterable[Run]) -> None:
+        self.by_key: dict[str, Run] = {}
+        """By the key of their distillation; the first one, where several have it."""
+        self.by_request: dict[str, list[Run]] = {}
+        """By what they were asked for, as `same_request` has it."""
+        for run in runs:
+            if run.distillation.status == "ok":
+                self.by_key.setdefault(run.distillation.key, run)
+                self.by_request.setdefault(_request(run.distillation.inputs), []).append(run)
+
+
 def wanted(entries: Sequence[SnapshotEntry], snapshots: Snapshots) -> list[SnapshotEntry]:
     """The snapshots of a distillation that are asked for."""
     if snapshots == "all":
@@ -66,7 +81,7 @@ def state(
     asked: DistillationInputs,
     evaluations: Sequence[EvaluationInputs],
     snapshots: Snapshots,
-    runs: Iterable[Run],
+    runs: Iterable[Run] | Finished,
 ) -> State:
     """The state of a cell by the records of `runs` alone; clouds and times are not looked at.
 
@@ -74,16 +89,14 @@ def state(
     `same_request`) and is not the same work is stale; of several the nearest, by the number of reasons. A run
     that did not keep its synthetic set at the iterations of the curve that is asked for is to do once more.
     """
-    key = asked.key
-    stale: list[tuple[list[str], Run]] = []
-    for run in runs:
-        inputs = run.distillation.inputs
-        if run.distillation.key == key and run.distillation.status == "ok":
-            if missing := not_kept(run.distillation, asked.curve):
-                return State("to do", (f"no snapshot at {', '.join(map(str, missing))} was kept",), run)
-            return state_of_evaluations(run, evaluations, snapshots)
-        if run.distillation.status == "ok" and same_request(inputs, asked):
-            stale.append((differences(inputs, asked), run))
+    there = runs if isinstance(runs, Finished) else Finished(runs)
+    run = there.by_key.get(asked.key)
+    if run is not None:
+        if missing := not_kept(run.distillation, asked.curve):
+            return State("to do", (f"no snapshot at {', '.join(map(str, missing))} was kept",), run)
+        return state_of_evaluations(run, evaluations, snapshots)
+    alike = there.by_request.get(_request(asked), ())
+    stale = [(differences(run.distillation.inputs, asked), run) for run in alike]
     if not stale:
         return State("to do")
     reasons, run = min(stale, key=lambda each: (len(each[0]), each[1].distillation.key))
@@ -117,18 +130,20 @@ def same_request(one: DistillationInputs, other: DistillationInputs) -> bool:
     return _request(one) == _request(other)
 
 
-def _request(inputs: DistillationInputs) -> tuple[Any, ...]:
-    return (
-        inputs.method,
-        inputs.variation,
-        inputs.data.name,
-        inputs.data.points,
-        inputs.ppc,
-        inputs.draw,
-        inputs.repetition,
-        inputs.network.label,
-        inputs.iterations,
-        inputs.snapshots,
+def _request(inputs: DistillationInputs) -> str:
+    return canonical_json(
+        [
+            inputs.method,
+            inputs.variation,
+            inputs.data.name,
+            inputs.data.points,
+            inputs.ppc,
+            inputs.draw,
+            inputs.repetition,
+            inputs.network.label,
+            inputs.iterations,
+            inputs.snapshots,
+        ]
     )
 
 

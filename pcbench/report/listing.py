@@ -15,7 +15,13 @@ from pcbench.report.text import spread
 from pcbench.report.values import USUAL_DRAW
 
 FINISHED, STALE, NOT_EVALUATED = "finished", "stale", "not evaluated"
-STATES = {"ok": NOT_EVALUATED, "failed": "failed", "oom": "out of memory", "interrupted": "interrupted"}
+STATES = {
+    "ok": NOT_EVALUATED,
+    "failed": "failed",
+    "timeout": "timeout",
+    "oom": "out of memory",
+    "interrupted": "interrupted",
+}
 """Of a run without a score, by how its distillation ended."""
 
 
@@ -40,7 +46,7 @@ class Listed:
     repetitions: tuple[int, ...]
     """Which of the repeated distillations."""
     state: str
-    """`finished`, `stale`, `not evaluated`, `failed`, `out of memory` or `interrupted`."""
+    """`finished`, `stale`, `not evaluated`, `failed`, `timeout`, `out of memory` or `interrupted`."""
     reason: str
     """Why it is in that state; empty where it is finished."""
     cell: MeasuredCell | None

@@ -148,7 +148,9 @@ def _own(source: Path) -> tuple[list[Path], list[Problem]]:
     problems = [
         problem("loose-file", entry.path, "is no folder of a run")
         for entry in _entries(source)
-        if not is_left_over(entry) and not layout.is_run_folder(Path(entry.path))
+        if not is_left_over(entry)
+        and entry.name != layout.WORK
+        and not layout.is_run_folder(Path(entry.path))
     ]
     empty = not problems and not layout.run_folders(source)
     return [] if empty else [source], problems

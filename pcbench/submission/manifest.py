@@ -195,12 +195,14 @@ def problem(code: str, file: str, told: str) -> Problem:
 def inventory(folder: Path) -> tuple[dict[str, int], list[Problem]]:
     """The sizes of all files below a folder by relative path, and what may not be there; opens nothing.
 
-    What a killed writer left, a file whose name says so, is not counted: nothing ever reads it.
+    What a killed writer left, a file whose name says so, is not counted: nothing ever reads it. Nor is what a
+    plain folder of runs has beside them of who works at what.
     """
     sizes: dict[str, int] = {}
     problems: list[Problem] = []
+    plain_folder = not is_submission(folder)
     for number, (path, entry) in enumerate(_below(folder)):
-        if is_left_over(entry):
+        if is_left_over(entry) or (plain_folder and path.partition("/")[0] == layout.WORK):
             continue
         if number >= MAX_FILES:
             problems.append(problem("too-many", path, f"more than {MAX_FILES} files and folders"))

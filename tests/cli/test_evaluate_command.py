@@ -116,14 +116,14 @@ def test_scores_of_one_test_are_not_those_of_another(pcbench, run):
 
 
 def test_more_points_than_a_data_set_has_are_refused(pcbench, run, monkeypatch):
-    load = plan._Plan.data
+    load = plan.Parts.data
 
     def limited(found, name, points):
         splits, data = load(found, name, min(points, 16))
         resample(splits.test, points, "first")
         return splits, data
 
-    monkeypatch.setattr(plan._Plan, "data", limited)
+    monkeypatch.setattr(plan.Parts, "data", limited)
     done = pcbench("evaluate", run.folder, "--test", "points=512")
     assert done.code == 3
     assert "test points=512: shapes10: cannot take 512 of the 16 points" in done.err

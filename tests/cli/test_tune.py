@@ -40,7 +40,7 @@ def test_run_on_the_validation_part_is_the_same_cell(pcbench: Callable[..., Any]
     )
     assert by_split == by_name
     assert [(cell["dataset"], cell["variation"]["lr"]) for cell in by_split] == [
-        ("shapes10:validation", lr) for lr in (1.0, 1.0, 5.0, 5.0)
+        ("shapes10:validation", lr) for lr in (1.0, 5.0, 1.0, 5.0)
     ]
 
 

@@ -91,7 +91,7 @@ def test_several_settings_are_a_cell_each(results_folder: Path) -> None:
         planned: list = []
         pcbench.run("sadm", settings=asked, repetition=range(2), out=results_folder)
     assert [(cell.inputs.params["lr"], cell.inputs.repetition) for cell in planned] == [
-        (1.0, 0), (1.0, 1), (5.0, 0), (5.0, 1)
+        (1.0, 0), (5.0, 0), (1.0, 1), (5.0, 1)
     ]  # fmt: skip
 
 

@@ -66,6 +66,17 @@ def test_submissions_and_our_own_runs_are_collected_with_their_clouds(checkout, 
         publish(found, tmp_path / "records")
 
 
+def test_who_works_at_our_own_runs_is_not_published(checkout, tmp_path):
+    work = checkout / "leaderboard" / "results" / layout.WORK / "plans"
+    work.mkdir(parents=True)
+    (work / "0123456789.json").write_text("{}")
+    found = collect(CATALOGUE, sources(checkout))
+    assert found.problems == []
+    assert validate(CATALOGUE, checkout / "leaderboard" / "results") == []
+    publish(found, tmp_path / "records")
+    assert not (tmp_path / "records" / layout.WORK).exists()
+
+
 @pytest.mark.parametrize("place", [".x", ".x/run", "run", "mine/.x", "deep/er/run", "näme", "a b"])
 def test_records_that_no_submission_holds_are_no_way_in(checkout, place):
     """Hidden folders and loose runs, which one workflow skipped and the other published."""
