@@ -489,6 +489,11 @@
   document.addEventListener("DOMContentLoaded", () => {
     const chooser = document.getElementById("theme");
     if (chooser) themeButton(chooser);
+    // Another page of the board keeps how its table is sorted, filtered and compared.
+    for (const link of document.querySelectorAll("a[data-keep]"))
+      link.addEventListener("click", () => {
+        if (location.hash.includes("=")) link.hash = location.hash;
+      });
     // On a small screen the names of the pages scroll sideways.
     document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
     new Page();

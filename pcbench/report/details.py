@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pcbench.report.cells import MeasuredCell
-from pcbench.report.svg import COLOURS, Plot, PlotData, PlotPoint, curves
+from pcbench.report.svg import Plot, PlotData, PlotPoint, curves
 from pcbench.report.tables import MISSING, Head, Heading, Line, Table, Value
 from pcbench.report.text import number, spread
 from pcbench.report.values import bounds
@@ -64,7 +64,7 @@ def learning_curves(
                 )
                 for i, v in points
             ),
-            style % COLOURS,
+            style,
         )
         for style, (label, points) in enumerate(found.items())
     ]
