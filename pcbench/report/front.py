@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from pcbench.records.labels import amount, bare_amount
 from pcbench.records.layout import short
+from pcbench.report import charts
 from pcbench.report.against_papers import measured_row
 from pcbench.report.cells import Board, BoardRow, BoardSection, CellScores, Place, grouped
 from pcbench.report.compared import Standing, by_draw, grounded, standing
@@ -24,6 +25,7 @@ from pcbench.report.values import (
     bounds,
     copies_notes,
     data_title,
+    draw_remark,
     method_page,
     scored,
 )  # fmt: skip
@@ -31,6 +33,10 @@ from pcbench.report.values import (
 AXES: Mapping[str, int] = {"Data set": 16, "PPC": 1, "Student": 4, "Protocol": 8, "Draw": 2}
 """What is chosen, in this order, with what it weighs: where no page has all of a choice, the one is shown
 that keeps most of it."""
+
+
+MORE = "Mean class accuracy with its intervals"
+"""What is folded away below the charts."""
 
 
 @dataclass(frozen=True)
@@ -250,7 +256,13 @@ def page(pages: Pages, choice: Choice, strip: Strip, figures: Sequence[Reported]
     stand = standing(grounded(rows, places, asked))
     view = Cut(cut.board, cut.section, places, rows, cut.draw)
     columns = Columns(view, stand, places, _having(stand.ground.rows, place))
-    names = {row.entry.digest: view.line(row, stand, ()) for row in stand.ground.rows}
+    names = {
+        row.entry.digest: _without_draw(view.line(row, stand, ()), row.entry.draw)
+        for row in stand.ground.rows
+    }
+    heads = [(row, names[row.entry.digest].head) for row in _having(stand.ground.rows, place)]
+    spread_table = None if place.whole else spreads(view, stand, "board-spread", choice.title)
+    shown = charts.Shown(cut, place, choice.title, heads, columns, spread_table)
     block = Block(
         "results",
         "Results",
@@ -264,8 +276,17 @@ def page(pages: Pages, choice: Choice, strip: Strip, figures: Sequence[Reported]
         chart=_chart(choice, stand, columns, names, figures),
         block=block,
         strip=strip,
-        folded=(_folded(choice, view, stand, places),),
+        folded=(
+            Block("more-tables", MORE, tables=(macc_of(view, stand, places, "board-macc", choice.title),)),
+        ),
+        charts=charts.blocks(shown),
     )
+
+
+def _without_draw(line: TableLine, draw: str) -> TableLine:
+    """A line that does not name the draw, which the page's controls do."""
+    remarks = tuple(remark for remark in line.head.remarks if remark not in draw_remark(draw))
+    return replace(line, head=replace(line.head, remarks=remarks))
 
 
 def _table(
@@ -300,14 +321,6 @@ def _table(
 def _plain(scores: CellScores) -> Value:
     interval = scores.interval
     return Value(spread(interval.mean, interval.std), interval.mean, std=interval.std)
-
-
-def _folded(choice: Choice, view: Cut, stand: Standing, places: Sequence[Place]) -> Block:
-    tables = [macc_of(view, stand, places, "board-macc", choice.title)]
-    tables += [] if choice.place.whole else [spreads(view, stand, "board-spread", choice.title)]
-    return Block(
-        "more-tables", "Mean class accuracy, and spreads between draws and students", tables=(*tables,)
-    )
 
 
 def _best(choice: Choice, stand: Standing, lines: Mapping[str, TableLine]) -> Best | None:

@@ -207,6 +207,8 @@ class _Kind:
     """Whether the points of a series are joined."""
     shares: bool = True
     """Whether values are at least 0."""
+    at: tuple[float, ...] = ()
+    """The ticks of the horizontal axis; none where they are to be found."""
     front: bool = False
     """Whether those points are joined that no other one beats: more accurate and no slower."""
 
@@ -229,9 +231,14 @@ def curves(
     y_label: str,
     data: Sequence[PlotData],
     log: bool = False,
+    at: Sequence[float] = (),
 ) -> Plot:
-    """Lines with their intervals over x, which is logarithmic where that is asked for."""
-    return _plot(name, title, description, x_label, y_label, data, _Kind(log=log, lines=True))
+    """Lines with their intervals over x.
+
+    log: whether x is logarithmic. at: the ticks of a logarithmic x that has few values.
+    """
+    kind = _Kind(log=log or bool(at), lines=True, at=tuple(at))
+    return _plot(name, title, description, x_label, y_label, data, kind)
 
 
 def scatter(
@@ -261,7 +268,8 @@ def _layout(frame: Frame, data: Sequence[PlotData], kind: _Kind) -> Layout:
     xs = [p.x for p in points if p.x > 0 or not kind.log] or [1.0]
     zeros = ZEROS if kind.log and any(p.x == 0 for p in points) else 0
     few = 4 if frame.width < WIDE.width else 6
-    x_places = log_ticks(min(xs), max(xs)) if kind.log else linear_ticks(min(xs), max(xs), few)
+    found = log_ticks(min(xs), max(xs)) if kind.log else linear_ticks(min(xs), max(xs), few)
+    x_places = list(kind.at) or found
     y_places = linear_ticks(max(0.0, min(ys)) if kind.shares else min(ys), max(ys))
     from_place = _scale(x_places[0], x_places[-1], frame.left + zeros, frame.right, kind.log)
 

@@ -120,8 +120,12 @@ def _on(row: BoardRow, place: Place, hardware: str) -> MeasuredCell | None:
 def _point(cell: MeasuredCell, hardware: str, label: str, words: str) -> PlotPoint:
     interval, seconds = cell.oa.interval, cell.seconds(hardware) or 0.0
     said = f"{words}: {spread(interval.mean, interval.std)} % in {duration(seconds)}"
-    drawn = 0.0 if seconds < NOTHING else seconds
-    return PlotPoint(drawn, interval.mean, interval.low, interval.high, label, said)
+    return PlotPoint(drawn_seconds(seconds), interval.mean, interval.low, interval.high, label, said)
+
+
+def drawn_seconds(seconds: float) -> float:
+    """Where a time is drawn: at 0 where it reads as 0.0 s."""
+    return 0.0 if seconds < NOTHING else seconds
 
 
 def _memory(cell: MeasuredCell | None, hardware: str) -> Value:

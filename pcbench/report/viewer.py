@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from pcbench.api import Splits
     from pcbench.look.pictures import Up
 
-KEPT = 200
-"""So many runs' clouds are kept for the next build of a site that is served."""
-
 TELLING = ("chair", "airplane", "lamp")
 """The classes that are shown first where a data set has them, for everybody knows what they look like."""
 
@@ -67,29 +64,29 @@ class Clouds:
     """A line for every run whose clouds should be shown and cannot."""
     _loaded: dict[tuple[str, int], Splits | None] = field(default_factory=dict)
     """Data sets by name and points, None where they are not here."""
-    _made: dict[str, Shown] = field(default_factory=dict)
-    """What was made for the last builds, by the hash of the run and its clouds."""
 
     def of(self, run: Run) -> Shown | None:
         """The clouds of a run: as they began, distilled, the nearest training clouds; None if not shown."""
         if not self._may_show(run):
             return None
         distillation = run.distillation
-        key = digest([distillation.key, *(entry.clouds for entry in distillation.snapshots)])
-        if key in self._made:
-            return self._made[key]
         from pcbench.report.scenes import scene
 
         splits = self._splits(distillation.inputs)
         try:
             name, up = page_name(distillation.key), self._up(distillation.inputs)
-            shown = Shown(*scene(layout.clouds(run.folder), distillation, name, splits, up))
+            return Shown(*scene(layout.clouds(run.folder), distillation, name, splits, up))
         except DataError as error:
             self.problems.append(f"the clouds of {run.folder}: {error}")
             return None
-        if len(self._made) < KEPT:
-            self._made[key] = shown
-        return shown
+
+    def shows(self, run: Run) -> str:
+        """A hash of what decides how the clouds of a run are shown, beside these; empty where they are not."""
+        if not self._may_show(run):
+            return ""
+        inputs = run.distillation.inputs
+        splits = self._splits(inputs)
+        return digest([splits.content_hash if splits else "", self._up(inputs)])
 
     def side_by_side(self, name: str, title: str, runs: Sequence[tuple[str, Run]]) -> Beside | None:
         """The first cloud of each class of several runs on one data set; None of fewer than two.
