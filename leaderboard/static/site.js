@@ -476,6 +476,8 @@
       clearTimeout(this.waiting);
       this.waiting = setTimeout(() => {
         const parameters = new URLSearchParams();
+        // What compare.js keeps there is its own.
+        for (const each of new URLSearchParams(location.hash.slice(1)).getAll("with")) parameters.append("with", each);
         for (const board of this.boards) board.save(parameters);
         if (this.anchor !== this.firstAnchor) parameters.append("anchor", this.anchor);
         const [address] = location.href.split("#");

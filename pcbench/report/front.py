@@ -124,6 +124,8 @@ class Front:
 
     choice: Choice
     """What it is of."""
+    shown: charts.Shown
+    """The rows that it is of."""
     controls: tuple[Control, ...]
     """The links to the others."""
     best: Best | None
@@ -271,6 +273,7 @@ def page(pages: Pages, choice: Choice, strip: Strip, figures: Sequence[Reported]
     )
     return Front(
         choice=choice,
+        shown=shown,
         controls=pages.controls(choice),
         best=_best(choice, stand, names),
         chart=_chart(choice, stand, columns, names, figures),

@@ -13,6 +13,7 @@ from pcbench.common.packaged import builtin
 from pcbench.report.front import Front
 from pcbench.report.methods import About, MethodPage
 from pcbench.report.runs import RunPage
+from pcbench.report.side_by_side import ComparePage
 from pcbench.report.tables import Block, Part, paginated
 from pcbench.report.text import escape_markdown, web_address
 
@@ -167,6 +168,13 @@ class Renderer:
         )
         return f"{page}.html", text
 
+    def compare(self, page: ComparePage) -> tuple[str, str]:
+        """A page on which methods are compared with one another."""
+        title = f"Compare: {page.choice.title}"
+        citations = self._citations((page.pairs,))
+        text = self._render("compare.html.j2", page.page, title, compare=page, citations=citations)
+        return f"{page.page}.html", text
+
     def reading(self) -> tuple[str, str]:
         """How all of it is to be read."""
         rules = (
@@ -188,6 +196,7 @@ class Renderer:
                 blocks=part.blocks,
                 parts=parts,
                 confusions=page.confusions if number == 0 else (),
+                clouds=page.clouds if number == len(parts) - 1 else (),
                 first=number == 0,
             )
             yield f"{part.page}.html", text

@@ -81,7 +81,7 @@ class Clouds:
             return None
 
     def shows(self, run: Run) -> str:
-        """A hash of what decides how the clouds of a run are shown, beside these; empty where they are not."""
+        """A hash of what decides how a run's clouds are shown, beside these; empty where they are not."""
         if not self._may_show(run):
             return ""
         inputs = run.distillation.inputs
