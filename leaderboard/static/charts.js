@@ -29,6 +29,7 @@
     });
     for (const link of copy.querySelectorAll("a")) link.replaceWith(...link.childNodes);
     for (const [name, value] of Object.entries({ xmlns: SPACE, width, height })) copy.setAttribute(name, String(value));
+    copy.removeAttribute("class");
     const ground = document.createElementNS(SPACE, "rect");
     const fill = getComputedStyle(document.body).backgroundColor;
     for (const [name, value] of Object.entries({ width, height, fill })) ground.setAttribute(name, String(value));

@@ -491,6 +491,10 @@
   document.addEventListener("DOMContentLoaded", () => {
     const chooser = document.getElementById("theme");
     if (chooser) themeButton(chooser);
+    // Paper shows what is folded away on the screen.
+    addEventListener("beforeprint", () => {
+      for (const folded of document.querySelectorAll("details:not(.menu):not([open])")) folded.open = true;
+    });
     // Another page of the board keeps how its table is sorted, filtered and compared.
     for (const link of document.querySelectorAll("a[data-keep]"))
       link.addEventListener("click", () => {

@@ -81,7 +81,7 @@ class MethodPage:
     confusions: tuple[Confusion, ...]
     """The confusion matrices of its defaults."""
     clouds: tuple[tuple[str, str], ...]
-    """Of the cells of its defaults whose clouds are shown: what they are of, and the name of the run's page."""
+    """Cells of its defaults whose clouds are shown: what they are of, and the name of the run's page."""
 
 
 def about(name: str, registry: Registry[Any]) -> About:
