@@ -341,7 +341,7 @@
       const density = Math.min(devicePixelRatio || 1, 3);
       const shape = grid(drawn.length, stage.clientWidth);
       stage.classList.toggle("rows", shape.rows > 1);
-      canvas.style.height = shape.rows > 1 ? `${shape.rows * Math.round(stage.clientWidth / shape.columns)}px` : "";
+      canvas.style.height = shape.rows > 1 ? `${shape.rows * Math.round((1.1 * stage.clientWidth) / shape.columns + 14)}px` : "";
       names.style.gridTemplateColumns = `repeat(${shape.columns}, minmax(0, 1fr))`;
       const [width, height] = [canvas.clientWidth, canvas.clientHeight].map((length) => Math.max(1, Math.round(length * density)));
       if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });

@@ -145,7 +145,7 @@ def _block(
 ) -> Block:
     unit = "hours" if paper.metric == "hours" else "overall accuracy in percent"
     group = f"{paper.called}: {paper.title}"
-    lines = tuple(_line(board, each) for each in ours)
+    lines = tuple(_line(board, each) for each in sorted(ours, key=lambda each: bool(each.unlike)))
     table = Table(name, f"{group}; protocol {protocol}, {unit}", HEADINGS, lines)
     title = f"Protocol {protocol}"
     return Block(name, title, _summary(ours), (table,), notes=(*paper.notes, *notes), group=group)

@@ -213,8 +213,22 @@ def _shared(folders: Sequence[Path], work: Callable[[Path], _Read]) -> Iterator[
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(cores, spawn, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-        yield from pool.map(work, folders, chunksize=16)
+    with ProcessPoolExecutor(cores, spawn, _begin, (work,)) as pool:
+        yield from pool.map(_worked, folders, chunksize=16)
+
+
+_work: list[Callable[[Path], _Read]] = []
+"""What a process that helps does with each folder: sent once, for it knows what of an older build stays."""
+
+
+def _begin(work: Callable[[Path], _Read]) -> None:
+    """Make a process ready to help; Ctrl-C is for the one that it helps."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _work[:] = [work]
+
+
+def _worked(folder: Path) -> _Read:
+    return _work[0](folder)
 
 
 def _read(
