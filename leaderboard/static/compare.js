@@ -28,14 +28,13 @@
     const all = chosen.length < 2;
     const shown = (/** @type {string} */ words) => all || !methods.includes(words) || chosen.includes(words);
     for (const element of /** @type {NodeListOf<HTMLElement | SVGElement>} */ (document.querySelectorAll("[data-series]")))
-      element.toggleAttribute("hidden", !shown(element.dataset.series ?? ""));
+      element.classList.toggle("left-out", !shown(element.dataset.series ?? ""));
     for (const row of /** @type {NodeListOf<HTMLTableRowElement>} */ (document.querySelectorAll("tbody tr[data-method]")))
-      row.hidden = !shown(wordsOf(row));
+      row.classList.toggle("left-out", !shown(wordsOf(row)));
     for (const head of /** @type {NodeListOf<HTMLTableCellElement>} */ (document.querySelectorAll("thead th[data-label]"))) {
-      const hidden = !shown((head.dataset.label ?? "").replace(/^− /, ""));
+      const out = !shown((head.dataset.label ?? "").replace(/^− /, ""));
       const body = head.closest("table")?.tBodies[0];
-      head.hidden = hidden;
-      for (const row of body?.rows ?? []) if (row.cells[head.cellIndex]) row.cells[head.cellIndex].hidden = hidden;
+      for (const cell of [head, ...[...(body?.rows ?? [])].map((row) => row.cells[head.cellIndex])]) cell?.classList.toggle("left-out", out);
     }
   }
 

@@ -296,8 +296,10 @@
 
     /** The table as it stands on the screen: its shown columns, and its shown rows in their order. */
     screen() {
-      const columns = this.columns.filter(({ shown }) => shown);
-      const rows = [...this.body.rows].filter((row) => !row.hidden);
+      // What compare.js leaves out is not on the screen either.
+      const there = (element) => !element.classList.contains("left-out");
+      const columns = this.columns.filter(({ shown, th }) => shown && there(th));
+      const rows = [...this.body.rows].filter((row) => !row.hidden && there(row));
       return {
         name: this.name,
         title: this.title,

@@ -6,16 +6,19 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pcbench.protocols.variants import PLAIN
 from pcbench.records.models import EvaluationInputs, Run
 from pcbench.report.text import plain, shown
 from pcbench.report.values import USUAL_DRAW
 
 
 def again(run: Run) -> str:
-    """`pcbench run …` for a distillation and its first evaluation, `pcbench evaluate …` for the others."""
+    """`pcbench run …` for a distillation and its plain test, `pcbench evaluate …` for all other tests."""
     evaluated = [evaluation.inputs for evaluation in run.evaluations]
-    first = evaluated[0] if evaluated else None
-    return "\n".join([_run(run, first), *(_evaluate(run, inputs) for inputs in evaluated[1:])])
+    own = run.distillation.inputs.network.label
+    usual = [each for each in evaluated if each.network.label == own and each.variant == PLAIN]
+    others = [_evaluate(run, each) for each in evaluated if each not in usual[:1]]
+    return "\n".join([_run(run, next(iter([*usual, *evaluated]), None)), *others])
 
 
 def _run(run: Run, evaluated: EvaluationInputs | None) -> str:
@@ -32,7 +35,7 @@ def _run(run: Run, evaluated: EvaluationInputs | None) -> str:
 
 
 def _evaluate(run: Run, inputs: EvaluationInputs) -> str:
-    test = [] if inputs.variant.label == "plain" else ["--test", inputs.variant.label]
+    test = [] if inputs.variant == PLAIN else ["--test", inputs.variant.label]
     student = ["--backbone", inputs.network.label]
     return _line(["pcbench", "evaluate", f"results/{run.folder.name}", *student, *test])
 

@@ -142,7 +142,6 @@ class Renderer:
                     "blocks.html.j2",
                     part.page,
                     TITLES[name],
-                    name=name,
                     introduction=INTRODUCTIONS[name],
                     reading=READING.get(name, ""),
                     empty=EMPTY.get(name, ""),
