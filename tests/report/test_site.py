@@ -7,6 +7,7 @@ import re
 import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -19,8 +20,10 @@ from pcbench.cli.leaderboard import app
 from pcbench.common.text import one_line
 from pcbench.errors import DataError, UsageError
 from pcbench.protocols.protocol import QUICK
+from pcbench.records.models import Run
 from pcbench.report import gather, site
 from pcbench.report.output import MANIFEST
+from pcbench.report.runs import RunPage
 from pcbench.report.text import duration, escape_markdown, plain
 from pcbench.report.viewer import Clouds
 
@@ -344,6 +347,41 @@ def test_a_build_removes_what_an_older_one_wrote_and_nothing_else(two_by_two: Pa
     assert changed.read_text() == "mine"
     assert (out / "CNAME").exists()
     assert (out / "static" / "site.js").stat().st_mtime_ns == before
+
+
+def test_a_build_makes_only_the_pages_of_runs_that_changed(
+    two_by_two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    page = gather.runs.page
+
+    def noted(run: Run, *rest: Any) -> RunPage:
+        made.append(run.distillation.inputs.method)
+        return page(run, *rest)
+
+    monkeypatch.setattr(gather.runs, "page", noted)
+    out = tmp_path / "site"
+    built(two_by_two, out)
+    assert len(made) == 5
+    made.clear()
+    assert not built(two_by_two, out).removed
+    assert made == []
+    (dm,) = [path for path in (out / "runs").glob("*.html") if Page(path.read_text()).title.startswith("dm")]
+    dm.write_text("altered by hand")
+    built(two_by_two, out)
+    assert made == ["dm"]
+    a_run(two_by_two, method="random", right=[(4, 4)] * 10)
+    copy = two_by_two / "a-copy"
+    copy.mkdir()
+    for file in next(two_by_two.glob("dm-*")).glob("distillation.json"):
+        (copy / file.name).write_bytes(file.read_bytes())
+    for _ in range(2):
+        built(two_by_two, out)
+        assert "altered" not in dm.read_text()
+        built(two_by_two, tmp_path / "other")
+        for path in (tmp_path / "other").rglob("*"):
+            if path.is_file():
+                assert (out / path.relative_to(tmp_path / "other")).read_bytes() == path.read_bytes(), path
 
 
 @pytest.mark.slow
