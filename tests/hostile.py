@@ -134,8 +134,9 @@ ALLOWED = {
     "div", "span", "table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td", "button", "label",
     "input", "select", "option", "details", "summary", "template", "figure", "figcaption", "img", "br",
     "hr", "footer", "section", "svg", "g", "path", "circle", "line", "rect", "text", "meter", "desc",
+    "aside", "image",
 }  # fmt: skip
-VOID = {"meta", "link", "img", "br", "hr", "input", "path", "circle", "line", "rect"}
+VOID = {"meta", "link", "img", "br", "hr", "input", "path", "circle", "line", "rect", "image"}
 ADDRESSES = (
     "href",
     "src",

@@ -296,8 +296,10 @@
 
     /** The table as it stands on the screen: its shown columns, and its shown rows in their order. */
     screen() {
-      const columns = this.columns.filter(({ shown }) => shown);
-      const rows = [...this.body.rows].filter((row) => !row.hidden);
+      // What compare.js leaves out is not on the screen either.
+      const there = (element) => !element.classList.contains("left-out");
+      const columns = this.columns.filter(({ shown, th }) => shown && there(th));
+      const rows = [...this.body.rows].filter((row) => !row.hidden && there(row));
       return {
         name: this.name,
         title: this.title,
@@ -476,6 +478,8 @@
       clearTimeout(this.waiting);
       this.waiting = setTimeout(() => {
         const parameters = new URLSearchParams();
+        // What compare.js keeps there is its own.
+        for (const each of new URLSearchParams(location.hash.slice(1)).getAll("with")) parameters.append("with", each);
         for (const board of this.boards) board.save(parameters);
         if (this.anchor !== this.firstAnchor) parameters.append("anchor", this.anchor);
         const [address] = location.href.split("#");
@@ -489,6 +493,15 @@
   document.addEventListener("DOMContentLoaded", () => {
     const chooser = document.getElementById("theme");
     if (chooser) themeButton(chooser);
+    // Paper shows what is folded away on the screen.
+    addEventListener("beforeprint", () => {
+      for (const folded of document.querySelectorAll("details:not(.menu):not([open])")) folded.open = true;
+    });
+    // Another page of the board keeps how its table is sorted, filtered and compared.
+    for (const link of document.querySelectorAll("a[data-keep]"))
+      link.addEventListener("click", () => {
+        if (location.hash.includes("=")) link.hash = location.hash;
+      });
     // On a small screen the names of the pages scroll sideways.
     document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
     new Page();

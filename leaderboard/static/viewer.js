@@ -1,56 +1,82 @@
-// Distilled clouds in three dimensions: a class and one of its clouds, before and after distillation and beside its
-// nearest real cloud, turned together by mouse, finger and keyboard. Where WebGL is missing the picture stays.
+// @ts-check
+// Clouds in three dimensions: a class and one of its clouds, as it began, on its way and distilled, beside its nearest
+// real cloud, or of several methods; turned together by mouse, finger and keyboard. Where WebGL is missing, or nobody
+// asks for it, the picture stays.
 "use strict";
 
 (() => {
-  const SETS = [
-    ["initial", "initial"],
-    ["distilled", "distilled"],
-    ["neighbour", "nearest real cloud"],
-  ];
+  /**
+   * Clouds of one kind: a snapshot of a run, its nearest real clouds, or those of one method.
+   * @typedef {{ words: string, points: number, iteration: number | null, values: Int16Array }} CloudSet
+   * @typedef {{ classes: string[], ppc: number, unit: number, up: number, sets: CloudSet[] }} Clouds
+   * @typedef {{ yaw: number, pitch: number, zoom: number }} Camera
+   * @typedef {number[][]} Ramp
+   */
+
   const FARTHEST = 1.5; // clouds are normalised to the unit ball; what a method threw farther is cut off
   const RAMP = [[70, 51, 127], [54, 92, 141], [39, 127, 142], [31, 161, 135], [74, 193, 109], [141, 205, 62]];
   const RAMP_ON_DARK = [[134, 116, 214], [92, 142, 214], [62, 166, 186], [56, 190, 150], [110, 212, 110], [200, 226, 90]];
-  const MOST = { classes: 1000, ppc: 1000, points: 100000, values: 5e7 };
-  const START = { yaw: 0.6, pitch: 0.35, zoom: 1 };
+  const MOST = { classes: 1000, ppc: 1000, points: 100000, sets: 64, values: 5e7 };
+  // The camera of the pictures that pcbench draws: pcbench/look/pictures.py.
+  const START = { yaw: (-35 * Math.PI) / 180, pitch: (22 * Math.PI) / 180, zoom: 1 };
   const STEP = Math.PI / 24;
+  const IN_A_ROW = 4; // so many clouds stand in one row; more of them wrap
+  // To the right, up and to the viewer, for data whose up axis is x, y or z: which coordinate, and its sign.
+  const AXES = [[[2, 1], [0, 1], [1, 1]], [[0, 1], [1, 1], [2, 1]], [[0, 1], [2, 1], [1, -1]]];
 
   // ---- The file of clouds: written by whoever built the site, and still checked ------------------------------
 
-  const whole = (value, most) => Number.isInteger(value) && value >= 1 && value <= most;
+  /** @param {unknown} value @param {number} most */
+  const whole = (value, most) => typeof value === "number" && Number.isInteger(value) && value >= 1 && value <= most;
 
-  /** The sets as arrays of int16 of (classes, ppc, points, 3), or an Error that says what is wrong. */
+  /**
+   * The sets as arrays of int16 of (classes, ppc, points, 3), or an Error that says what is wrong.
+   * @param {any} file
+   * @returns {Clouds}
+   */
   function decode(file) {
-    const { classes, ppc, points, scale, sets, up = "y" } = file ?? {};
+    const { classes, ppc, scale, sets, up = "y" } = file ?? {};
     if (!Array.isArray(classes) || !whole(classes.length, MOST.classes) || !classes.every((name) => typeof name === "string"))
       throw new Error("no list of classes");
-    if (!whole(ppc, MOST.ppc) || !whole(points, MOST.points)) throw new Error("counts out of range");
+    if (!whole(ppc, MOST.ppc)) throw new Error("counts out of range");
     if (!Number.isFinite(scale) || scale <= 0) throw new Error("no scale");
     if (!"xyz".includes(up) || up.length !== 1) throw new Error("no such axis");
-    const values = classes.length * ppc * points * 3;
-    if (values > MOST.values) throw new Error("too many points");
-    const decoded = new Map();
-    for (const [key] of SETS) {
-      const text = sets?.[key];
-      if (text === undefined || text === null) continue;
-      if (typeof text !== "string" || text.length !== 4 * Math.ceil((values * 2) / 3)) throw new Error(`${key}: wrong length`);
-      const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-      if (bytes.length !== values * 2) throw new Error(`${key}: wrong length`);
-      const view = new DataView(bytes.buffer);
-      decoded.set(key, Int16Array.from({ length: values }, (_, place) => view.getInt16(2 * place, true)));
-    }
-    if (decoded.size === 0) throw new Error("no clouds");
-    return { classes, ppc, points, unit: scale / 32767, sets: decoded, up: "xyz".indexOf(up) };
+    if (!Array.isArray(sets) || !whole(sets.length, MOST.sets)) throw new Error("no clouds");
+    const clouds = classes.length * ppc;
+    if (sets.reduce((sum, each) => sum + clouds * (Number(each?.points) || 0) * 3, 0) > MOST.values) throw new Error("too many points");
+    return { classes, ppc, unit: scale / 32767, up: "xyz".indexOf(up), sets: sets.map((each) => decodeSet(each, clouds)) };
   }
 
-  /** One cloud as (points, 4): x to the right, y up, z to the viewer, and its height from 0 to 1 for the colour. */
-  function cloud(clouds, key, label, copy) {
-    const { points, ppc, unit, up } = clouds;
-    const values = clouds.sets.get(key);
-    const from = (label * ppc + copy) * points * 3;
-    const out = new Float32Array(points * 4);
-    for (let point = 0; point < points; point += 1)
-      for (let axis = 0; axis < 3; axis += 1) out[4 * point + axis] = values[from + 3 * point + ((up + 2 + axis) % 3)] * unit;
+  /** @param {any} set @param {number} clouds @returns {CloudSet} */
+  function decodeSet(set, clouds) {
+    const { words, points, values: text, iteration = null } = set ?? {};
+    if (typeof words !== "string" || !(iteration === null || Number.isInteger(iteration))) throw new Error("clouds without a name");
+    if (!whole(points, MOST.points)) throw new Error("counts out of range");
+    const values = clouds * points * 3;
+    if (typeof text !== "string" || text.length !== 4 * Math.ceil((values * 2) / 3)) throw new Error(`${words}: wrong length`);
+    const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+    if (bytes.length !== values * 2) throw new Error(`${words}: wrong length`);
+    const view = new DataView(bytes.buffer);
+    return { words, points, iteration, values: Int16Array.from({ length: values }, (_, place) => view.getInt16(2 * place, true)) };
+  }
+
+  /**
+   * One cloud as (points, 4): x to the right, y up, z to the viewer; the fourth is for the colour.
+   * @param {Clouds} clouds @param {CloudSet} set @param {number} label @param {number} copy
+   */
+  function cloud(clouds, set, label, copy) {
+    const from = (label * clouds.ppc + copy) * set.points * 3;
+    const out = new Float32Array(set.points * 4);
+    for (let point = 0; point < set.points; point += 1)
+      AXES[clouds.up].forEach(([axis, sign], place) => {
+        out[4 * point + place] = sign * set.values[from + 3 * point + axis] * clouds.unit;
+      });
+    return out;
+  }
+
+  /** Colours a cloud by height, from 0 to 1; a few points at either end do not count. @param {Float32Array} out */
+  function byHeight(out) {
+    const points = out.length / 4;
     const heights = Float32Array.from({ length: points }, (_, point) => out[4 * point + 1]).sort();
     const [low, high] = [heights[Math.floor(0.02 * (points - 1))], heights[Math.ceil(0.98 * (points - 1))]];
     for (let point = 0; point < points; point += 1)
@@ -58,6 +84,23 @@
     return out;
   }
 
+  /** How far every point lies from where it began. @param {Float32Array} now @param {Float32Array} began */
+  const moved = (now, began) =>
+    Float32Array.from({ length: now.length / 4 }, (_, point) =>
+      Math.hypot(now[4 * point] - began[4 * point], now[4 * point + 1] - began[4 * point + 1], now[4 * point + 2] - began[4 * point + 2]));
+
+  /** Colours a cloud by how far its points have moved, as a share of `most`. @param {Float32Array} now @param {Float32Array} began @param {number} most */
+  function byMoves(now, began, most) {
+    moved(now, began).forEach((distance, point) => {
+      now[4 * point + 3] = most > 0 ? Math.min(distance / most, 1) : 0;
+    });
+    return now;
+  }
+
+  /** Between two clouds of the same points. @param {Float32Array} a @param {Float32Array} b @param {number} share */
+  const between = (a, b, share) => a.map((value, place) => value + share * (b[place] - value));
+
+  /** @param {Float32Array} points */
   function radius(points) {
     let most = 0;
     for (let at = 0; at < points.length; at += 4)
@@ -76,9 +119,8 @@
       vec3 p = point.xyz / reach;
       p = vec3(turn.x * p.x + turn.y * p.z, p.y, turn.x * p.z - turn.y * p.x);
       p = vec3(p.x, tilt.x * p.y - tilt.y * p.z, tilt.x * p.z + tilt.y * p.y);
-      float depth = 4.0 - p.z;
-      gl_Position = vec4(p.xy * fit * 3.7, (depth - 4.0) * 0.3 * depth, depth);
-      gl_PointSize = max(ball * 4.0 / depth, 1.0);
+      gl_Position = vec4(p.xy * fit, -0.3 * p.z, 1.0);
+      gl_PointSize = max(ball, 1.0);
       height = point.w;
       far = clamp(0.5 - 0.5 * p.z, 0.0, 1.0);
     }`;
@@ -98,16 +140,26 @@
       gl_FragColor = vec4(mix(colour * light, ground, 0.35 * far), 1.0);
     }`;
 
-  /** A program with its buffer on a canvas, or null where the browser has no WebGL. */
+  /** How many clouds stand beside one another, and how many rows they make. @param {number} many @param {number} width */
+  function grid(many, width) {
+    const columns = many <= IN_A_ROW ? many : Math.min(many, Math.max(2, Math.floor(width / 150)));
+    return { columns, rows: Math.ceil(many / columns) };
+  }
+
+  /** A program with its buffer on a canvas, or null where the browser has no WebGL. @param {HTMLCanvasElement} canvas */
   function painter(canvas) {
-    const gl = canvas.getContext("webgl", { antialias: true, alpha: false });
-    if (!gl) return null;
-    let program, buffer, places;
+    const context = canvas.getContext("webgl", { antialias: true, alpha: false });
+    if (!context) return null;
+    const gl = context;
+    /** @type {Record<string, WebGLUniformLocation | null>} */
+    let places = {};
 
     function prepare() {
-      program = gl.createProgram();
-      for (const [kind, source] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
+      const program = gl.createProgram();
+      if (!program) return false;
+      for (const [kind, source] of /** @type {[number, string][]} */ ([[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]])) {
         const shader = gl.createShader(kind);
+        if (!shader) return false;
         gl.shaderSource(shader, source);
         gl.compileShader(shader);
         gl.attachShader(program, shader);
@@ -115,8 +167,7 @@
       gl.linkProgram(program);
       if (!gl.getProgramParameter(program, gl.LINK_STATUS)) return false;
       gl.useProgram(program);
-      buffer = gl.createBuffer();
-      gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
+      gl.bindBuffer(gl.ARRAY_BUFFER, gl.createBuffer());
       const attribute = gl.getAttribLocation(program, "point");
       gl.enableVertexAttribArray(attribute);
       gl.vertexAttribPointer(attribute, 4, gl.FLOAT, false, 0, 0);
@@ -128,25 +179,29 @@
       return true;
     }
 
-    /** The clouds side by side, at one scale. view: yaw, pitch in radians, zoom. */
-    function paint(clouds, reach, view, ground, ramp) {
-      const { width, height } = canvas;
-      const column = width / clouds.length;
-      const side = Math.min(column, height);
+    /**
+     * The clouds in rows, all at one scale.
+     * @param {Float32Array[]} clouds @param {{ columns: number, rows: number }} shape @param {number} reach
+     * @param {Camera} view @param {number[]} ground @param {Ramp} ramp
+     */
+    function paint(clouds, shape, reach, view, ground, ramp) {
+      const [across, down] = [canvas.width / shape.columns, canvas.height / shape.rows];
+      const side = Math.min(across, down);
       gl.uniform2f(places.turn, Math.cos(view.yaw), Math.sin(view.yaw));
       gl.uniform2f(places.tilt, Math.cos(view.pitch), Math.sin(view.pitch));
-      gl.uniform2f(places.fit, (0.92 * view.zoom * side) / column, (0.92 * view.zoom * side) / height);
+      gl.uniform2f(places.fit, (0.92 * view.zoom * side) / across, (0.92 * view.zoom * side) / down);
       gl.uniform1f(places.reach, reach);
       gl.uniform3fv(places.ramp, ramp.flat().map((level) => level / 255));
       gl.uniform3fv(places.ground, ground);
+      gl.clearColor(ground[0], ground[1], ground[2], 1);
+      gl.scissor(0, 0, canvas.width, canvas.height);
+      gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
       clouds.forEach((points, number) => {
-        const left = Math.round(number * column);
-        const right = Math.round((number + 1) * column);
-        gl.viewport(left, 0, right - left, height);
-        gl.scissor(left, 0, right - left, height);
-        gl.clearColor(...ground, 1);
-        gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
-        gl.uniform1f(places.ball, Math.min(0.85 / Math.sqrt(points.length / 4), 0.05) * side * view.zoom);
+        const [row, column] = [Math.floor(number / shape.columns), number % shape.columns];
+        const box = [Math.round(column * across), Math.round(canvas.height - (row + 1) * down), Math.round(across), Math.round(down)];
+        gl.viewport(box[0], box[1], box[2], box[3]);
+        gl.scissor(box[0], box[1], box[2], box[3]);
+        gl.uniform1f(places.ball, Math.min(0.85 / Math.sqrt(points.length / 4), 0.055) * side * view.zoom);
         gl.bufferData(gl.ARRAY_BUFFER, points, gl.DYNAMIC_DRAW);
         gl.drawArrays(gl.POINTS, 0, points.length / 4);
       });
@@ -157,6 +212,12 @@
 
   // ---- A viewer: controls, canvas, words ---------------------------------------------------------------------
 
+  /**
+   * An element with properties, attributes (in `attributes`) and children; text is only ever set as text.
+   * @template {keyof HTMLElementTagNameMap} T
+   * @param {T} tag @param {Record<string, any>} [properties] @param {...(Node | string)} children
+   * @returns {HTMLElementTagNameMap[T]}
+   */
   function make(tag, { attributes = {}, ...properties } = {}, ...children) {
     const element = Object.assign(document.createElement(tag), properties);
     for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -164,67 +225,108 @@
     return element;
   }
 
+  /** @param {string} words @param {string} name @param {() => void} press */
   const button = (words, name, press) =>
     make("button", { type: "button", onclick: press, title: name, attributes: { "aria-label": name } }, words);
 
+  /** @param {string} label @param {string[]} names @param {() => void} change */
   function chooser(label, names, change) {
     const field = make("select", {}, ...names.map((name, place) => make("option", { value: String(place) }, name)));
     field.addEventListener("change", change);
     return { field, label: make("label", {}, label, field), get place() { return field.selectedIndex; } };
   }
 
-  /** The colour of an element's ground as three levels from 0 to 1. */
+  /** The colour of an element's ground as three levels from 0 to 1. @param {Element} element */
   function groundOf(element) {
     const levels = getComputedStyle(element).backgroundColor.match(/[\d.]+/g)?.slice(0, 3).map(Number) ?? [255, 255, 255];
     return levels.map((level) => level / 255);
   }
 
+  /** @param {HTMLElement} place @param {Clouds} clouds */
   function view(place, clouds) {
     const canvas = make("canvas", { tabIndex: 0, attributes: { role: "application" } });
     const paint = painter(canvas);
-    if (!paint) return fallBack(place, "This browser has no WebGL: a picture is shown instead.");
+    if (!paint) {
+      fallBack(place, "This browser has no WebGL: a picture is shown instead.");
+      return;
+    }
 
-    const present = SETS.filter(([key]) => clouds.sets.has(key));
+    const snapshots = clouds.sets.filter(({ iteration }) => iteration !== null);
+    const first = snapshots[0];
+    const others = clouds.sets.filter(({ iteration }) => iteration === null);
+    const ends = snapshots.length > 1 ? [first, snapshots[snapshots.length - 1]] : snapshots;
+    const present = [...ends, ...others];
+    const timed = snapshots.length > 1 && snapshots.every(({ points }) => points === first.points);
     const still = matchMedia("(prefers-reduced-motion: reduce)");
     const at = { ...START };
-    let shown = present;
+    /** @type {Float32Array[]} */
     let drawn = [];
+    let mode = "all";
     let asked = 0;
     let turning = false;
 
     const label = chooser("Class", clouds.classes, choose);
+    label.field.selectedIndex = Math.max(0, clouds.classes.indexOf(place.dataset.class ?? ""));
     const copy = chooser("Cloud", Array.from({ length: clouds.ppc }, (_, number) => `${number + 1} of ${clouds.ppc}`), choose);
-    const views = (present.length > 1 ? [["all", "side by side"], ...present] : []).map(([key, words]) => {
-      const each = button(words, `Show ${words}`, () => {
-        shown = key === "all" ? present : present.filter(([name]) => name === key);
-        choose();
-      });
-      return { key, each };
-    });
+    /** @type {[string, string][]} */
+    const modes = [
+      ...(present.length > 1 ? [/** @type {[string, string]} */ (["all", "side by side"])] : []),
+      ...(timed ? [/** @type {[string, string]} */ (["time", "over time"])] : []),
+      ...(present.length > 1 && present.length <= IN_A_ROW ? present.map(({ words }) => /** @type {[string, string]} */ ([words, words])) : []),
+    ];
+    const views = modes.length > 1 ? modes.map(([key, words]) => ({ key, each: button(words, `Show ${words}`, () => {
+      mode = key;
+      choose();
+    }) })) : [];
+    const time = make("input", { type: "range", min: "0", max: String(Math.max(snapshots.length - 1, 1)), step: "any", value: String(snapshots.length - 1) });
+    time.addEventListener("input", choose);
+    const span = make("output", {});
+    const slider = make("label", { className: "time" }, "Distillation", time, span);
     const spin = button("Turn", "Turn slowly", () => setTurning(!turning));
     const names = make("ul", { className: "names" });
     const status = make("p", { attributes: { role: "status" } });
     const tools = make("div", { className: "toolbar", attributes: { role: "group", "aria-label": "Clouds shown" } },
-      label.label, ...(clouds.ppc > 1 ? [copy.label] : []), ...views.map(({ each }) => each));
+      label.label, ...(clouds.ppc > 1 ? [copy.label] : []), ...views.map(({ each }) => each), slider);
     const handles = make("div", { className: "toolbar", attributes: { role: "group", "aria-label": "View" } },
-      button("←", "Turn left", () => move(-STEP, 0)), button("→", "Turn right", () => move(STEP, 0)),
+      button("←", "Turn left", () => move(STEP, 0)), button("→", "Turn right", () => move(-STEP, 0)),
       button("↑", "Tilt up", () => move(0, -STEP)), button("↓", "Tilt down", () => move(0, STEP)),
       button("+", "Nearer", () => zoom(1.15)), button("−", "Farther", () => zoom(1 / 1.15)),
       button("Reset", "Reset the view", reset), spin);
-    place.prepend(tools, make("div", { className: "stage" }, canvas), names, handles, status);
-    place.querySelector("img").hidden = true;
+    for (const before of /** @type {HTMLElement[]} */ ([...place.children])) before.hidden = true;
+    const stage = make("div", { className: "stage" }, canvas, names);
+    place.prepend(tools, stage, handles, status);
 
     // What is shown
 
+    /** The snapshot that the slider stands at, coloured by what has moved since the beginning. */
+    function passing() {
+      const place_ = Number(time.value);
+      const before = Math.min(Math.floor(place_), snapshots.length - 2);
+      const [began, a, b, end] = [first, snapshots[before], snapshots[before + 1], snapshots[snapshots.length - 1]].map(
+        (set) => cloud(clouds, set, label.place, copy.place));
+      const most = Math.max(...moved(end, began));
+      const iterations = [snapshots[before], snapshots[before + 1]].map(({ iteration }) => iteration ?? 0);
+      const iteration = Math.round(iterations[0] + (place_ - before) * (iterations[1] - iterations[0]));
+      span.textContent = `iteration ${iteration}`;
+      return { cloud: byMoves(between(a, b, place_ - before), began, most), words: `iteration ${iteration}`, most };
+    }
+
     function choose() {
-      drawn = shown.map(([key]) => cloud(clouds, key, label.place, copy.place));
-      names.replaceChildren(...shown.map(([, words]) => make("li", {}, words)));
-      for (const { key, each } of views)
-        each.setAttribute("aria-pressed", String(key === (shown.length === present.length ? "all" : shown[0][0])));
+      const inTime = mode === "time";
+      slider.hidden = !inTime;
+      const shown = inTime ? others : present.filter(({ words }) => mode === "all" || words === mode);
+      const sets = shown.map((set) => byHeight(cloud(clouds, set, label.place, copy.place)));
+      const passed = inTime ? passing() : null;
+      drawn = passed ? [passed.cloud, ...sets] : sets;
+      const said = [...(passed ? [passed.words] : []), ...shown.map(({ words }) => words)];
+      names.replaceChildren(...said.map((words) => make("li", {}, words)));
+      for (const { key, each } of views) each.setAttribute("aria-pressed", String(key === mode));
       const which = clouds.ppc > 1 ? `, cloud ${copy.place + 1} of ${clouds.ppc}` : "";
-      const words = `${clouds.classes[label.place]}${which}: ${shown.map(([, each]) => each).join(", ")}`;
+      const words = `${clouds.classes[label.place]}${which}: ${said.join(", ")}`;
       canvas.setAttribute("aria-label", `3D view of ${words}. Arrow keys turn it, plus and minus zoom, 0 resets.`);
-      status.textContent = `${words}. ${clouds.points} points each, coloured by height.`;
+      const counts = [...new Set((passed ? [first, ...shown] : shown).map(({ points }) => points))].join(" or ");
+      const colour = passed ? `coloured by how far each has moved, ${passed.most.toFixed(2)} at most` : "coloured by height";
+      status.textContent = `${words}. ${counts} points each, ${colour}.`;
       draw();
     }
 
@@ -235,14 +337,18 @@
 
     function frame() {
       asked = 0;
-      if (paint.lost()) return;
+      if (!paint || paint.lost()) return;
       const density = Math.min(devicePixelRatio || 1, 3);
+      const shape = grid(drawn.length, stage.clientWidth);
+      stage.classList.toggle("rows", shape.rows > 1);
+      canvas.style.height = shape.rows > 1 ? `${shape.rows * Math.round((1.1 * stage.clientWidth) / shape.columns + 14)}px` : "";
+      names.style.gridTemplateColumns = `repeat(${shape.columns}, minmax(0, 1fr))`;
       const [width, height] = [canvas.clientWidth, canvas.clientHeight].map((length) => Math.max(1, Math.round(length * density)));
       if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-      const ground = groundOf(canvas.parentElement);
+      const ground = groundOf(stage);
       const dark = ground[0] + ground[1] + ground[2] < 1.5;
       const reach = Math.min(Math.max(1, ...drawn.map(radius)), FARTHEST);
-      paint.paint(drawn, reach, at, ground, dark ? RAMP_ON_DARK : RAMP);
+      paint.paint(drawn, shape, reach, at, ground, dark ? RAMP_ON_DARK : RAMP);
       if (turning) {
         at.yaw += 0.008;
         draw();
@@ -251,12 +357,14 @@
 
     // How it is turned
 
+    /** @param {number} yaw @param {number} pitch */
     function move(yaw, pitch) {
       at.yaw += yaw;
       at.pitch = Math.min(Math.max(at.pitch + pitch, -Math.PI / 2), Math.PI / 2);
       draw();
     }
 
+    /** @param {number} factor */
     function zoom(factor) {
       at.zoom = Math.min(Math.max(at.zoom * factor, 0.4), 6);
       draw();
@@ -267,6 +375,7 @@
       draw();
     }
 
+    /** @param {boolean} on */
     function setTurning(on) {
       turning = on && !still.matches;
       spin.hidden = still.matches;
@@ -274,8 +383,9 @@
       draw();
     }
 
+    /** @type {Record<string, () => void>} */
     const keys = {
-      ArrowLeft: () => move(-STEP, 0), ArrowRight: () => move(STEP, 0), ArrowUp: () => move(0, -STEP),
+      ArrowLeft: () => move(STEP, 0), ArrowRight: () => move(-STEP, 0), ArrowUp: () => move(0, -STEP),
       ArrowDown: () => move(0, STEP), "+": () => zoom(1.15), "=": () => zoom(1.15), "-": () => zoom(1 / 1.15),
       0: reset, Home: reset,
     };
@@ -287,6 +397,7 @@
     });
 
     // One finger or the mouse turns, two fingers zoom; a finger that goes up or down scrolls the page.
+    /** @type {Map<number, { x: number, y: number }>} */
     const fingers = new Map();
     const apart = () => {
       const [a, b] = [...fingers.values()];
@@ -310,7 +421,8 @@
         move((now.x - before.x) * 0.01, (now.y - before.y) * 0.01);
       }
     });
-    for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, (event) => fingers.delete(event.pointerId));
+    for (const end of /** @type {const} */ (["pointerup", "pointercancel"]))
+      canvas.addEventListener(end, (event) => fingers.delete(event.pointerId));
     canvas.addEventListener("wheel", (event) => {
       if (!event.ctrlKey) return; // the wheel alone scrolls the page
       event.preventDefault();
@@ -319,7 +431,7 @@
 
     canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
     canvas.addEventListener("webglcontextrestored", () => paint.prepare() && draw());
-    new ResizeObserver(draw).observe(canvas);
+    new ResizeObserver(draw).observe(stage);
     new MutationObserver(draw).observe(document.documentElement, { attributeFilter: ["data-theme"] });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
     still.addEventListener("change", () => setTurning(turning));
@@ -327,30 +439,34 @@
     choose();
   }
 
+  /** @param {HTMLElement} place @param {string} words */
   function fallBack(place, words) {
     place.append(make("p", { className: "note", attributes: { role: "status" } }, words));
   }
 
   // ---- Loading: a script, because fetch() is closed to pages opened from a folder ------------------------------
 
+  /** @type {Map<string, HTMLElement[]>} */
   const waiting = new Map();
 
-  window.pcbenchClouds = (key, file) => {
+  /** @type {any} */ (window).pcbenchClouds = (/** @type {string} */ key, /** @type {unknown} */ file) => {
     for (const place of waiting.get(key) ?? []) {
       try {
         view(place, decode(file));
       } catch (error) {
-        fallBack(place, `The clouds cannot be shown (${error.message}): a picture is shown instead.`);
+        fallBack(place, `The clouds cannot be shown (${/** @type {Error} */ (error).message}): a picture is shown instead.`);
       }
     }
     waiting.delete(key);
   };
 
+  /** @param {HTMLElement} place */
   function load(place) {
-    const { clouds: key, src } = place.dataset;
-    if (!/^(\.\.\/)*clouds\/[\w-]+\.js$/.test(src)) return;
-    if (waiting.has(key)) {
-      waiting.get(key).push(place);
+    const { clouds: key = "", src = "" } = place.dataset;
+    if (!/^(\.\.\/)*clouds\/[\w.-]+\.js$/.test(src)) return;
+    const others = waiting.get(key);
+    if (others) {
+      others.push(place);
       return;
     }
     waiting.set(key, [place]);
@@ -361,13 +477,23 @@
     document.head.append(script);
   }
 
-  // Clouds weigh up to megabytes: they are fetched when their viewer comes near the screen.
+  // Clouds weigh up to megabytes: they are fetched when their viewer comes near the screen, or when it is asked for.
   const near = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
       if (!isIntersecting) continue;
       near.unobserve(target);
-      load(target);
+      load(/** @type {HTMLElement} */ (target));
     }
   }, { rootMargin: "300px" });
-  for (const place of document.querySelectorAll(".viewer[data-clouds][data-src]")) near.observe(place);
+  for (const place of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".viewer[data-clouds][data-src]"))) {
+    if (!("asked" in place.dataset)) {
+      near.observe(place);
+      continue;
+    }
+    const ask = button("Turn them, other classes", "Turn the clouds, choose other classes", () => {
+      ask.remove();
+      load(place);
+    });
+    place.append(ask);
+  }
 })();

@@ -196,6 +196,18 @@ def contact_sheet(
     return Sheet(image, title, outside)
 
 
+def column(title: str, clouds: Sequence[Tensor], up: Up = "y", theme: Theme = WHITE) -> Sheet:
+    """Clouds (N, 3) one below another at one scale, seen as those of a contact sheet, without words."""
+    require_room(len(clouds))
+    tiles = [Tile(points) for points in clouds]
+    reach = min(max(1.0, *(_radius(points) for points in clouds)), FARTHEST)
+    views = [_view(points, up) for points in clouds]
+    canvas = np.full((TILE * len(tiles), TILE, 3), theme.paper, np.uint8)
+    for number, picture in _rendered(tiles, views, reach, theme):
+        canvas[number * TILE : (number + 1) * TILE] = picture
+    return Sheet(_few_colours(canvas, [], theme), title, 0)
+
+
 def save_sheet(path: Path, sheet: Sheet) -> None:
     """Write a PNG atomically; it names its title and the version of pcbench.
 
@@ -284,7 +296,8 @@ def _rendered(
 def _few_colours(canvas: Bytes, words: Sequence[Bytes], theme: Theme) -> Image.Image:
     """A page (H, W, 3) in a few colours, which makes its file small, with its words in colours of their own.
 
-    words: how much of each pixel is covered by words in `ink` and in `quiet`, (H, W) in 0..255.
+    words: how much of each pixel is covered by words in `ink` and in `quiet`, (H, W) in 0..255;
+    none of a page without words.
     """
     reduced = Image.fromarray(canvas).quantize(
         _CLOUD_COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
@@ -295,7 +308,7 @@ def _few_colours(canvas: Bytes, words: Sequence[Bytes], theme: Theme) -> Image.I
     palette[: len(given)] = given
     palette[index[0, 0]] = theme.paper
     parts = np.arange(1, _WORD_COLOURS + 1)[:, None] / _WORD_COLOURS
-    for number, (covered, ink) in enumerate(zip(words, (theme.ink, theme.quiet), strict=True)):
+    for number, (covered, ink) in enumerate(zip(words, (theme.ink, theme.quiet), strict=False)):
         first = _CLOUD_COLOURS + number * _WORD_COLOURS
         level = np.rint(covered * (_WORD_COLOURS / 255)).astype(np.uint8)
         index[level > 0] = first - 1 + level[level > 0]

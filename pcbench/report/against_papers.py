@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pcbench.records.labels import amount
-from pcbench.report.cells import Board, BoardSection, MeasuredCell, grouped
+from pcbench.report.cells import Board, BoardRow, BoardSection, MeasuredCell, Place, grouped
 from pcbench.report.counterparts import (
     PAPERS_DRAW,
     PAPERS_PROTOCOL,
@@ -89,32 +89,39 @@ def _opening(pairs: dict[str, dict[str, list[Beside]]]) -> Block:
 
 def _measured(board: Board, sections: Sequence[BoardSection]) -> list[MeasuredRow]:
     return [
-        MeasuredRow(
-            method=row.entry.method,
-            params=row.entry.params,
-            variation=[key for key, _ in row.entry.variation],
-            network=row.entry.network,
-            student=section.setting.student,
-            cells={
-                place: Ours(
-                    cell.oa.by_distillation,
-                    _hours(cell),
-                    cell.pages,
-                    cell.badge,
-                    cell.status.text,
-                    cell.resolution,
-                )
-                for place, cell in row.cells.items()
-                if place.standard
-            },
-            protocol=section.setting.protocol,
-            draw=row.entry.draw,
-            versions=versions(row.entry, section, board),
-        )
+        measured_row(board, section, row, row.cells)
         for section in sections
         for row in section.rows
         if row.entry.genuine
     ]
+
+
+def measured_row(
+    board: Board, section: BoardSection, row: BoardRow, cells: Mapping[Place, MeasuredCell]
+) -> MeasuredRow:
+    """A row with some of its cells, as papers' figures are compared with it."""
+    return MeasuredRow(
+        method=row.entry.method,
+        params=row.entry.params,
+        variation=[key for key, _ in row.entry.variation],
+        network=row.entry.network,
+        student=section.setting.student,
+        cells={
+            place: Ours(
+                cell.oa.by_distillation,
+                _hours(cell),
+                cell.pages,
+                cell.badge,
+                cell.status.text,
+                cell.resolution,
+            )
+            for place, cell in cells.items()
+            if place.standard
+        },
+        protocol=section.setting.protocol,
+        draw=row.entry.draw,
+        versions=versions(row.entry, section, board),
+    )
 
 
 def _hours(cell: MeasuredCell) -> float | None:
@@ -138,7 +145,7 @@ def _block(
 ) -> Block:
     unit = "hours" if paper.metric == "hours" else "overall accuracy in percent"
     group = f"{paper.called}: {paper.title}"
-    lines = tuple(_line(board, each) for each in ours)
+    lines = tuple(_line(board, each) for each in sorted(ours, key=lambda each: bool(each.unlike)))
     table = Table(name, f"{group}; protocol {protocol}, {unit}", HEADINGS, lines)
     title = f"Protocol {protocol}"
     return Block(name, title, _summary(ours), (table,), notes=(*paper.notes, *notes), group=group)

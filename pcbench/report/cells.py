@@ -176,6 +176,8 @@ class Result:
     """That clock when the first clouds were there, the training of networks to choose them by included."""
     peak_bytes: int | None
     """The distillation's peak memory, as `peak_memory` says."""
+    set_bytes: int | None
+    """What the synthetic set takes, in bytes; None of the whole training split."""
     step_factor: float
     """How many times as many clouds its students train on as PPC of every class; 1 of plain clouds."""
     marks: tuple[str, ...]
@@ -313,6 +315,11 @@ class MeasuredCell:
         """How much of its mean clock there went by before the first clouds; as `seconds`."""
         by_run = {r.page: r.beginning for r in self.results if r.hardware == hardware and not r.busy}
         return statistics.fmean(by_run.values()) if by_run else None
+
+    @property
+    def set_bytes(self) -> int | None:
+        """What its largest synthetic set takes, in bytes; None of the whole training split."""
+        return max((r.set_bytes for r in self.results if r.set_bytes is not None), default=None)
 
     def memory(self, hardware: str) -> int | None:
         """The largest peak memory of its distillations there, in bytes; None where it is not known."""
@@ -652,6 +659,7 @@ def result_of(run: Run, evaluation: EvaluationRecord, current: Current = NOTHING
         busy=not distillation.timed,
         beginning=distillation.snapshots[0].seconds,
         peak_bytes=peak_memory(distillation),
+        set_bytes=distillation.set_bytes,
         step_factor=distillation.step_factor,
         marks=tuple(distillation.marks),
         hardware=plain(distillation.provenance.hardware.label),

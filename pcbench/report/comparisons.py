@@ -10,7 +10,9 @@ from pcbench.records.labels import amount
 from pcbench.records.layout import short
 from pcbench.report.cells import Board, BoardRow, BoardSection, Entry, MeasuredCell, Place, chosen_by, grouped
 from pcbench.report.compared import differences, grounded, leading
+from pcbench.report.heat import Heat, HeatRow, HeatValue
 from pcbench.report.tables import Block, Head, Heading, Line, Table
+from pcbench.report.text import number as rounded
 from pcbench.report.text import shown
 from pcbench.report.values import (
     copies_notes,
@@ -205,7 +207,30 @@ def _crossed(
             lines = tuple(_crossed_lines(board, entries, rows, columns))
             table = Table(f"{name}-{number}", f"Overall accuracy by {axis} on {title}: {group}", heads, lines)
             notes = copies_notes(board, sections, {place.name for _, _, place in placed})
-            yield Block(f"{name}-{number}", title, tables=(table,), notes=notes, group=group)
+            plots = (_heat(table, f"Overall accuracy by {axis} on {title}"),) if len(columns) > 1 else ()
+            yield Block(f"{name}-{number}", title, tables=(table,), plots=plots, notes=notes, group=group)
+
+
+def _heat(table: Table, title: str) -> Heat:
+    """The means of a table as a heat map."""
+    rows = tuple(
+        HeatRow(
+            line.head.text,
+            line.head.page,
+            tuple(
+                HeatValue(
+                    float(value.value), rounded(float(value.value), 0), f"{line.head.text}: {value.text} %"
+                )
+                if isinstance(value.value, float)
+                else HeatValue(None, value.text, f"{line.head.text}: not measured")
+                for value in line.values
+            ),
+        )
+        for line in table.lines
+    )
+    columns = tuple(heading.title for heading in table.headings)
+    description = "Means in percent; the darker, the more accurate."
+    return Heat(f"{table.name}-heat", title, description, columns, rows, diverging=False)
 
 
 def _of_copy(heading: Heading, board: Board, place: Place) -> Heading:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pcbench.report.cells import MeasuredCell
-from pcbench.report.svg import COLOURS, Plot, PlotData, PlotPoint, curves
+from pcbench.report.svg import Plot, PlotData, PlotPoint, curves
 from pcbench.report.tables import MISSING, Head, Heading, Line, Table, Value
 from pcbench.report.text import number, spread
 from pcbench.report.values import bounds
@@ -64,7 +64,7 @@ def learning_curves(
                 )
                 for i, v in points
             ),
-            style % COLOURS,
+            style,
         )
         for style, (label, points) in enumerate(found.items())
     ]
@@ -87,7 +87,9 @@ def by_class(name: str, title: str, cells: Mapping[str, MeasuredCell]) -> list[T
         return []
     *_, last = cells.values()
     names, totals = last.results[0].class_names, last.results[0].totals
-    alike = {label: _shares(cell) for label, cell in cells.items() if cell.results[0].class_names == names}
+    alike = {
+        label: class_shares(cell) for label, cell in cells.items() if cell.results[0].class_names == names
+    }
     headings = [
         Heading("clouds", "Test clouds"),
         *(Heading(f"c{n}", label) for n, label in enumerate(alike, 1)),
@@ -117,7 +119,7 @@ def confusion(name: str, title: str, cell: MeasuredCell) -> Confusion | None:
     )
 
 
-def _shares(cell: MeasuredCell) -> list[float | None]:
+def class_shares(cell: MeasuredCell) -> list[float | None]:
     """Of every class the percentage of right answers, over all students; None without a test cloud."""
     right = [sum(each) for each in zip(*(result.correct for result in cell.results), strict=True)]
     asked = [0] * len(right)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
+import pcbench
+from pcbench.common.files import digest
+from pcbench.common.packaged import builtin
 from pcbench.errors import DataError
 from pcbench.records import layout
 from pcbench.records.layout import run_folders
@@ -132,15 +136,43 @@ def write_runs(
     with_clouds = [folder for folder in folders if layout.clouds(folder).is_file()]
     without = sorted(set(folders) - set(with_clouds))
     rendered = partial(_files, renderer=Renderer(base_url), current=current)
+    stamp, known = made_of_code(base_url, current), target.intact()
+
+    def put(found: _Read, page: str) -> None:
+        if found.files is not None:
+            target.put(page, found.made_of, found.files)
+        elif not target.keep(page, found.made_of):  # another run of the same distillation took its place
+            shown = clouds if layout.clouds(found.folder).is_file() else None
+            target.put(page, found.made_of, tuple(rendered(read_run(found.folder)[0], clouds=shown)))
 
     def read() -> Iterator[_Read]:
-        plain = _shared(without, partial(_read, current=current, files=partial(rendered, clouds=None)))
-        shown = (_read(folder, current, partial(rendered, clouds=clouds)) for folder in with_clouds)
+        one = partial(_read, current=current, stamp=stamp, known=known)
+        plain = _shared(without, partial(one, files=partial(rendered, clouds=None)))
+        shown = (one(folder, files=partial(rendered, clouds=clouds), clouds=clouds) for folder in with_clouds)
         for number, found in enumerate(itertools.chain(plain, shown), 1):
             yield found
             report(number, len(folders))
 
-    return _gather(source, read(), target.put)
+    return _gather(source, read(), put)
+
+
+def made_of_code(base_url: str, current: Current) -> str:
+    """A hash of all that every page of a run is made of beside its records."""
+    code = sorted(Path(pcbench.__file__).parent.rglob("*.py")) + sorted(
+        builtin("leaderboard/templates").iterdir()
+    )
+    return digest(
+        [*(hashlib.sha256(file.read_bytes()).hexdigest() for file in code), base_url, asdict(current)]
+    )
+
+
+def _made_of(folder: Path, stamp: str, clouds: Clouds | None, run: Run) -> str:
+    """A hash of all that the files of a run are made of; its clouds count by their file's size and time."""
+    files = sorted(file for file in folder.iterdir() if file.is_file() and file != layout.clouds(folder))
+    parts = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    about = layout.clouds(folder).stat() if clouds else None
+    shown = [about.st_size, about.st_mtime_ns, clouds.shows(run)] if clouds and about else []
+    return digest([stamp, submitter(run), parts, shown])
 
 
 @dataclass(frozen=True)
@@ -153,11 +185,13 @@ class _Read:
     """The run, None where none can be read."""
     problems: tuple[str, ...]
     """A line for every file that could not be used."""
-    files: tuple[Written, ...] = ()
-    """The run's pages and records, where they were made."""
+    files: tuple[Written, ...] | None = None
+    """The run's pages and records, where they were made; None where an older build's are the same."""
+    made_of: str = ""
+    """A hash of all that these are made of."""
 
 
-def _gather(source: Path, read: Iterator[_Read], put: Callable[[str, Sequence[Written]], None]) -> Gathered:
+def _gather(source: Path, read: Iterator[_Read], put: Callable[[_Read, str], None]) -> Gathered:
     gathered = Gathered()
     known = set()
     problems: dict[Path, tuple[str, ...]] = {}
@@ -167,7 +201,7 @@ def _gather(source: Path, read: Iterator[_Read], put: Callable[[str, Sequence[Wr
             continue
         known.add(found.folder)
         if gathered.takes(found.slim):
-            put(page_name(found.slim.key), found.files)
+            put(found, page_name(found.slim.key))
     gathered.problems += [line for key in sorted(problems) for line in problems[key]] + orphans(source, known)
     return gathered
 
@@ -179,17 +213,47 @@ def _shared(folders: Sequence[Path], work: Callable[[Path], _Read]) -> Iterator[
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(cores, spawn, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-        yield from pool.map(work, folders, chunksize=16)
+    with ProcessPoolExecutor(cores, spawn, _begin, (work,)) as pool:
+        yield from pool.map(_worked, folders, chunksize=16)
 
 
-def _read(folder: Path, current: Current, files: Callable[[Run], Iterator[Written]] | None = None) -> _Read:
-    """A run as far as tables need it. files: makes its pages and records, where they are asked for."""
+_work: list[Callable[[Path], _Read]] = []
+"""What a process that helps does with each folder: sent once, for it knows what of an older build stays."""
+
+
+def _begin(work: Callable[[Path], _Read]) -> None:
+    """Make a process ready to help; Ctrl-C is for the one that it helps."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _work[:] = [work]
+
+
+def _worked(folder: Path) -> _Read:
+    return _work[0](folder)
+
+
+def _read(
+    folder: Path,
+    current: Current,
+    files: Callable[[Run], Iterator[Written]],
+    stamp: str = "",
+    known: frozenset[str] = frozenset(),
+    clouds: Clouds | None = None,
+) -> _Read:
+    """A run as far as tables need it, and its files.
+
+    files: makes its pages and records. stamp: what these are made of beside the records. known: what need not
+    be made again. clouds: which are shown, of a run that has some.
+    """
     try:
         run, problems = read_run(folder)
     except DataError as error:
         return _Read(folder, None, (str(error),))
-    return _Read(folder, Slim.of(run, current), tuple(problems), tuple(files(run)) if files else ())
+    made_of = _made_of(folder, stamp, clouds, run) if stamp else ""
+    told = len(clouds.problems) if clouds else 0
+    made = None if made_of in known else tuple(files(run))
+    if clouds and len(clouds.problems) > told:
+        made_of = ""  # the next build tells it again
+    return _Read(folder, Slim.of(run, current), tuple(problems), made, made_of)
 
 
 def _files(run: Run, renderer: Renderer, current: Current, clouds: Clouds | None) -> Iterator[Written]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,8 @@ class MethodPage:
     """Its results."""
     confusions: tuple[Confusion, ...]
     """The confusion matrices of its defaults."""
+    clouds: tuple[tuple[str, str], ...]
+    """Cells of its defaults whose clouds are shown: what they are of, and the name of the run's page."""
 
 
 def about(name: str, registry: Registry[Any]) -> About:
@@ -117,10 +119,14 @@ def _citation(path: Path, name: str) -> str:
     return plain_lines(file.read_text(encoding="utf-8", errors="replace")).strip()
 
 
-def page(known: About, board: Board) -> MethodPage:
-    """All results of the method; curves, classes and confusion of its defaults, one block a data set."""
+def page(known: About, board: Board, with_clouds: Collection[str] = ()) -> MethodPage:
+    """All results of the method; curves, classes, confusion and clouds of its defaults, a block a data set.
+
+    with_clouds: the names of the pages of runs whose clouds are shown.
+    """
     blocks: list[Block] = []
     matrices: list[Confusion] = []
+    clouds: dict[str, str] = {}
     for number, section in enumerate(board.sections, 1):
         rows = [row for row in section.rows if row.entry.method == known.name]
         if not rows:
@@ -130,7 +136,19 @@ def page(known: About, board: Board) -> MethodPage:
             for part, found in _closer(board, section, rows, f"d{number}"):
                 blocks.append(part)
                 matrices += found
-    return MethodPage(known, (*blocks, *stale.blocks(board, known.name)), tuple(matrices))
+            clouds |= {name: words for words, name in _clouds(board, section, rows) if name in with_clouds}
+    pairs = tuple((words, name) for name, words in clouds.items())
+    return MethodPage(known, (*blocks, *stale.blocks(board, known.name)), tuple(matrices), pairs)
+
+
+def _clouds(board: Board, section: BoardSection, rows: list[BoardRow]) -> Iterator[tuple[str, str]]:
+    """Of every cell of the defaults what it is of, and its first run."""
+    for (data, version), places in section.data.items():
+        row = default_row(rows, rows[0].entry.method, places)
+        for place in places:
+            if row is not None and place in row.cells:
+                words = f"{data_title(board, data, version, True)}, {amount(place.ppc)}"
+                yield words, row.cells[place].pages[0]
 
 
 def _results(board: Board, section: BoardSection, rows: list[BoardRow], name: str) -> Block:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Self
 
@@ -12,6 +13,16 @@ from pcbench.common.files import write_quickly, write_text
 from pcbench.errors import DataError, UsageError
 
 MANIFEST = ".pcbench-site.json"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Files that are made of the same."""
+
+    made_of: str
+    """A hash of all that they are made of."""
+    files: tuple[str, ...]
+    """Their paths."""
 
 
 class SiteFolder:
@@ -22,10 +33,10 @@ class SiteFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.before = self._read()
+        self.before, self.groups_before = self._read()
         self.written: dict[str, str] = {}
-        self.groups: dict[str, list[str]] = {}
-        write_text(root / MANIFEST, self._manifest(self.before))
+        self.groups: dict[str, Group] = {}
+        write_text(root / MANIFEST, self._manifest(self.before, {}))
 
     def __enter__(self) -> Self:
         return self
@@ -33,7 +44,7 @@ class SiteFolder:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Of a build that did not end well, remember everything that may stand there."""
         if kind is not None:
-            write_text(self.root / MANIFEST, self._manifest(self.before | self.written))
+            write_text(self.root / MANIFEST, self._manifest(self.before | self.written, self.groups))
 
     def write(self, path: str, content: str | bytes) -> None:
         """Put a file there, unless it is there already."""
@@ -47,24 +58,49 @@ class SiteFolder:
             write_quickly(file, data)
         self.written[name] = digest
 
-    def put(self, group: str, files: Sequence[tuple[str, str | bytes]]) -> None:
-        """Write the files of a group in the place of those that it had before."""
-        for name in self.groups.get(group, ()):
+    def put(self, group: str, made_of: str, files: Sequence[tuple[str, str | bytes]]) -> None:
+        """Write the files of a group in the place of those that it had before.
+
+        made_of: a hash of all that they are made of.
+        """
+        for name in self.groups[group].files if group in self.groups else ():
             self.before[name] = self.written.pop(name)
         for path, content in files:
             self.write(path, content)
-        self.groups[group] = [path for path, _ in files]
+        self.groups[group] = Group(made_of, tuple(path for path, _ in files))
+
+    def intact(self) -> frozenset[str]:
+        """What groups are made of whose files an older build wrote and nobody changed."""
+        return frozenset(
+            group.made_of
+            for group in self.groups_before.values()
+            if all(self._unchanged(name) for name in group.files)
+        )
+
+    def keep(self, group: str, made_of: str) -> bool:
+        """Leave the files of a group as they are; whether they are those of `made_of`, and still there."""
+        known = self.groups_before.get(group)
+        if known is None or known.made_of != made_of or group in self.groups:
+            return False
+        self.written |= {name: self.before[name] for name in known.files}
+        self.groups[group] = known
+        return True
+
+    def _unchanged(self, name: str) -> bool:
+        """Whether a file is there as an older build wrote it."""
+        file = self.root / name
+        return file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == self.before.get(name)
 
     def finish(self) -> list[str]:
         """Remove what an older build wrote and this one did not, if nobody changed it; the names removed."""
         removed = []
         for name in sorted(set(self.before) - set(self.written)):
             file = self.root / name
-            if self._own(file) and hashlib.sha256(file.read_bytes()).hexdigest() == self.before[name]:
+            if self._own(file) and self._unchanged(name):
                 file.unlink()
                 removed.append(name)
                 self._tidy(file.parent)
-        write_text(self.root / MANIFEST, self._manifest(self.written))
+        write_text(self.root / MANIFEST, self._manifest(self.written, self.groups))
         return removed
 
     def _own(self, file: Path) -> bool:
@@ -77,7 +113,7 @@ class SiteFolder:
             folder.rmdir()
             folder = folder.parent
 
-    def _read(self) -> dict[str, str]:
+    def _read(self) -> tuple[dict[str, str], dict[str, Group]]:
         path = self.root / MANIFEST
         if not path.is_file():
             if self.root.is_dir() and any(self.root.iterdir()):
@@ -85,15 +121,22 @@ class SiteFolder:
                     f"{self.root} holds files and no site of pcbench: choose another folder, or empty it",
                     "output",
                 )
-            return {}
+            return {}, {}
         try:
-            files = json.loads(path.read_text(encoding="utf-8"))["files"]
-            return {_confined(name): str(digest) for name, digest in files.items()}
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+            files = {_confined(name): str(digest) for name, digest in manifest["files"].items()}
+            groups = {
+                str(name): Group(str(made_of), tuple(map(_confined, paths)))
+                for name, (made_of, paths) in manifest.get("groups", {}).items()
+            }
+            return files, {name: each for name, each in groups.items() if files.keys() >= set(each.files)}
         except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise DataError(f"{path} is damaged: remove {self.root} and build the site again") from error
 
-    def _manifest(self, files: dict[str, str]) -> str:
-        return json.dumps({"files": dict(sorted(files.items()))}, indent=0, ensure_ascii=False) + "\n"
+    def _manifest(self, files: Mapping[str, str], groups: Mapping[str, Group]) -> str:
+        of_groups = {name: [each.made_of, list(each.files)] for name, each in sorted(groups.items())}
+        manifest = {"files": dict(sorted(files.items())), "groups": of_groups}
+        return json.dumps(manifest, indent=0, ensure_ascii=False) + "\n"
 
 
 def _confined(path: str) -> str:

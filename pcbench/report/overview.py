@@ -41,7 +41,7 @@ def blocks(board: Board) -> list[Block]:
             rows = [row for row in section.rows if any(place in row.cells for place in places)]
             for draw_number, (draw, drawn) in enumerate(by_draw(rows, USUAL_DRAW), 1):
                 title = data_title(board, name, data, all(place.standard for place in places))
-                part = _Part(board, section, places, drawn, draw)
+                part = Cut(board, section, places, drawn, draw)
                 blocks.append(_one(part, title, name, _numbered(f"s{number_}-d{data_number}", draw_number)))
         blocks[0] = replace(blocks[0], text=section.setting.summary)
         found += blocks
@@ -54,8 +54,8 @@ def _numbered(name: str, number_: int) -> str:
 
 
 @dataclass(frozen=True)
-class _Part:
-    """The rows of one table: of one section, some places, one draw."""
+class Cut:
+    """What one table is cut from the board: one section, some places, the rows of one draw."""
 
     board: Board
     """All results."""
@@ -115,15 +115,14 @@ def _all(board: Board, section: BoardSection, name: str) -> Iterator[Block]:
     rows = [row for row in section.rows if any(place in row.cells for place in places)]
     for draw_number, (draw, drawn) in enumerate(by_draw(rows, USUAL_DRAW), 1):
         there = tuple(place for place in places if any(place in row.cells for row in drawn))
-        yield _across(_Part(board, section, there, drawn, draw), _numbered(name, draw_number))
+        yield _across(Cut(board, section, there, drawn, draw), _numbered(name, draw_number))
 
 
-def _across(part: _Part, name: str) -> Block:
+def _across(part: Cut, name: str) -> Block:
     board, section, places = part.board, part.section, part.places
     stand = standing(grounded(part.rows, places, part.asked))
     copies = section.copies.keys() & {place.name for place in places}
     headings = [
-        *_ranked_headings(),
         *(
             Heading(
                 f"{ppc_key(place)}-{column}",
@@ -132,6 +131,7 @@ def _across(part: _Part, name: str) -> Block:
             for column, place in enumerate(places, 1)
         ),
         Heading("mean", "Mean ‡" if copies else "Mean"),
+        *ranked_headings(),
     ]
     best = _best(stand, places)
     lines = [
@@ -139,9 +139,9 @@ def _across(part: _Part, name: str) -> Block:
             row,
             stand,
             (
-                *_ranked(row, stand),
                 *(_mean_of(row, place, best[place]) for place in places),
                 MISSING if copies else _mean(row, stand),
+                *ranked(row, stand),
             ),
         )
         for row in stand.ground.rows
@@ -158,32 +158,32 @@ def _draw_words(draw: str) -> str:
     return "" if draw == USUAL_DRAW else f", draw {draw}"
 
 
-def _one(part: _Part, title: str, data: str, name: str) -> Block:
+def _one(part: Cut, title: str, data: str, name: str) -> Block:
     """One data set: accuracy with everything that is derived from it, mean class accuracy, and spreads."""
     section, compared = part.section, part.compared
     places = tuple(place for place in part.places if any(place in row.cells for row in part.rows))
     stand = standing(grounded(part.rows, places, part.asked))
     ground, about = stand.ground, title + _draw_words(part.draw)
     scored_rows = [row for row in ground.rows if any(place in row.cells for place in compared)]
-    columns = _Columns(part, stand, places, scored_rows)
+    columns = Columns(part, stand, places, scored_rows)
     accuracy = Table(
         f"{name}-oa",
         f"Overall accuracy on {about}: {part.title}",
         tuple(columns.headings()),
         tuple(part.line(row, stand, [*columns.values(row)]) for row in ground.rows),
     )
-    tables = [accuracy, _macc(part, stand, places, f"{name}-macc", about)]
-    tables += [_spreads(part, stand, f"{name}-spread", about)] if compared else []
+    tables = [accuracy, macc_of(part, stand, places, f"{name}-macc", about)]
+    tables += [spreads(part, stand, f"{name}-spread", about)] if compared else []
     notes = copies_notes(part.board, [section], {data})
     notes += ("† Not the data set of its card: classes or counts differ.",) if title.endswith("†") else ()
     return Block(name, about, tables=tuple(tables), notes=(*notes, *part.notes(stand)), group=part.title)
 
 
-class _Columns:
+class Columns:
     """The columns of the table of one data set."""
 
     def __init__(
-        self, part: _Part, stand: Standing, places: Sequence[Place], scored_rows: Sequence[BoardRow]
+        self, part: Cut, stand: Standing, places: Sequence[Place], scored_rows: Sequence[BoardRow]
     ) -> None:
         rows, compared = stand.ground.rows, [place for place in places if not place.whole]
         self.part, self.stand, self.places, self.compared = part, stand, places, compared
@@ -207,7 +207,6 @@ class _Columns:
 
     def headings(self) -> Iterator[Heading]:
         """Their heads."""
-        yield from _ranked_headings() if self.compared else []
         several = len(self.compared) > 1
         for place in self.places:
             yield place_heading(place)
@@ -218,32 +217,47 @@ class _Columns:
                 yield Heading(f"tier-{key}", f"Tier, {label}", note="of this cell")
             if self.gains:
                 yield Heading(f"gain-{key}", f"Gain, {label}")
-            for anchor, row in self.anchors:
-                called = _called(anchor, row)
-                title = f"{label} against {called}"
-                yield Heading(f"{anchor}-{key}", title, anchor=anchor, anchor_label=called)
+            yield from self.difference_headings(place, label)
         if several:
             yield Heading("mean", "Mean", brief=True)
+        yield from ranked_headings() if self.compared else []
 
     def values(self, row: BoardRow) -> Iterator[Value]:
         """Those of a row."""
-        yield from _ranked(row, self.stand) if self.compared else []
         several = len(self.compared) > 1
         for place in self.places:
-            cell = row.cells.get(place)
-            yield _scored(cell, place, self.stand, row.entry.digest in self.best[place])
+            yield self.score(row, place)
             if place.whole:
                 continue
             if several:
                 yield _tier(self.stand.by_place.get(place, {}).get(row.entry.digest))
             if self.gains:
-                yield self._gain(row, place)
-            for key, anchor in self.anchors:
-                found = self.against[key, place].get(row.entry.digest)
-                usual = self._repetitions(place)
-                yield Value("anchor") if row is anchor else difference(found, usual)
+                yield self.gain(row, place)
+            yield from self.differences(row, place)
         if several:
             yield _mean(row, self.stand)
+        yield from ranked(row, self.stand) if self.compared else []
+
+    def score(self, row: BoardRow, place: Place) -> Value:
+        """The accuracy of a row."""
+        return _scored(row.cells.get(place), place, self.stand, row.entry.digest in self.best[place])
+
+    def differences(self, row: BoardRow, place: Place) -> Iterator[Value]:
+        """What a row is better by than each of the anchors."""
+        usual = self._repetitions(place)
+        for key, anchor in self.anchors:
+            yield (
+                Value("anchor")
+                if row is anchor
+                else difference(self.against[key, place].get(row.entry.digest), usual)
+            )
+
+    def difference_headings(self, place: Place, label: str) -> Iterator[Heading]:
+        """The heads of these differences. label: what tells their place from others, `PPC 3`."""
+        for key, row in self.anchors:
+            called = _called(key, row)
+            title = f"{label} against {called}" if label else f"Against {called}"
+            yield Heading(f"{key}-{ppc_key(place)}", title, anchor=key, anchor_label=called)
 
     def _repetitions(self, place: Place) -> int:
         """How many repetitions of a place are compared, as the notes say."""
@@ -251,7 +265,7 @@ class _Columns:
         alone = ground.alone.get(place)
         return ground.basis.repetitions.get(place) or (alone[0].repetitions[place] if alone else 1)
 
-    def _gain(self, row: BoardRow, place: Place) -> Value:
+    def gain(self, row: BoardRow, place: Place) -> Value:
         """Between random selection at this PPC and the whole split, on what both rows have in common."""
         cell, random = row.cells.get(place), self.random and self.random.cells.get(place)
         whole = self.whole and _whole(self.whole, place)
@@ -298,7 +312,8 @@ def _best(
     return best
 
 
-def _macc(part: _Part, stand: Standing, places: Sequence[Place], name: str, about: str) -> Table:
+def macc_of(part: Cut, stand: Standing, places: Sequence[Place], name: str, about: str) -> Table:
+    """The mean class accuracy of all rows."""
     best = _best(stand, places, lambda cell: cell.macc)
     lines = []
     for row in stand.ground.rows:
@@ -309,7 +324,7 @@ def _macc(part: _Part, stand: Standing, places: Sequence[Place], name: str, abou
     return Table(name, f"Mean class accuracy on {about}: {part.title}", headings, tuple(lines))
 
 
-def _spreads(part: _Part, stand: Standing, name: str, about: str) -> Table:
+def spreads(part: Cut, stand: Standing, name: str, about: str) -> Table:
     """The spread between draws beside that between students, and which of them an interval covers."""
     places = [place for place in part.compared if any(place in row.cells for row in part.rows)]
     headings = []
@@ -343,7 +358,7 @@ def _spread(cell: MeasuredCell | None) -> tuple[Value, Value, Value]:
     )
 
 
-def _ranked_headings() -> list[Heading]:
+def ranked_headings() -> list[Heading]:
     return [
         Heading("rank", "Rank", note="median and 95 % interval", brief=True),
         Heading("tier", "Tier", note="of the mean"),
@@ -351,7 +366,7 @@ def _ranked_headings() -> list[Heading]:
     ]
 
 
-def _ranked(row: BoardRow, stand: Standing) -> list[Value]:
+def ranked(row: BoardRow, stand: Standing) -> list[Value]:
     digest, status = row.entry.digest, row.status
     state = Value("", status.state, badge=status.state, about=status.text)
     partial, found = stand.partial.get(digest), stand.ranks.get(digest)

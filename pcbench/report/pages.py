@@ -10,13 +10,16 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pcbench.common.packaged import builtin
+from pcbench.report.front import Front
 from pcbench.report.methods import About, MethodPage
 from pcbench.report.runs import RunPage
+from pcbench.report.side_by_side import ComparePage
 from pcbench.report.tables import Block, Part, paginated
 from pcbench.report.text import escape_markdown, web_address
 
 TITLES: Mapping[str, str] = {
     "index": "Overview",
+    "tables": "Tables",
     "cross-architecture": "Cross-architecture",
     "initialisation": "Initialisation",
     "ablations": "Ablations",
@@ -28,8 +31,27 @@ TITLES: Mapping[str, str] = {
 }
 """The pages that every other page links to, in this order."""
 
+LEAD = (
+    "Each method condenses a training set of 3D shapes into a few synthetic point clouds per class. Here is "
+    "how well networks that are trained on those few clouds alone recognise real shapes that they never saw."
+)
+"""What the board is, in a sentence or two."""
+
+LEGEND: Sequence[tuple[str, str]] = (
+    ("54.3 ± 1.2", "Mean and standard deviation in percent of the whole test split, over the students, or "
+     "over the distillations where there are several; of the last snapshot. Bold: the best."),
+    ("53.1 to 55.5, 3 × 10", "The 95 % interval of the mean; distillations × students of each."),
+    ("Against", "The difference from an anchor, paired by seed; p is adjusted for all rows."),
+    ("Gain", "0 is random selection, 1 the whole training split."),
+    ("Rank", "The median of a bootstrap, with its 95 % interval."),
+    ("Tier", "Methods of one tier cannot be told from its best one."),
+    ("Status", "Claimed by a submitter, run here, re-evaluated or re-distilled by this board's maintainers, "
+     "or refuted."),
+)  # fmt: skip
+"""What stands in the table of the first screen, beside it."""
+
 INTRODUCTIONS: Mapping[str, str] = {
-    "index": (
+    "tables": (
         "Accuracy in percent on the whole test split, of the last snapshot, never of the best: mean ± "
         "standard deviation (ddof 1) over the students, or over the distillations where there are "
         "several, and the 95 % interval of the mean, then distillations × students of each. Only results "
@@ -67,7 +89,7 @@ INTRODUCTIONS: Mapping[str, str] = {
 }
 
 READING: Mapping[str, str] = {
-    "index": (
+    "tables": (
         "Rows are ranked, sorted and compared on the cells and repetitions that they have in common, "
         "which the notes name; what few have is shown beside and counts for nobody. Rank: the median of a "
         "bootstrap with its 95 % interval; a row that lacks a cell has its rank on those that it has. "
@@ -120,16 +142,46 @@ class Renderer:
                     "blocks.html.j2",
                     part.page,
                     TITLES[name],
-                    name=name,
                     introduction=INTRODUCTIONS[name],
                     reading=READING.get(name, ""),
                     empty=EMPTY.get(name, ""),
                     blocks=part.blocks,
                     parts=parts,
                     contents=_contents(parts),
-                    citations=self._citations(part),
+                    citations=self._citations(part.blocks),
                 ),
             )
+
+    def front(self, page: str, front: Front | None, apart: str) -> tuple[str, str]:
+        """A page of the board. apart: what stands in none of its tables, in a sentence."""
+        blocks = (front.block,) if front else ()
+        text = self._render(
+            "front.html.j2",
+            page,
+            front.choice.title if front and page != "index" else TITLES["index"],
+            front=front,
+            lead=LEAD,
+            legend=LEGEND,
+            apart=apart,
+            citations=self._citations(blocks),
+        )
+        return f"{page}.html", text
+
+    def compare(self, page: ComparePage) -> tuple[str, str]:
+        """A page on which methods are compared with one another."""
+        title = f"Compare: {page.choice.title}"
+        citations = self._citations((page.pairs,))
+        text = self._render("compare.html.j2", page.page, title, compare=page, citations=citations)
+        return f"{page.page}.html", text
+
+    def reading(self) -> tuple[str, str]:
+        """How all of it is to be read."""
+        rules = (
+            ("What shares a table", INTRODUCTIONS["tables"]),
+            ("Comparison and ranks", READING["tables"]),
+        )
+        text = self._render("reading.html.j2", "reading", "How to read the board", legend=LEGEND, rules=rules)
+        return "reading.html", text
 
     def method(self, page: MethodPage) -> Iterator[tuple[str, str]]:
         """A method's page, or several where its results need them."""
@@ -143,6 +195,7 @@ class Renderer:
                 blocks=part.blocks,
                 parts=parts,
                 confusions=page.confusions if number == 0 else (),
+                clouds=page.clouds if number == len(parts) - 1 else (),
                 first=number == 0,
             )
             yield f"{part.page}.html", text
@@ -164,17 +217,15 @@ class Renderer:
             .get_template("leaderboard.md.j2")
             .render(
                 blocks=blocks,
-                introduction=INTRODUCTIONS["index"],
-                reading=READING["index"],
+                introduction=INTRODUCTIONS["tables"],
+                reading=READING["tables"],
                 base_url=self.base_url,
             )
         )
 
-    def _citations(self, part: Part) -> dict[str, str]:
-        """The BibTeX entries of the methods on a page, by method."""
-        names = sorted(
-            {line.head.name for block in part.blocks for table in block.tables for line in table.lines}
-        )
+    def _citations(self, blocks: Iterable[Block]) -> dict[str, str]:
+        """The BibTeX entries of the methods in some blocks, by method."""
+        names = sorted({line.head.name for block in blocks for table in block.tables for line in table.lines})
         return {name: self.cited[name] for name in names if self.cited.get(name)}
 
 

@@ -13,14 +13,14 @@ from pcbench.records import labels, layout
 from pcbench.records.labels import amount, bare_amount
 from pcbench.records.layout import short
 from pcbench.records.models import DistillationRecord, EvaluationRecord, Memory, Run
-from pcbench.report import logged
+from pcbench.report import commands, logged
 from pcbench.report.cells import NOTHING_KNOWN, MeasuredCell, page_name, peak_memory, result_of
 from pcbench.report.current import Current
 from pcbench.report.details import Confusion, by_class, confusion, learning_curves
 from pcbench.report.status import MAINTAINERS, MEANING, finding, status_of, submitter
 from pcbench.report.tables import Block, Head, Heading, Line, Table, Value
-from pcbench.report.text import duration, number, plain, shown, size
-from pcbench.report.values import beginning_note, method_page, run_page
+from pcbench.report.text import duration, number, plain, shown, size, spread
+from pcbench.report.values import beginning_note, bounds, method_page, run_page
 
 Pairs = tuple[tuple[str, str], ...]
 """Terms and what is said of each."""
@@ -42,6 +42,10 @@ class SnapshotLine:
 class Evaluated:
     """One evaluation."""
 
+    accuracy: str
+    """Mean and standard deviation of the overall accuracy, in percent."""
+    about: str
+    """Its 95 % interval, and what students it is of."""
     settings: Pairs
     """Protocol, recipe, test and times."""
     provenance: Pairs
@@ -80,8 +84,10 @@ class RunPage:
     """What the distillation depended on, its time and memory."""
     params: Pairs
     """The method's parameters in effect."""
+    again: str
+    """The commands that make it again, a line each."""
     command: str
-    """The command line of the distillation."""
+    """The command line of the distillation, as it was given."""
     provenance: Pairs
     """Where and with what it ran, but the command."""
     snapshots: tuple[SnapshotLine, ...]
@@ -130,6 +136,7 @@ def page(run: Run, current: Current = NOTHING_KNOWN) -> RunPage:
             ("Key", distillation.key),
         ),
         params=tuple((plain(key), shown(value)) for key, value in sorted(inputs.params.items())),
+        again=commands.again(run),
         command=plain(shlex.join(distillation.provenance.command)),
         provenance=provenance(distillation.provenance.model_dump(mode="json", exclude={"command"})),
         snapshots=tuple(
@@ -250,7 +257,11 @@ def _evaluated(run: Run, evaluation: EvaluationRecord, current: Current, name: s
         ("engine", str(evaluation.inputs.engine)),
         ("key", evaluation.key),
     )
+    interval = cell.oa.interval
+    ends = "".join(f"95 % interval {each}, " for each in bounds(interval))
     return Evaluated(
+        spread(interval.mean, interval.std),
+        f"{ends}{cell.students} students. {title}",
         settings,
         provenance(evaluation.provenance.model_dump(mode="json", exclude={"command"})),
         "\n".join(plain(shlex.join(share.provenance.command)) for share in evaluation.work),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,16 @@ from pcbench.common.packaged import builtin
 from pcbench.errors import DataError
 from pcbench.records.labels import amount
 from pcbench.records.layout import run_folders, short
-from pcbench.report import against_papers, cells, comparisons, methods, overview, stale, timing
+from pcbench.report import against_papers, cells, comparisons, front, methods, overview, stale, timing
 from pcbench.report.cells import Board, BoardSection, CellScores
 from pcbench.report.current import Current
-from pcbench.report.gather import Gathered, Progress, write_runs
+from pcbench.report.gather import Gathered, Progress, Written, write_runs
 from pcbench.report.output import SiteFolder
 from pcbench.report.pages import Renderer
+from pcbench.report.papers import load
 from pcbench.report.selection import marked
+from pcbench.report.side_by_side import compare_page
+from pcbench.report.strips import Strips
 from pcbench.report.tables import Block, Head, Heading, Line, Table, Value, exported
 from pcbench.report.text import as_json
 from pcbench.report.values import run_page
@@ -71,7 +74,8 @@ def build(
         board = board_of(gathered)
         if not (board.sections or board.stale):
             raise DataError(NOTHING.format(source=source), "results")
-        for path, content in _tables(gathered, board, base_url, catalogue, report):
+        shown = frozenset(Path(file).stem for file in target.written if file.startswith("pictures/"))
+        for path, content in _tables(gathered, board, clouds, shown, base_url, catalogue, report):
             target.write(path, content)
         for file in sorted(builtin("leaderboard/static").iterdir()):
             target.write(f"static/{file.name}", file.read_bytes())
@@ -101,16 +105,25 @@ def markdown_of(gathered: Gathered, base_url: str = "") -> str:
 
 
 def _tables(
-    gathered: Gathered, board: Board, base_url: str, catalogue: Catalogue, report: Progress
-) -> Iterator[tuple[str, str]]:
+    gathered: Gathered,
+    board: Board,
+    clouds: Clouds,
+    shown: Collection[str],
+    base_url: str,
+    catalogue: Catalogue,
+    report: Progress,
+) -> Iterator[Written]:
+    """All pages but those of runs. shown: the names of the pages of runs whose clouds are shown."""
     sections = (*board.sections, *board.stale)
-    shown = {row.entry.method for section in sections for row in section.rows}
-    names = sorted(shown | set(catalogue.methods.names()))
+    with_rows = {row.entry.method for section in sections for row in section.rows}
+    names = sorted(with_rows | set(catalogue.methods.names()))
     known = [methods.about(name, catalogue.methods) for name in names]
     renderer = Renderer(base_url, {each.name: each.citation for each in known})
     main, without = overview.blocks(board), [*stale.blocks(board), *_without_score(board)]
     views = {name: view(board) for name, view in comparisons.VIEWS.items()}
-    yield from renderer.tables("index", [*main, *without])
+    yield from _fronts(gathered, board, clouds, renderer)
+    yield renderer.reading()
+    yield from renderer.tables("tables", [*main, *without])
     yield "leaderboard.md", renderer.markdown([*main, *views["robustness"], *without])
     for name, blocks in views.items():
         yield from renderer.tables(name, blocks)
@@ -119,9 +132,35 @@ def _tables(
     yield from renderer.tables("runs/index", [_all_runs([slim.line for slim in gathered.runs])])
     yield renderer.methods(known)
     for number, each in enumerate(known, 1):
-        yield from renderer.method(methods.page(each, board))
+        yield from renderer.method(methods.page(each, board, shown))
         report("methods", number, len(known))
     yield "data/leaderboard.json", as_json(exported_board(board))
+
+
+def _fronts(gathered: Gathered, board: Board, clouds: Clouds, renderer: Renderer) -> Iterator[Written]:
+    """The pages of the board, and the first of them once more as the site's own."""
+    pages, figures = front.Pages(board), load()
+    apart, strips = _apart(board), Strips(pages.choices, gathered, clouds)
+    yield from strips.files
+    for choice in pages.choices:
+        shown = front.page(pages, choice, strips.of(choice), figures)
+        yield renderer.compare(compare_page(shown))
+        yield renderer.front(choice.page, shown, apart)
+        if choice is pages.first:
+            yield renderer.front("index", shown, apart)
+    if not pages.choices:
+        yield renderer.front("index", None, apart)
+
+
+def _apart(board: Board) -> str:
+    """How many results stand in none of the tables, in a sentence; empty where all do."""
+    stale_cells = sum(len(row.cells) for section in board.stale for row in section.rows)
+    counts = [
+        f"{number} {words}"
+        for number, words in ((stale_cells, "stale results"), (len(board.unfinished), "runs without a score"))
+        if number
+    ]
+    return f"Apart from these there are {' and '.join(counts)}." if counts else ""
 
 
 def exported_board(board: Board) -> dict[str, Any]:

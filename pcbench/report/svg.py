@@ -1,17 +1,62 @@
-"""Plots as places on a page: axes, ticks, points and lines in pixels; a template draws them."""
+"""Plots as places on a page: axes, ticks, points, lines and words in pixels; a template draws them.
+
+Every plot is laid out twice, for a wide screen and for a narrow one: words have one size, whatever the width.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
-WIDTH, HEIGHT = 640, 360
-LEFT, RIGHT, TOP, BOTTOM = 56, 16, 14, 46
+from pcbench.report.placing import Box, Placed, places
+
 ZEROS = 72
 """Pixels left of a logarithmic axis for what is 0."""
 COLOURS = 8
 """So many colours tell series apart, by the classes series-1 to series-8; a ninth begins again."""
+SHAPES = (
+    "M-4.5 0A4.5 4.5 0 1 1 4.5 0A4.5 4.5 0 1 1 -4.5 0Z",
+    "M-4 -4H4V4H-4Z",
+    "M0 -5.2L5 3.8H-5Z",
+    "M0 -5.6L5 0L0 5.6L-5 0Z",
+    "M0 5.2L5 -3.8H-5Z",
+    "M-1.7 -5H1.7V-1.7H5V1.7H1.7V5H-1.7V1.7H-5V-1.7H-1.7Z",
+    "M0 -5L4.8 -1.5L2.9 4.1H-2.9L-4.8 -1.5Z",
+)
+"""Outlines of marks around 0: with the colour they tell series apart, also where colours look alike."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The size of a picture and of the field in it, in pixels."""
+
+    width: int
+    """Width of the picture."""
+    height: int
+    """Height of the picture."""
+    left: int = 52
+    """Room left of the field."""
+    above: int = 14
+    """Room above the field."""
+    beside: int = 16
+    """Room right of the field."""
+    below: int = 46
+    """Room below the field."""
+
+    @property
+    def right(self) -> int:
+        """The right edge of the field."""
+        return self.width - self.beside
+
+    @property
+    def bottom(self) -> int:
+        """The lower edge of the field."""
+        return self.height - self.below
+
+
+WIDE, NARROW = Frame(640, 360), Frame(340, 300, left=44)
 
 
 @dataclass(frozen=True)
@@ -40,11 +85,15 @@ class Mark:
     """Words beside it."""
     title: str
     """Words that a pointer over it shows."""
+    page: str = ""
+    """The page within the site that it leads to; empty for none."""
+    words: Placed | None = None
+    """Where its words stand; None where it has none."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """Marks of one colour."""
+    """Marks of one colour and shape."""
 
     style: int
     """Which colour, from 0."""
@@ -56,6 +105,32 @@ class Series:
     """A line through them, as an SVG path; empty where there is none."""
     band: str = ""
     """Their intervals as one area, as an SVG path; empty where there is none."""
+
+    @property
+    def shape(self) -> str:
+        """The outline of its marks, as an SVG path around 0."""
+        return SHAPES[self.style % len(SHAPES)]
+
+    @property
+    def colour(self) -> int:
+        """The number of its colour, from 1."""
+        return self.style % COLOURS + 1
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A plot at one size."""
+
+    frame: Frame
+    """Its size."""
+    x_ticks: tuple[Tick, ...] = ()
+    """The marks of the horizontal axis."""
+    y_ticks: tuple[Tick, ...] = ()
+    """The marks of the vertical axis."""
+    series: tuple[Series, ...] = ()
+    """What is plotted."""
+    front: str = ""
+    """A line through the points that no other one beats, as an SVG path; empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -72,27 +147,22 @@ class Plot:
     """What the horizontal axis measures."""
     y_label: str
     """What the vertical axis measures."""
-    x_ticks: tuple[Tick, ...] = ()
-    """The marks of the horizontal axis."""
-    y_ticks: tuple[Tick, ...] = ()
-    """The marks of the vertical axis."""
-    series: tuple[Series, ...] = ()
-    """What is plotted."""
+    wide: Layout
+    """The plot for wide screens."""
+    narrow: Layout
+    """The plot for telephones."""
+    kind: Literal["plot"] = "plot"
+    """Which template draws it."""
 
     @property
     def marks(self) -> int:
         """The number of marks."""
-        return sum(len(each.marks) for each in self.series)
+        return sum(len(each.marks) for each in self.wide.series)
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Width and height."""
-        return WIDTH, HEIGHT
-
-    @property
-    def frame(self) -> tuple[int, int, int, int]:
-        """Left, top, right and bottom of the field."""
-        return LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM
+    def series(self) -> tuple[Series, ...]:
+        """What is plotted, for the legend."""
+        return self.wide.series
 
 
 @dataclass(frozen=True)
@@ -111,6 +181,8 @@ class PlotPoint:
     """Words beside it."""
     title: str = ""
     """Words that a pointer over it shows."""
+    page: str = ""
+    """The page within the site that it leads to; empty for none."""
 
 
 @dataclass(frozen=True)
@@ -122,46 +194,89 @@ class PlotData:
     points: tuple[PlotPoint, ...]
     """Its points, in any order."""
     style: int = 0
-    """Its colour; equal ones belong together on all plots of a page."""
+    """Its colour and shape; equal ones belong together on all plots of a page."""
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What tells one kind of plot from another."""
+
+    log: bool
+    """Whether the horizontal axis is logarithmic."""
+    lines: bool
+    """Whether the points of a series are joined."""
+    shares: bool = True
+    """Whether values are at least 0."""
+    at: tuple[float, ...] = ()
+    """The ticks of the horizontal axis; none where they are to be found."""
+    front: bool = False
+    """Whether those points are joined that no other one beats: more accurate and no slower."""
+
+
+def pareto(
+    name: str, title: str, description: str, x_label: str, y_label: str, data: Sequence[PlotData]
+) -> Plot:
+    """Points with their intervals over a logarithmic x, and the front of those that none beats.
+
+    What is 0 stands left of the axis, by itself.
+    """
+    return _plot(name, title, description, x_label, y_label, data, _Kind(log=True, lines=False, front=True))
+
+
+def curves(
+    name: str,
+    title: str,
+    description: str,
+    x_label: str,
+    y_label: str,
+    data: Sequence[PlotData],
+    log: bool = False,
+    at: Sequence[float] = (),
+) -> Plot:
+    """Lines with their intervals over x.
+
+    log: whether x is logarithmic. at: the ticks of a logarithmic x that has few values.
+    """
+    kind = _Kind(log=log or bool(at), lines=True, at=tuple(at))
+    return _plot(name, title, description, x_label, y_label, data, kind)
 
 
 def scatter(
     name: str, title: str, description: str, x_label: str, y_label: str, data: Sequence[PlotData]
 ) -> Plot:
-    """Points with their intervals over a logarithmic x; what is 0 stands left of it, by itself."""
-    return _plot(name, title, description, x_label, y_label, data, log=True, lines=False)
-
-
-def curves(
-    name: str, title: str, description: str, x_label: str, y_label: str, data: Sequence[PlotData]
-) -> Plot:
-    """Lines with their intervals over a linear x."""
-    return _plot(name, title, description, x_label, y_label, data, log=False, lines=True)
+    """Points over a linear x."""
+    return _plot(name, title, description, x_label, y_label, data, _Kind(log=False, lines=False))
 
 
 def traces(
     name: str, title: str, description: str, x_label: str, y_label: str, data: Sequence[PlotData]
 ) -> Plot:
     """Lines over a linear x of values that are no shares: an axis from the least to the largest."""
-    return _plot(name, title, description, x_label, y_label, data, log=False, lines=True, shares=False)
+    return _plot(name, title, description, x_label, y_label, data, _Kind(False, lines=True, shares=False))
 
 
 def _plot(
-    name: str, title: str, description: str, x_label: str, y_label: str, data: Sequence[PlotData], log: bool,
-    lines: bool, shares: bool = True,
-) -> Plot:  # fmt: skip
+    name: str, title: str, description: str, x_label: str, y_label: str, data: Sequence[PlotData], kind: _Kind
+) -> Plot:
+    wide, narrow = (_layout(frame, data, kind) for frame in (WIDE, NARROW))
+    return Plot(name, title, description, x_label, y_label, wide, narrow)
+
+
+def _layout(frame: Frame, data: Sequence[PlotData], kind: _Kind) -> Layout:
     points = [point for each in data for point in each.points]
     ys = [end for p in points for end in (p.y, p.low, p.high) if end is not None]
-    xs = [p.x for p in points if p.x > 0 or not log] or [1.0]
-    zeros = log and any(p.x == 0 for p in points)
-    x_places = log_ticks(min(xs), max(xs)) if log else linear_ticks(min(xs), max(xs))
-    y_places = linear_ticks(max(0.0, min(ys)) if shares else min(ys), max(ys))
-    from_place = _scale(x_places[0], x_places[-1], LEFT + (ZEROS if zeros else 0), WIDTH - RIGHT, log)
+    xs = [p.x for p in points if p.x > 0 or not kind.log] or [1.0]
+    zeros = ZEROS if kind.log and any(p.x == 0 for p in points) else 0
+    few = 4 if frame.width < WIDE.width else 6
+    found = log_ticks(min(xs), max(xs)) if kind.log else linear_ticks(min(xs), max(xs), few)
+    x_places = list(kind.at) or found
+    y_places = linear_ticks(max(0.0, min(ys)) if kind.shares else min(ys), max(ys))
+    from_place = _scale(x_places[0], x_places[-1], frame.left + zeros, frame.right, kind.log)
 
     def along(x: float) -> float:
-        return LEFT + ZEROS / 2 if log and x == 0 else from_place(x)
+        return frame.left + ZEROS / 2 if kind.log and x == 0 else from_place(x)
 
-    up = _scale(y_places[0], y_places[-1], HEIGHT - BOTTOM, TOP, False)
+    up = _scale(y_places[0], y_places[-1], frame.bottom, frame.above, False)
     series = []
     for each in data:
         marks = []
@@ -169,21 +284,50 @@ def _plot(
             low, high = (p.y if end is None else end for end in (p.low, p.high))
             top, bottom = y_places[-1], y_places[0]
             clipped = max(min(low, top), bottom), max(min(high, top), bottom)
-            marks.append(Mark(along(p.x), up(p.y), up(clipped[0]), up(clipped[1]), p.label, p.title))
-        series.append(Series(each.style, each.label, tuple(marks), *(_paths(marks) if lines else ("", ""))))
-    return Plot(
-        name=name,
-        title=title,
-        description=description,
-        x_label=x_label,
-        y_label=y_label,
-        x_ticks=(
-            *((Tick(along(0.0), "0.0"),) if zeros else ()),
-            *(Tick(along(at), _short(at)) for at in x_places),
-        ),
-        y_ticks=tuple(Tick(up(at), _short(at)) for at in y_places),
-        series=tuple(series),
+            at = along(p.x), up(p.y), up(clipped[0]), up(clipped[1])
+            marks.append(Mark(*at, p.label, p.title, p.page))
+        paths = _paths(marks) if kind.lines else ("", "")
+        series.append(Series(each.style, each.label, tuple(marks), *paths))
+    ticks = [Tick(along(at), short_number(at)) for at in x_places]
+    return Layout(
+        frame=frame,
+        x_ticks=(*([Tick(along(0.0), "0.0")] if zeros else []), *_apart(ticks)),
+        y_ticks=tuple(Tick(up(at), short_number(at)) for at in y_places),
+        series=_worded(series, frame),
+        front=_front(points, along, up) if kind.front else "",
     )
+
+
+def _apart(ticks: Sequence[Tick]) -> list[Tick]:
+    """Ticks whose words would meet lose them."""
+    kept, end = [], -math.inf
+    for tick in ticks:
+        half = 3.6 * len(tick.label)
+        free = tick.at - half > end + 4
+        kept.append(tick if free else replace(tick, label=""))
+        end = tick.at + half if free else end
+    return kept
+
+
+def _worded(series: Sequence[Series], frame: Frame) -> tuple[Series, ...]:
+    """The series with a place for the words of every mark that has some."""
+    marks = [mark for each in series for mark in each.marks]
+    field = Box(frame.left + 2, frame.above - 8, frame.width, frame.bottom)
+    stand = iter(places([(mark.x, mark.y) for mark in marks], [mark.label for mark in marks], field))
+    return tuple(
+        replace(each, marks=tuple(replace(mark, words=next(stand)) for mark in each.marks)) for each in series
+    )
+
+
+def _front(points: Sequence[PlotPoint], along: Callable[[float], float], up: Callable[[float], float]) -> str:
+    """Steps through the points that no other one beats: none has as small an x with a larger y."""
+    best, path = -math.inf, ""
+    for point in sorted(points, key=lambda point: (point.x, -point.y)):
+        if point.y > best:
+            x, y = along(point.x), up(point.y)
+            path += f"H{x:g} V{y:g} " if path else f"M{x:g} {y:g} "
+            best = point.y
+    return path.strip() if "V" in path else ""
 
 
 def _paths(marks: Sequence[Mark]) -> tuple[str, str]:
@@ -219,13 +363,14 @@ def log_ticks(low: float, high: float) -> list[float]:
 def _scale(low: float, high: float, start: int, end: int, log: bool) -> Callable[[float], float]:
     transform: Callable[[float], float] = math.log10 if log else float
     a, b = transform(low), transform(high)
-    return lambda value: _px(start + (transform(value) - a) / (b - a) * (end - start))
+    return lambda value: pixel(start + (transform(value) - a) / (b - a) * (end - start))
 
 
-def _px(value: float) -> float:
+def pixel(value: float) -> float:
     """A tenth of a pixel is enough, and the same on all machines."""
     return round(value, 1)
 
 
-def _short(value: float) -> str:
+def short_number(value: float) -> str:
+    """A number on an axis."""
     return format(value, ".6g").replace("-", "−")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeAlias
 
+from pcbench.report.dots import Dots
+from pcbench.report.heat import Heat
 from pcbench.report.svg import Plot
 
 CELLS_A_PAGE = 2000
@@ -145,6 +147,10 @@ class Table:
         return len(self.lines) * len(self.headings)
 
 
+Chart: TypeAlias = Plot | Dots | Heat
+"""What a block can draw."""
+
+
 @dataclass(frozen=True)
 class Block:
     """A part of a page with a heading."""
@@ -157,12 +163,14 @@ class Block:
     """A paragraph below the heading."""
     tables: tuple[Table, ...] = ()
     """Its tables, below the plots."""
-    plots: tuple[Plot, ...] = ()
+    plots: tuple[Chart, ...] = ()
     """Its plots, below the text."""
     notes: tuple[str, ...] = ()
     """Small print below the tables."""
     group: str = ""
     """Blocks of one group that follow one another have a common heading: this."""
+    folded: bool = False
+    """Whether its tables are folded away, for its plots show the same."""
 
     @property
     def cells(self) -> int:

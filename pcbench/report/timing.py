@@ -9,7 +9,7 @@ from pcbench.protocols.asked import asked
 from pcbench.records.labels import amount
 from pcbench.report.cells import Board, BoardRow, BoardSection, MeasuredCell, Place
 from pcbench.report.compared import grounded
-from pcbench.report.svg import COLOURS, PlotData, PlotPoint, scatter
+from pcbench.report.svg import PlotData, PlotPoint, pareto
 from pcbench.report.tables import MISSING, Block, Heading, Line, Table, Value
 from pcbench.report.text import duration, size, spread
 from pcbench.report.values import (
@@ -71,7 +71,7 @@ def _block(
             for row, about in zip(rows, heads, strict=True)
             if (cell := _on(row, place, hardware))
         ]
-        series += [PlotData(amount(place.ppc), tuple(points), style % COLOURS)] if points else []
+        series += [PlotData(amount(place.ppc), tuple(points), style)] if points else []
     with_memory = {
         place
         for place in places
@@ -93,7 +93,7 @@ def _block(
             values += [scored(cell), timed(cell, hardware)]
             values += [_memory(cell, hardware)] if place in with_memory else []
         lines.append(Line(about, tuple(values)))
-    plot = scatter(
+    plot = pareto(
         f"{name}-plot",
         f"Accuracy against distillation time on {title}",
         "Each number is a line of the table below; bars are 95 % intervals.",
@@ -120,8 +120,12 @@ def _on(row: BoardRow, place: Place, hardware: str) -> MeasuredCell | None:
 def _point(cell: MeasuredCell, hardware: str, label: str, words: str) -> PlotPoint:
     interval, seconds = cell.oa.interval, cell.seconds(hardware) or 0.0
     said = f"{words}: {spread(interval.mean, interval.std)} % in {duration(seconds)}"
-    drawn = 0.0 if seconds < NOTHING else seconds
-    return PlotPoint(drawn, interval.mean, interval.low, interval.high, label, said)
+    return PlotPoint(drawn_seconds(seconds), interval.mean, interval.low, interval.high, label, said)
+
+
+def drawn_seconds(seconds: float) -> float:
+    """Where a time is drawn: at 0 where it reads as 0.0 s."""
+    return 0.0 if seconds < NOTHING else seconds
 
 
 def _memory(cell: MeasuredCell | None, hardware: str) -> Value:

@@ -155,6 +155,42 @@ def test_class_cloud_and_set_are_chosen_and_said(page):
     assert abs(columns.mean() - page.locator("canvas").bounding_box()["width"] / 2) < 30
 
 
+def test_the_slider_goes_from_the_beginning_to_the_end(page):
+    page.get_by_role("button", name="Show over time").click()
+    slider = page.get_by_role("slider", name="Distillation")
+    assert page.locator(".names li").all_inner_texts() == ["iteration 60", "nearest real cloud"]
+    assert "coloured by how far each has moved" in status(page)
+    last = picture(page)
+    slider.fill("0")
+    assert page.locator(".names li").all_inner_texts() == ["iteration 0", "nearest real cloud"]
+    began = picture(page)
+    slider.fill("0.5")
+    between = picture(page)
+    assert status(page).startswith("chair, cloud 1 of 2: iteration 30, nearest real cloud.")
+    for one, other in ((last, began), (began, between), (between, last)):
+        assert not np.array_equal(one, other)
+    half = inked(began).shape[1] // 2
+    assert np.array_equal(began[:, half + 20 :], last[:, half + 20 :])
+    slider.focus()
+    page.keyboard.press("End")
+    assert np.array_equal(picture(page), last) or slider.evaluate("e => e === document.activeElement")
+
+
+def test_many_sets_stand_in_rows_each_with_its_name(visit, pages):
+    one = json.loads(clouds_file(KEY).split(", ", 1)[1].strip().removesuffix(")"))["sets"][1]
+    sets = [{**one, "words": f"method {number}", "iteration": None} for number in range(7)]
+    (pages / "clouds" / f"{KEY}.js").write_text(clouds_file(KEY, sets=sets))
+    page = visit(pages, viewport={"width": 500, "height": 900}).open(RUN)
+    expect(page.locator("canvas")).to_be_visible()
+    mask = inked(picture(page))
+    tops = {round(box["y"]) for li in page.locator(".names li").all() if (box := li.bounding_box())}
+    assert len(tops) == 3
+    assert page.locator(".names li").count() == 7
+    for part in np.array_split(mask, 3)[:2]:
+        assert part.mean() > 0.02
+    assert page.get_by_role("button", name="Show").count() == 0
+
+
 def test_nothing_moves_by_itself_where_the_reader_asked_for_less_motion(page):
     assert page.get_by_role("button", name="Turn slowly").count() == 0
     assert np.array_equal(picture(page), picture(page))
@@ -211,16 +247,19 @@ def test_the_picture_stays_where_there_is_no_javascript(visit, pages):
     ("changes", "reason"),
     [
         ({"ppc": 3}, "wrong length"),
-        ({"points": 0}, "counts out of range"),
-        ({"points": 1e9}, "counts out of range"),
+        ({"sets": [{"words": "x", "points": 0, "values": ""}]}, "counts out of range"),
+        ({"sets": [{"words": "x", "points": 1e9, "values": ""}]}, "too many points"),
+        ({"sets": [{"words": "x", "points": 200000, "values": ""}]}, "counts out of range"),
+        ({"sets": [{"words": 7, "points": 8, "values": ""}]}, "clouds without a name"),
+        ({"sets": [{"words": "x", "points": 8, "values": "", "iteration": "1"}]}, "clouds without a name"),
         ({"ppc": "2"}, "counts out of range"),
         ({"classes": ["chair", 7]}, "no list of classes"),
-        ({"classes": ["c"] * 999, "ppc": 999, "points": 99999}, "too many points"),
+        ({"classes": ["c"] * 999, "ppc": 999}, "too many points"),
         ({"scale": 0}, "no scale"),
         ({"scale": None}, "no scale"),
         ({"up": "xy"}, "no such axis"),
         ({"sets": {}}, "no clouds"),
-        ({"sets": {"distilled": "!" * 8192}}, "cannot be shown"),
+        ({"sets": [{"words": "x", "points": 256, "values": "!" * 8192}]}, "cannot be shown"),
         ({"sets": None}, "no clouds"),
     ],
 )
@@ -248,9 +287,7 @@ def test_names_of_classes_are_text(visit, pages):
 
 def test_one_set_alone_is_shown_without_choices(visit, pages):
     sets = json.loads(clouds_file(KEY).split(", ", 1)[1].strip().removesuffix(")"))["sets"]
-    (pages / "clouds" / f"{KEY}.js").write_text(
-        clouds_file(KEY, sets={"distilled": sets["distilled"]}, up="z")
-    )
+    (pages / "clouds" / f"{KEY}.js").write_text(clouds_file(KEY, sets=[sets[1]], up="z"))
     page = visit(pages).open(RUN)
     expect(page.locator("canvas")).to_be_visible()
     assert page.get_by_role("button", name="Show").count() == 0

@@ -106,7 +106,7 @@ def test_one_algorithm_under_two_names_has_one_rank_however_many_repetitions(tmp
     assert [found[name]["rank"] for name in ("between", "beside")] == ["3", "4"]
     assert block.notes[0].endswith("on what all ranked rows have: PPC 1 (repetition 0).")
     assert block.notes[-1] == "The protocol asks for 5 repetitions at PPC 1 and 3 at PPC 3, 10."
-    cell = block.tables[0].lines[1 if block.tables[0].lines[0].head.name == "lazy" else 0].values[3]
+    cell = block.tables[0].lines[1 if block.tables[0].lines[0].head.name == "lazy" else 0].values[0]
     assert "compared: 66.3, repetition 0" in cell.note
 
 
@@ -424,8 +424,8 @@ def test_parameters_that_somebody_chose_are_marked_and_not_ranked(tmp_path: Path
     first, second, third = block.tables[0].lines
     assert [first.head.text, second.head.text] == ["sadm", "dm"]
     assert third.head.text == "sadm (lr=5), parameters chosen by hand, not ranked"
-    assert [line.values[0].text for line in (first, second, third)] == ["1", "2", "–"]
-    assert [line.values[3].best for line in (first, second, third)] == [True, False, False]
+    assert [line.values[-3].text for line in (first, second, third)] == ["1", "2", "–"]
+    assert [line.values[0].best for line in (first, second, third)] == [True, False, False]
     anchor = [heading.title for heading in block.tables[0].headings if heading.anchor == "leader"]
     assert anchor == ["PPC 1 against sadm (the leader)"]
 

@@ -23,9 +23,10 @@ def test_each_name_is_a_plot_of_means_and_what_is_no_number_is_told(tmp_path: Pa
     assert [len(series.marks) for plot in block.plots for series in plot.series] == [200, 200]
     heights = [mark.y for mark in loss.series[0].marks]
     assert heights == sorted(heights, reverse=True)
-    assert all(loss.frame[1] <= height <= loss.frame[3] for height in heights)
-    assert loss.y_ticks[0].label.startswith("−")
-    assert float(weights.y_ticks[0].label) >= 1000
+    frame = loss.wide.frame
+    assert all(frame.above <= height <= frame.bottom for height in heights)
+    assert loss.wide.y_ticks[0].label.startswith("−")
+    assert float(weights.wide.y_ticks[0].label) >= 1000
     assert block.notes == ("2 values are not drawn: infinite, no numbers, or alone.",)
 
 

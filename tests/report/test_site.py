@@ -7,6 +7,7 @@ import re
 import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -19,8 +20,10 @@ from pcbench.cli.leaderboard import app
 from pcbench.common.text import one_line
 from pcbench.errors import DataError, UsageError
 from pcbench.protocols.protocol import QUICK
+from pcbench.records.models import Run
 from pcbench.report import gather, site
 from pcbench.report.output import MANIFEST
+from pcbench.report.runs import RunPage
 from pcbench.report.text import duration, escape_markdown, plain
 from pcbench.report.viewer import Clouds
 
@@ -57,13 +60,13 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "link", "img", "br", "path", "circle", "line"):
+        if tag not in ("meta", "link", "img", "br", "path", "circle", "line", "rect", "image"):
             self.open.append(tag)
         if tag in ("td", "th"):
             self.cells.append("")
 
     def handle_endtag(self, tag: str) -> None:
-        if tag not in ("path", "circle", "line"):
+        if tag not in ("path", "circle", "line", "rect", "image"):
             assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
@@ -129,11 +132,11 @@ def two_by_two(tmp_path: Path) -> Path:
 
 
 def test_html_shows_the_cells(two_by_two: Path) -> None:
-    text = files(two_by_two)["index.html"]
+    text = files(two_by_two)["tables.html"]
     assert Page(text).open == []
     head, sadm, random, dm = rows(text, "s1-d1-oa")
     assert head[0] == "Method"
-    assert head[4:9] == [
+    assert head[1:6] == [
         "PPC 1",
         "Tier, PPC 1 of this cell",
         "PPC 1 against random",
@@ -141,13 +144,13 @@ def test_html_shows_the_cells(two_by_two: Path) -> None:
         "PPC 3",
     ]
     assert sadm[0] == "sadm"
-    assert sadm[4] == "65.0 ± 5.3 61.2 to 68.8, 1 × 10"
-    assert sadm[-1] == "65.0"
-    assert random[4] == "20.0 ± 0.0 20.0 to 20.0, 1 × 10"
-    assert random[6] == "anchor"
+    assert sadm[1] == "65.0 ± 5.3 61.2 to 68.8, 1 × 10"
+    assert sadm[-4:] == ["65.0", "1", "1", "run here"]
+    assert random[1] == "20.0 ± 0.0 20.0 to 20.0, 1 × 10"
+    assert random[3] == "anchor"
     assert dm[0] == "dm lr=0.1 incomplete parameters chosen by hand not ranked"
-    assert (dm[1], dm[4], dm[-1]) == ("–", "–", "–")
-    assert dm[8] == "6.7 ± 0.0 6.7 to 6.7, 1 × 10"
+    assert (dm[1], *dm[-4:-1]) == ("–", "–", "–", "–")
+    assert dm[5] == "6.7 ± 0.0 6.7 to 6.7, 1 × 10"
     assert rows(text, "s1-d1-macc")[1][1] == "71.2 ± 4.0 68.4 to 74.1, 1 × 10"
     assert text.count("<strong>") == 4
 
@@ -181,14 +184,14 @@ def test_markdown_shows_the_cells(two_by_two: Path) -> None:
     text = files(two_by_two)["leaderboard.md"]
     found = markdown_rows(text)
     assert found[:4] == [
-        ["Method", "Rank", "PPC 1", "PPC 3", "Mean"],
-        ["sadm", "1", *["65.0 ± 5.3 (61.2 to 68.8, 1 × 10)"] * 2, "65.0"],
-        ["random", "2", *["20.0 ± 0.0 (20.0 to 20.0, 1 × 10)"] * 2, "20.0"],
+        ["Method", "PPC 1", "PPC 3", "Mean", "Rank"],
+        ["sadm", *["65.0 ± 5.3 (61.2 to 68.8, 1 × 10)"] * 2, "65.0", "1"],
+        ["random", *["20.0 ± 0.0 (20.0 to 20.0, 1 × 10)"] * 2, "20.0", "2"],
         [
             "dm (lr=0.1), incomplete, parameters chosen by hand, not ranked",
             "–",
-            "–",
             "6.7 ± 0.0 (6.7 to 6.7, 1 × 10)",
+            "–",
             "–",
         ],
     ]
@@ -213,7 +216,10 @@ def test_hostile_text_is_shown_as_text(tmp_path: Path, text: str) -> None:
     shown, expected = files(tmp_path / "x"), files(tmp_path / "y")
     assert len(shown) == len(expected)
     assert all(re.fullmatch(r"[a-z0-9_/.-]+", path) for path in shown)
-    pairs = [(f"{page}.html", f"{page}.html") for page in ("index", "timing", "ablations", "methods/index")]
+    pairs = [
+        (f"{page}.html", f"{page}.html")
+        for page in ("index", "tables", "timing", "ablations", "methods/index")
+    ]
     pairs += [(page_of(shown, "methods", text), page_of(expected, "methods", benign))]
     pairs += [(page_of(shown, "runs", text), page_of(expected, "runs", benign))]
     for hostile, harmless in pairs:
@@ -221,8 +227,8 @@ def test_hostile_text_is_shown_as_text(tmp_path: Path, text: str) -> None:
         assert [tag for tag, _ in page.tags] == [tag for tag, _ in like.tags]
         assert [sorted(a) for _, a in page.tags] == [sorted(a) for _, a in like.tags]
         assert page.open == []
-    cells = [" ".join(cell.split()) for cell in Page(shown["index.html"]).cells]
-    like_cells = [" ".join(cell.split()) for cell in Page(expected["index.html"]).cells]
+    cells = [" ".join(cell.split()) for cell in Page(shown["tables.html"]).cells]
+    like_cells = [" ".join(cell.split()) for cell in Page(expected["tables.html"]).cells]
     assert cells == [cell.replace(benign, plain(text)) for cell in like_cells]
     found = [[re.sub(r"\s+", " ", cell) for cell in row] for row in markdown_rows(shown["leaderboard.md"])]
     assert found == [
@@ -283,7 +289,7 @@ def test_data_that_is_not_standard_is_marked(tmp_path: Path) -> None:
     assert "shapes10 †" in made["leaderboard.md"]
     assert "open division" in made["leaderboard.md"]
     assert "† Not the data set of its card" in made["leaderboard.md"]
-    assert "† Not the data set of its card" in made["index.html"]
+    assert "† Not the data set of its card" in made["tables.html"]
 
 
 def test_durations() -> None:
@@ -343,6 +349,41 @@ def test_a_build_removes_what_an_older_one_wrote_and_nothing_else(two_by_two: Pa
     assert (out / "static" / "site.js").stat().st_mtime_ns == before
 
 
+def test_a_build_makes_only_the_pages_of_runs_that_changed(
+    two_by_two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    page = gather.runs.page
+
+    def noted(run: Run, *rest: Any) -> RunPage:
+        made.append(run.distillation.inputs.method)
+        return page(run, *rest)
+
+    monkeypatch.setattr(gather.runs, "page", noted)
+    out = tmp_path / "site"
+    built(two_by_two, out)
+    assert len(made) == 5
+    made.clear()
+    assert not built(two_by_two, out).removed
+    assert made == []
+    (dm,) = [path for path in (out / "runs").glob("*.html") if Page(path.read_text()).title.startswith("dm")]
+    dm.write_text("altered by hand")
+    built(two_by_two, out)
+    assert made == ["dm"]
+    a_run(two_by_two, method="random", right=[(4, 4)] * 10)
+    copy = two_by_two / "a-copy"
+    copy.mkdir()
+    for file in next(two_by_two.glob("dm-*")).glob("distillation.json"):
+        (copy / file.name).write_bytes(file.read_bytes())
+    for _ in range(2):
+        built(two_by_two, out)
+        assert "altered" not in dm.read_text()
+        built(two_by_two, tmp_path / "other")
+        for path in (tmp_path / "other").rglob("*"):
+            if path.is_file():
+                assert (out / path.relative_to(tmp_path / "other")).read_bytes() == path.read_bytes(), path
+
+
 @pytest.mark.slow
 def test_several_processes_make_the_same_bytes(
     two_by_two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -390,7 +431,7 @@ def test_the_better_of_two_records_of_one_run_is_shown(two_by_two: Path, tmp_pat
                 (copy / file.name).write_bytes(file.read_bytes())
     made = built(two_by_two, tmp_path / "site")
     assert [line.partition(":")[0] for line in made.problems] == [str(two_by_two / "a-first")]
-    text = (tmp_path / "site" / "index.html").read_text()
+    text = (tmp_path / "site" / "tables.html").read_text()
     assert "46.7 ± 0.0" in text
     assert "Runs without a score" not in text
 
@@ -448,7 +489,7 @@ def test_build_warns_of_every_file_that_it_leaves_out(tmp_path: Path) -> None:
     assert any(str(corrupt) in line for line in warnings)
     assert any(str(evaluation) in line and "does not follow" in line for line in warnings)
     assert not any(str(good) in line for line in warnings)
-    page = (tmp_path / "site" / "index.html").read_text()
+    page = (tmp_path / "site" / "tables.html").read_text()
     assert "sadm" in page
     assert "changed" in page
     assert QUICK.summary.split(":")[0] in page

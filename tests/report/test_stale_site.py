@@ -87,13 +87,14 @@ def test_the_site_shows_them_with_their_reasons(tmp_path: Path) -> None:
     a_run(records, method="sadm")
     old = a_run(records, method="dm", source="a" * 64)
     assert not site(records, out).problems
-    for page in ("index.html", "methods/dm.html"):
+    for page in ("tables.html", "methods/dm.html"):
         text = (out / page).read_text()
         assert 'data-table="stale-results"' in text
         assert METHOD_CHANGED in text.replace("&#39;", "'")
     assert "stale-results" not in (out / "methods" / "sadm.html").read_text()
     page = out / "runs" / f"{old.name[-10:]}.html"
     assert f"Stale: {METHOD_CHANGED}." in page.read_text().replace("&#39;", "'")
+    assert "Apart from these there are 1 stale results." in (out / "index.html").read_text()
     assert "ok, stale" in (out / "runs" / "index.html").read_text()
     markdown = (out / "leaderboard.md").read_text()
     assert markdown.index("| sadm |") < markdown.index("## Stale results") < markdown.index("| dm |")
@@ -107,7 +108,8 @@ def test_the_site_shows_them_with_their_reasons(tmp_path: Path) -> None:
 def test_nothing_but_stale_results_is_a_site(tmp_path: Path) -> None:
     a_run(tmp_path / "records", method="dm", source="a" * 64)
     assert not site(tmp_path / "records", tmp_path / "site").problems
-    assert "Stale results" in (tmp_path / "site" / "index.html").read_text()
+    assert "Stale results" in (tmp_path / "site" / "tables.html").read_text()
+    assert "Nothing can be compared yet" in (tmp_path / "site" / "index.html").read_text()
 
 
 def test_the_page_of_an_evaluation_says_that_its_students_are_stale(tmp_path: Path) -> None:

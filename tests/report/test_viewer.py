@@ -11,77 +11,14 @@ import numpy as np
 import pytest
 import torch
 from report_records import a_run
+from toy_clouds import NAMES, Absent, Free, Registry, Toy, some
 
 from pcbench.api import Dataset, Snapshot, Splits
-from pcbench.clouds import PointClouds
 from pcbench.engine.artifacts import save_snapshots
-from pcbench.errors import DataError
 from pcbench.protocols.protocol import QUICK
 from pcbench.records import layout
 from pcbench.records.store import read_run
 from pcbench.report.viewer import Clouds, Shown
-
-NAMES = ("chair", "</script>")
-
-
-def some(seed: int, per_class: int) -> PointClouds:
-    points = torch.randn(2 * per_class, 64, 3, generator=torch.Generator().manual_seed(seed))
-    return PointClouds(points, torch.arange(2).repeat(per_class), NAMES)
-
-
-class Toy(Dataset):
-    """Two classes of noise."""
-
-    name = "toy"
-    variant = "noise"
-    up_axis = "z"
-    classes, train_size, test_size = 2, 8, 8
-
-    def present(self) -> bool:
-        return True
-
-    def how_to_get(self) -> str:
-        return ""
-
-    def load(self, points: int) -> Splits:  # noqa: ARG002
-        return Splits(some(9, 4), some(8, 4), "3" * 64, "surface")
-
-
-class Absent(Toy):
-    """A data set that is not here."""
-
-    def load(self, points: int) -> Splits:
-        raise DataError(f"no {points} points")
-
-
-class Free(Toy):
-    """May be passed on."""
-
-    redistributable = True
-
-
-class Registry:
-    """A registry of one data set, and the plugin that it has of it."""
-
-    def __init__(self, dataset: type[Dataset]) -> None:
-        self.dataset = dataset
-
-    def names(self) -> list[str]:
-        return ["toy"]
-
-    def load(self, name: str) -> type[Dataset]:
-        assert name == "toy"
-        return self.dataset
-
-    def __contains__(self, name: str) -> bool:
-        return name == "toy"
-
-    def get(self, name: str) -> Registry:
-        assert name == "toy"
-        return self
-
-    def literal(self, attribute: str) -> object:
-        return getattr(self.dataset, attribute)
 
 
 @pytest.fixture
@@ -119,7 +56,7 @@ def test_a_run_that_only_claims_the_name_of_a_free_data_set_is_not_shown(run: Pa
 def test_without_the_data_set_there_is_no_neighbour(run: Path) -> None:
     found, _ = shown(run, Absent, with_real=True)
     assert found is not None
-    assert set(decoded(found.script)["sets"]) == {"initial", "distilled"}
+    assert [each["words"] for each in decoded(found.script)["sets"]] == ["initial", "distilled"]
 
 
 def test_the_script_holds_the_clouds_by_class(run: Path) -> None:
@@ -127,16 +64,19 @@ def test_the_script_holds_the_clouds_by_class(run: Path) -> None:
     assert found is not None
     assert problems == []
     data = decoded(found.script)
-    assert (data["classes"], data["ppc"], data["points"], data["up"]) == (list(NAMES), 2, 64, "z")
-    assert list(data["sets"]) == ["initial", "distilled", "neighbour"]
+    assert (data["classes"], data["ppc"], data["up"]) == (list(NAMES), 2, "z")
+    sets = {each["words"]: each for each in data["sets"]}
+    assert list(sets) == ["initial", "distilled", "nearest real cloud"]
+    assert [each.get("iteration") for each in data["sets"]] == [0, QUICK.snapshots[-1], None]
+    assert {each["points"] for each in data["sets"]} == {64}
     assert "</script>" not in found.script
     for key, clouds in (("initial", some(1, 2)), ("distilled", some(2, 2))):
-        steps = np.frombuffer(base64.b64decode(data["sets"][key]), "<i2").reshape(2, 2, 64, 3)
+        steps = np.frombuffer(base64.b64decode(sets[key]["values"]), "<i2").reshape(2, 2, 64, 3)
         expected = torch.stack([clouds.points[clouds.labels == label] for label in range(2)])
         error = np.abs(steps * (data["scale"] / 32767) - expected.numpy())
         assert error.max() <= data["scale"] / 32767 * 0.5001
     train = some(9, 4)
-    near = np.frombuffer(base64.b64decode(data["sets"]["neighbour"]), "<i2").reshape(2, 2, 64, 3)
+    near = np.frombuffer(base64.b64decode(sets["nearest real cloud"]["values"]), "<i2").reshape(2, 2, 64, 3)
     steps_of_train = np.rint(train.points.double().numpy() * 32767 / data["scale"])
     for label in range(2):
         rows = steps_of_train[train.labels.numpy() == label]

@@ -65,8 +65,9 @@ def test_an_incomplete_row_has_its_rank_on_what_it_has_and_no_mean(tmp_path: Pat
     (block,) = overview.blocks(made(tmp_path))
     line = block.tables[0].lines[-1]
     assert (line.head.name, line.head.remarks, line.last) == ("sadm", ("incomplete",), True)
-    assert (line.values[0].text, line.values[0].note) == ("1.5", "of 3 on PPC 1 (repetition 0)")
-    assert (line.values[1].text, line.values[-1].text) == ("–", "–")
+    rank, tier = line.values[-3:-1]
+    assert (rank.text, rank.note) == ("1.5", "of 3 on PPC 1 (repetition 0)")
+    assert (tier.text, line.values[-4].text) == ("–", "–")
 
 
 def test_students_of_other_networks_stand_beside_one_another(tmp_path: Path) -> None:
@@ -131,11 +132,11 @@ def test_times_have_one_block_a_hardware_class(tmp_path: Path) -> None:
     assert times == {"sadm": "1 min 40 s", "dm": "10 s"}
     (plot,) = first.plots
     (series,) = plot.series
-    left, _, right, _ = plot.frame
+    frame = plot.wide.frame
     slow, fast = (next(m for m in series.marks if word in m.title) for word in ("sadm", "dm"))
-    span = [tick for tick in plot.x_ticks if tick.label in ("10", "100")]
+    span = [tick for tick in plot.wide.x_ticks if tick.label in ("10", "100")]
     assert slow.x - fast.x == pytest.approx(span[1].at - span[0].at, abs=0.2)
-    assert left <= fast.x < slow.x <= right
+    assert frame.left <= fast.x < slow.x <= frame.right
 
 
 def test_a_time_of_0_seconds_is_drawn_as_such_left_of_the_logarithmic_axis(tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def test_a_time_of_0_seconds_is_drawn_as_such_left_of_the_logarithmic_axis(tmp_p
     (plot,) = block.plots
     marks = {mark.title.partition(":")[0].partition(",")[0]: mark for mark in plot.series[0].marks}
     assert marks["random"].title.endswith("in 0.0 s")
-    ticks = {tick.label: tick.at for tick in plot.x_ticks}
+    ticks = {tick.label: tick.at for tick in plot.wide.x_ticks}
     assert marks["random"].x == ticks["0.0"] < min(at for label, at in ticks.items() if label != "0.0")
     assert marks["dm"].x == pytest.approx(ticks["10"], abs=0.2)
     assert not {"0.01", "0.1"} & ticks.keys()
@@ -154,7 +155,7 @@ def test_a_time_of_0_seconds_is_drawn_as_such_left_of_the_logarithmic_axis(tmp_p
 def test_times_of_nothing_but_0_seconds_have_a_plot(tmp_path: Path) -> None:
     a_run(tmp_path, method="random", seconds=0.0)
     (block,) = timing.blocks(made(tmp_path))
-    assert [mark.x for mark in block.plots[0].series[0].marks] == [block.plots[0].x_ticks[0].at]
+    assert [mark.x for mark in block.plots[0].series[0].marks] == [block.plots[0].wide.x_ticks[0].at]
 
 
 def test_a_time_says_what_of_it_went_by_before_the_first_clouds(tmp_path: Path) -> None:
@@ -215,7 +216,7 @@ def test_a_named_setting_is_ranked_and_named(tmp_path: Path) -> None:
     (block,) = overview.blocks(made(tmp_path))
     first, second = block.tables[0].lines
     assert first.head.text == "sadm (lr=0.01), setting paper"
-    assert [line.values[0].text for line in (first, second)] == ["1", "2"]
+    assert [line.values[-3].text for line in (first, second)] == ["1", "2"]
     assert not first.last
 
 
@@ -312,8 +313,8 @@ def test_ticks_are_round_and_reach_around_the_data() -> None:
     assert log_ticks(3, 20) == [1, 2, 5, 10, 20, 50, 100]
     plot = scatter("n", "t", "d", "x", "y", [PlotData("s", (PlotPoint(1.0, 50.0, -20.0, 130.0),))])
     (mark,) = plot.series[0].marks
-    _, top, _, bottom = plot.frame
-    assert top <= mark.high <= mark.y <= mark.low <= bottom
+    frame = plot.wide.frame
+    assert frame.above <= mark.high <= mark.y <= mark.low <= frame.bottom
 
 
 def test_file_stems_are_safe_and_their_own() -> None:

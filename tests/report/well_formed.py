@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
 VOID = frozenset({"area", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"})
-SVG_LEAVES = frozenset({"circle", "line", "path", "rect"})
+SVG_LEAVES = frozenset({"circle", "image", "line", "path", "rect"})
 IDS = frozenset({"aria-labelledby", "aria-describedby", "for"})
 
 

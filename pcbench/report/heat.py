@@ -1,0 +1,92 @@
+"""Heat maps: rows and columns of numbers on grounds that say how large they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pcbench.report.placing import LETTER
+
+LEFT, ABOVE, ACROSS, ROW = 150, 84, 54, 26
+"""Pixels: of the rows' labels, of the columns' labels, of a column, of a row."""
+STEPS = 9
+"""Grounds from the least to the largest value, or to either side of 0."""
+
+
+@dataclass(frozen=True)
+class HeatValue:
+    """A number of a heat map."""
+
+    value: float | None
+    """The number; None where nothing was measured."""
+    text: str
+    """How it is written."""
+    title: str
+    """Words that a pointer over it shows."""
+
+
+@dataclass(frozen=True)
+class HeatRow:
+    """A row of a heat map."""
+
+    label: str
+    """What it is of."""
+    page: str
+    """The page within the site that it leads to; empty for none."""
+    values: tuple[HeatValue, ...]
+    """One a column."""
+
+
+@dataclass(frozen=True)
+class Heat:
+    """A heat map."""
+
+    name: str
+    """Its id, its own on a page."""
+    title: str
+    """What it shows."""
+    description: str
+    """How to read it."""
+    columns: tuple[str, ...]
+    """What the columns are of."""
+    rows: tuple[HeatRow, ...]
+    """The rows."""
+    diverging: bool
+    """Whether values are differences, so that the ground is none at 0 and has two colours."""
+    kind: Literal["heat"] = "heat"
+    """Which template draws it."""
+
+    @property
+    def marks(self) -> int:
+        """The number of values."""
+        return len(self.rows) * len(self.columns)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, in pixels."""
+        return LEFT + ACROSS * len(self.columns) + 40, ABOVE + ROW * len(self.rows) + 6
+
+    def label(self, words: str) -> str:
+        """The words of a row, cut to their room."""
+        room = int((LEFT - 14) / LETTER)
+        return words if len(words) <= room else f"{words[: room - 1]}…"
+
+    def corner(self, row: int, column: int) -> tuple[int, int]:
+        """Left and top of a value, in pixels."""
+        return LEFT + ACROSS * column, ABOVE + ROW * row
+
+    def ground(self, value: float | None) -> str:
+        """The class of the ground of a value: `shade-0` to `shade-9`, or `less-4` to `less-1`, `more-1` …"""
+        if value is None:
+            return "shade-none"
+        low, high = self._range
+        if not self.diverging:
+            return f"shade-{round(STEPS * (value - low) / (high - low))}" if high > low else "shade-4"
+        most = max(-low, high) or 1.0
+        step = min(4, round(4 * abs(value) / most))
+        return "shade-none" if step == 0 else f"{'more' if value > 0 else 'less'}-{step}"
+
+    @property
+    def _range(self) -> tuple[float, float]:
+        values = [each.value for row in self.rows for each in row.values if each.value is not None]
+        return min(values, default=0.0), max(values, default=0.0)
