@@ -19,6 +19,7 @@ autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_class_signature = "separated"
 python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 90
 
 html_theme = "furo"
 html_title = f"pcbench {release}"

@@ -1,6 +1,6 @@
 """pcbench: benchmark and leaderboard for dataset distillation of 3D point clouds.
 
-What scripts and notebooks use stands here, and is imported when it is first asked for:
+What scripts and notebooks use stands here, and is imported when it is first asked for::
 
     import pcbench
 
