@@ -210,7 +210,7 @@ class _Kind:
     at: tuple[float, ...] = ()
     """The ticks of the horizontal axis; none where they are to be found."""
     front: bool = False
-    """Whether those points are joined that no other one beats: more accurate and no slower."""
+    """Whether, of a single series, those points are joined that no other beats: more accurate, no slower."""
 
 
 def pareto(
@@ -294,7 +294,7 @@ def _layout(frame: Frame, data: Sequence[PlotData], kind: _Kind) -> Layout:
         x_ticks=(*([Tick(along(0.0), "0.0")] if zeros else []), *_apart(ticks)),
         y_ticks=tuple(Tick(up(at), short_number(at)) for at in y_places),
         series=_worded(series, frame),
-        front=_front(points, along, up) if kind.front else "",
+        front=_front(points, along, up) if kind.front and len(data) == 1 else "",
     )
 
 
