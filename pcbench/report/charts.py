@@ -13,8 +13,8 @@ from pcbench.report.heat import Heat, HeatRow, HeatValue
 from pcbench.report.overview import Columns, Cut
 from pcbench.report.svg import PlotData, PlotPoint, curves, pareto, scatter
 from pcbench.report.tables import Block, Head, Heading, Line, Table
-from pcbench.report.text import duration, number, signed, size, spread
-from pcbench.report.timing import drawn_seconds
+from pcbench.report.text import number, signed, size, spread
+from pcbench.report.timing import timed_point
 from pcbench.report.values import method_page, scored, timed
 
 MOST = 8
@@ -113,13 +113,9 @@ def _against_time(shown: Shown) -> Iterator[Block]:
     points, lines = [], []
     for row, about in shown.lines:
         cell = row.cells[shown.place]
-        seconds = cell.seconds(hardware)
-        if seconds is None:
+        if cell.seconds(hardware) is None:
             continue
-        interval = cell.oa.interval
-        words = f"{about.text}: {spread(interval.mean, interval.std)} % in {duration(seconds)}"
-        place = drawn_seconds(seconds), interval.mean, interval.low, interval.high
-        points.append(PlotPoint(*place, about.name, words, method_page(about.name)))
+        points.append(timed_point(cell, hardware, about, amount(shown.place.ppc)))
         lines.append(Line(about, (scored(cell), timed(cell, hardware))))
     if len(points) < 2:
         return

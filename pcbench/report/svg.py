@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from pcbench.report.placing import Box, Placed, places
+from pcbench.report.placing import Box, Placed, places, shortened
 
 ZEROS = 72
 """Pixels left of a logarithmic axis for what is 0."""
@@ -26,6 +26,10 @@ SHAPES = (
     "M0 -5L4.8 -1.5L2.9 4.1H-2.9L-4.8 -1.5Z",
 )
 """Outlines of marks around 0: with the colour they tell series apart, also where colours look alike."""
+
+
+LETTERS = 16
+"""Words beside a mark have so many letters at most; all of them stand in its title."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +214,7 @@ class _Kind:
     at: tuple[float, ...] = ()
     """The ticks of the horizontal axis; none where they are to be found."""
     front: bool = False
-    """Whether those points are joined that no other one beats: more accurate and no slower."""
+    """Whether, of a single series, those points are joined that no other beats: more accurate, no slower."""
 
 
 def pareto(
@@ -285,7 +289,7 @@ def _layout(frame: Frame, data: Sequence[PlotData], kind: _Kind) -> Layout:
             top, bottom = y_places[-1], y_places[0]
             clipped = max(min(low, top), bottom), max(min(high, top), bottom)
             at = along(p.x), up(p.y), up(clipped[0]), up(clipped[1])
-            marks.append(Mark(*at, p.label, p.title, p.page))
+            marks.append(Mark(*at, shortened(p.label, LETTERS), p.title, p.page))
         paths = _paths(marks) if kind.lines else ("", "")
         series.append(Series(each.style, each.label, tuple(marks), *paths))
     ticks = [Tick(along(at), short_number(at)) for at in x_places]
@@ -294,7 +298,7 @@ def _layout(frame: Frame, data: Sequence[PlotData], kind: _Kind) -> Layout:
         x_ticks=(*([Tick(along(0.0), "0.0")] if zeros else []), *_apart(ticks)),
         y_ticks=tuple(Tick(up(at), short_number(at)) for at in y_places),
         series=_worded(series, frame),
-        front=_front(points, along, up) if kind.front else "",
+        front=_front(points, along, up) if kind.front and len(data) == 1 else "",
     )
 
 

@@ -103,8 +103,6 @@ class Head:
     """The parameters that differ from the defaults."""
     remarks: tuple[str, ...] = ()
     """What tells the line from others, and what is wrong with it."""
-    number: int | None = None
-    """The line's number, by which a plot refers to it."""
 
     @property
     def text(self) -> str:

@@ -10,7 +10,7 @@ from pcbench.records.labels import amount
 from pcbench.report.cells import Board, BoardRow, BoardSection, MeasuredCell, Place
 from pcbench.report.compared import grounded
 from pcbench.report.svg import PlotData, PlotPoint, pareto
-from pcbench.report.tables import MISSING, Block, Heading, Line, Table, Value
+from pcbench.report.tables import MISSING, Block, Head, Heading, Line, Table, Value
 from pcbench.report.text import duration, size, spread
 from pcbench.report.values import (
     copies_notes,
@@ -63,11 +63,11 @@ def _block(
     title: str,
 ) -> Block:
     student, group = section.setting.student, setting_title(section, board)
-    heads = [head(row.entry, board, student, row.chosen, place=number) for number, row in enumerate(rows, 1)]
+    heads = [head(row.entry, board, student, row.chosen) for row in rows]
     series = []
     for style, place in enumerate(places):
         points = [
-            _point(cell, hardware, str(about.number), f"{about.text}, {amount(place.ppc)}")
+            timed_point(cell, hardware, about, amount(place.ppc))
             for row, about in zip(rows, heads, strict=True)
             if (cell := _on(row, place, hardware))
         ]
@@ -96,7 +96,7 @@ def _block(
     plot = pareto(
         f"{name}-plot",
         f"Accuracy against distillation time on {title}",
-        "Each number is a line of the table below; bars are 95 % intervals.",
+        "Each point leads to its method; bars are 95 % intervals.",
         "distillation time in seconds, logarithmic",
         "overall accuracy in %",
         series,
@@ -117,15 +117,12 @@ def _on(row: BoardRow, place: Place, hardware: str) -> MeasuredCell | None:
     return cell if cell and cell.seconds(hardware) is not None else None
 
 
-def _point(cell: MeasuredCell, hardware: str, label: str, words: str) -> PlotPoint:
+def timed_point(cell: MeasuredCell, hardware: str, about: Head, ppc: str) -> PlotPoint:
+    """A cell over its time on some hardware."""
     interval, seconds = cell.oa.interval, cell.seconds(hardware) or 0.0
-    said = f"{words}: {spread(interval.mean, interval.std)} % in {duration(seconds)}"
-    return PlotPoint(drawn_seconds(seconds), interval.mean, interval.low, interval.high, label, said)
-
-
-def drawn_seconds(seconds: float) -> float:
-    """Where a time is drawn: at 0 where it reads as 0.0 s."""
-    return 0.0 if seconds < NOTHING else seconds
+    said = f"{about.text}, {ppc}: {spread(interval.mean, interval.std)} % in {duration(seconds)}"
+    at = 0.0 if seconds < NOTHING else seconds, interval.mean, interval.low, interval.high
+    return PlotPoint(*at, about.name, said, about.page)
 
 
 def _memory(cell: MeasuredCell | None, hardware: str) -> Value:

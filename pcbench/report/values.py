@@ -31,15 +31,13 @@ def run_page(name: str) -> str:
     return f"runs/{name}"
 
 
-def head(
-    entry: Entry, board: Board, student: str, remarks: Sequence[str] = (), place: int | None = None
-) -> Head:
+def head(entry: Entry, board: Board, student: str, remarks: Sequence[str] = ()) -> Head:
     """The head of an entry's line: the draw where it is not the usual one, the network where the student is
     another."""
     said = [f"distilled with {entry.network}"] if entry.network != student else []
     said += [f"setting {entry.setting}"] if entry.setting else []
     said += [*draw_remark(entry.draw), *_version(entry, board)]
-    return Head(entry.method, method_page(entry.method), entry.variation, (*said, *remarks), place)
+    return Head(entry.method, method_page(entry.method), entry.variation, (*said, *remarks))
 
 
 def draw_remark(draw: str) -> list[str]:
