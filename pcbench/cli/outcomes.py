@@ -118,10 +118,10 @@ def announce(
     snapshots: Snapshots,
     again: bool,
     default: bool,
-) -> None:
+) -> bool:
     """Say on standard error what is about to be done, by which protocol, and how long it may take.
 
-    runs: those that are there. default: nobody has named the protocol.
+    Whether anything is to be done. runs: those that are there. default: nobody has named the protocol.
     """
     from pcbench.engine import machine
     from pcbench.engine.estimate import estimates
@@ -133,7 +133,7 @@ def announce(
         if cost.state.word not in ("done", "stale")
     ]
     if not open_cells:
-        return
+        return False
     rules = {cell.evaluation.protocol.label: cell.evaluation.protocol for cell, _ in open_cells}
     for label, each in rules.items():
         say(
@@ -149,6 +149,7 @@ def announce(
     unknown = sum(seconds is None for _, seconds in open_cells)
     times = _times(known, unknown, "about ") or "none"
     say(f"{len(open_cells)} {_cells(len(open_cells))} to do; time: {times}.", err=True)
+    return True
 
 
 def _times(known: float, unknown: int, about: str = "") -> str:

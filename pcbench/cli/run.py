@@ -168,6 +168,6 @@ def execute(
         seconds = duration(timeout) if timeout else None
         places = local.places(jobs or "1", device, len(cells))
         executor = local.Processes(places, snapshots, again, seconds)
-    plans.keep(out, whole or frozen.freeze(cells, snapshots))
-    announce(cells, device, runs, snapshots, again, default)
+    if announce(cells, device, runs, snapshots, again, default):
+        plans.keep(out, whole or frozen.freeze(cells, snapshots))
     return work_through(of_cells(cells, out, device, runs, snapshots, again, in_process), pdb, executor)

@@ -183,7 +183,8 @@ def run(
     folder, where = path(out, "output"), machine.choose_device(device)
     planned = requests.planned(catalogue_of(plugins), asked, where.type == "cuda", in_process)
     runs, _ = read_runs(folder)
-    plans.keep(folder, frozen.freeze(planned.cells, planned.snapshots))
+    if planned.cells:
+        plans.keep(folder, frozen.freeze(planned.cells, planned.snapshots))
     with machine.called_by(command):
         pieces = working.of_cells(planned.cells, folder, where, runs, planned.snapshots, anew, in_process)
         outcomes = working.work_through(pieces, Told(on_progress))

@@ -29,18 +29,19 @@ def test_a_plan_is_worked_through_in_parts_that_come_together(pcbench):
         assert len(read_runs(Path(f"node{number}"))[0]) == 2
     assert "4 cells: 2 done, 2 to do" in pcbench("status", "node1").out
 
-    merged = pcbench("results", "merge", "node1", "node2", "--out", "all")
-    assert (merged.code, merged.out) == (0, "all: 8 copied\n")
-    rest = pcbench("run", "--plan", "plan.json", "--out", "all")
+    merged = pcbench("results", "merge", "node2", "--out", "node1")
+    assert (merged.code, merged.out) == (0, "node1: 4 copied\n")
+    assert "4 cells: 4 done" in pcbench("status", "node1").out
+    rest = pcbench("run", "--plan", "plan.json", "--out", "node1")
     assert rest.code == 0
     assert rest.err.count("done already") == 4
-    assert pcbench("retry", "all").out == "There is nothing to retry.\n"
-    would = pcbench("results", "gc", "all", "--dry-run")
+    assert pcbench("retry", "node1").out == "There is nothing to retry.\n"
+    would = pcbench("results", "gc", "node1", "--dry-run")
     assert "all its cells are done" in would.out
-    assert len(layout.plans(Path("all"))) == 1
-    assert "1 file removed" in pcbench("results", "gc", "all").out
-    assert layout.plans(Path("all")) == []
-    assert len(read_runs(Path("all"))[0]) == 4
+    assert len(layout.plans(Path("node1"))) == 1
+    assert "1 file removed" in pcbench("results", "gc", "node1").out
+    assert layout.plans(Path("node1")) == []
+    assert len(read_runs(Path("node1"))[0]) == 4
 
 
 def test_retry_does_what_is_left_of_a_plan_without_its_words(pcbench):
