@@ -148,7 +148,7 @@ class TestMeshes:
         for path in (tmp_path / "meshes").rglob("*.off"):
             path.write_text(mesh.export(file_type="off"))
         for seed, path in enumerate((tmp_path / "texts").glob("*/*.txt")):
-            owners = mesh.sample(3000, seed=seed)[:, [0, 2, 1]]
+            owners = trimesh.sample.sample_surface(mesh, 3000, seed=seed)[0][:, [0, 2, 1]]
             np.savetxt(path, np.hstack([owners, owners]), "%.6f", delimiter=",")
         one, other = (
             load(ModelNet10(), tmp_path / kind)[0].normalised().points[0].numpy().astype(float)
