@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import numpy as np
 from built_in import CATALOGUE
 
 from pcbench.common.files import digest
@@ -48,3 +50,16 @@ def test_the_first_published_runs_keep_every_number():
     ]
     assert len(first) == 15
     assert digest(sorted(first)) == "0868328c17fd24c8105b2edd447eab1a7669756cf165dfba3f934bf8110b4ae8"
+
+
+def test_figures_of_the_documentation_are_those_of_records():
+    """Every line of a table that names a run has the mean and standard deviation of its last snapshot."""
+    found, _ = read_runs(RESULTS)
+    runs = {run.folder.name: run for run in found}
+    text = (LEADERBOARD.parent / "docs" / "reproducing.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\|.*?([\d.]+ ± [\d.]+)(?: \|[^|]*)? \| `([a-z0-9-]+)` \|$", text, re.MULTILINE)
+    assert len(lines) >= 10
+    for printed, name in lines:
+        (scored,) = runs[name].evaluations
+        oa = 100 * np.array(scored.headline.oa)
+        assert printed == f"{oa.mean():.1f} ± {oa.std(ddof=1):.1f}", name
