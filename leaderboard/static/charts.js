@@ -51,8 +51,9 @@
     await picture.decode();
     const canvas = Object.assign(document.createElement("canvas"), { width: SCALE * width, height: SCALE * height });
     canvas.getContext("2d")?.drawImage(picture, 0, 0, canvas.width, canvas.height);
-    return new Promise((done, failed) =>
-      canvas.toBlob((file) => (file ? done(file) : failed(new Error("the browser wrote no picture")))));
+    return new Promise((done, failed) => {
+      canvas.toBlob((file) => (file ? done(file) : failed(new Error("the browser wrote no picture"))));
+    });
   }
 
   /** @type {Record<string, (drawing: { text: string, width: number, height: number }) => Promise<Blob>>} */

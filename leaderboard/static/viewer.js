@@ -292,7 +292,7 @@
       button("↑", "Tilt up", () => move(0, -STEP)), button("↓", "Tilt down", () => move(0, STEP)),
       button("+", "Nearer", () => zoom(1.15)), button("−", "Farther", () => zoom(1 / 1.15)),
       button("Reset", "Reset the view", reset), spin);
-    for (const before of /** @type {HTMLElement[]} */ ([...place.children])) before.hidden = true;
+    for (const before of /** @type {HTMLCollectionOf<HTMLElement>} */ (place.children)) before.hidden = true;
     const stage = make("div", { className: "stage" }, canvas, names);
     place.prepend(tools, stage, handles, status);
 
