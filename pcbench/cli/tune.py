@@ -102,7 +102,10 @@ def tune(
     if as_json:
         typer.echo(json.dumps({"tried": [asdict(each) for each in tried]}, indent=1))
     else:
-        _print(tried, method, common, plugins or ())
+        beside = [word for key, value in fixed.items() for word in ("--set", f"{key}={value}")]
+        beside += ["--backbone", backbone] if backbone else []
+        beside += ["--repetition", repetition] if repetition != "0" else []
+        _print(tried, method, common, beside, plugins or ())
     if any(each.problems for each in tried):
         raise typer.Exit(1)
 
@@ -139,8 +142,13 @@ def _tried(outcomes: Sequence[Outcome]) -> list[Tried]:
     ]
 
 
-def _print(tried: Sequence[Tried], method: str, request: Any, plugins: Sequence[Path]) -> None:
-    """What was tried, the best first, and the command that tests it."""
+def _print(
+    tried: Sequence[Tried], method: str, request: Any, beside: Sequence[str], plugins: Sequence[Path]
+) -> None:
+    """What was tried, the best first, and the command that tests it.
+
+    beside: options of that command that are the same for all that was tried.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -167,7 +175,7 @@ def _print(tried: Sequence[Tried], method: str, request: Any, plugins: Sequence[
         for key, value in best.variation.items():
             words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
     words += ["--dataset", request.datasets[0], "--protocol", request.protocol]
-    words += ["--ppc", ",".join(map(str, request.ppcs))]
+    words += ["--ppc", ",".join(map(str, request.ppcs)), *beside]
     for folder in plugins:
         words += ["--plugins", str(folder)]
     say(f"Best of {len(tried)}. On the test split: {shlex.join(words)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,11 @@ def test_the_best_of_all_combinations_is_named_with_the_command_that_tests_it(
     assert sorted(rows) == ["dm", "dm lr=5.0", "dm:paper lr=1.0"]
     last = done.out.splitlines()[-1]
     assert last.startswith("Best of 3. On the test split: pcbench run --method dm")
-    assert "--dataset shapes10 --protocol quick --ppc 1" in last
+    assert "--dataset shapes10 --protocol quick --ppc 1 --set " in last
+    words = shlex.split(last.partition("pcbench run ")[2])
+    (cell,) = json.loads(pcbench("run", *words, "--out", "out", "--dry-run", "--json").out)["cells"]
+    asked = "custom (quick with iterations=2, points=16, recipe.epochs=1, students=2)"
+    assert (cell["dataset"], cell["protocol"]) == ("shapes10", asked)
     runs, _ = read_runs(Path("out"))
     assert {run.distillation.inputs.data.name for run in runs} == {"shapes10:validation"}
     again = pcbench("tune", "dm", "--set", "lr=1,5", *SMALL, "--set", "students=2", "--out", "out", "--json")
