@@ -25,7 +25,7 @@ from pcbench.common.places import cache_root, data_root
 from pcbench.datasets import store
 from pcbench.engine import machine, wall
 from pcbench.errors import DataError, UsageError
-from pcbench.records import layout
+from pcbench.records import attempts, layout
 from pcbench.records.store import read_runs
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def checkup(catalogue: Callable[[], Catalogue], results: Path) -> list[Finding]:
         *plugins(catalogue),
         *datasets(),
         *records(results),
-        *locks(),
+        *locks(results),
         *disk(results),
     ]
 
@@ -227,16 +227,28 @@ def records(results: Path) -> Iterator[Finding]:
         yield Finding("records", "ok", what)
 
 
-def locks() -> Iterator[Finding]:
-    """What other processes of this machine hold at the moment."""
-    distilling = [path for path in (cache_root() / "locks").glob("*.lock") if _held(path)]
+def locks(results: Path) -> Iterator[Finding]:
+    """What other processes hold at the moment, and cells whose process is gone.
+
+    Whoever works at a cell of a folder of records, on whichever machine, has left word of it there.
+    """
     of_data = sorted(data_root().glob(".*.lock"))
     writing = [path.name.removeprefix(".").removesuffix(".lock") for path in of_data if _held(path)]
     if writing:
         remedy = "wait, or end that process: the lock goes with it"
         yield Finding("locks", "warning", f"another process writes the data set {', '.join(writing)}", remedy)
-    at_work = f"{len(distilling)} distillations are in work here" if distilling else "none is held"
-    yield Finding("locks", "ok", at_work)
+    at_work: list[str] = []
+    gone: list[str] = []
+    for path in sorted(layout.attempts(results).glob("*.json")):
+        attempt = attempts.read(path)
+        if attempt is not None and attempt.status == "running":
+            key = path.name.partition("-")[0]
+            (at_work if attempts.alive(results, key, attempt) else gone).append(attempt.title)
+    if gone:
+        what = f"the process of {len(gone)} cells in {results} is gone, as of {gone[0]}"
+        yield Finding("locks", "warning", what, "run the same command again: it goes on where that one stood")
+    working = f"{len(at_work)} cells are at work in {results}" if at_work else "none is held"
+    yield Finding("locks", "ok", working)
 
 
 def disk(results: Path) -> Iterator[Finding]:

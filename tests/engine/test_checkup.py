@@ -17,7 +17,8 @@ from pcbench.catalogue import open_catalogue
 from pcbench.datasets import store
 from pcbench.engine import checkup, wall
 from pcbench.engine.checkup import GIB, Finding
-from pcbench.records import layout
+from pcbench.records import attempts, layout
+from pcbench.records.claims import Claims
 
 METHOD = '''from pcbench.api import Method
 
@@ -107,11 +108,25 @@ def test_a_data_set_whose_manifest_or_file_is_damaged(places: Path, few_clouds) 
 
 def test_a_lock_that_somebody_holds(places: Path) -> None:
     (places / "data").mkdir()
-    assert wrong(checkup.locks()) == []
+    assert wrong(checkup.locks(places / "results")) == []
     with filelock.FileLock(places / "data" / ".trees.lock", thread_local=False):
-        (finding,) = wrong(checkup.locks())
+        (finding,) = wrong(checkup.locks(places / "results"))
     assert "writes the data set trees" in finding.what
-    assert wrong(checkup.locks()) == []
+    assert wrong(checkup.locks(places / "results")) == []
+
+
+def test_a_cell_at_work_and_one_whose_process_is_gone(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, key = places / "results", "a" * 64
+    attempts.begin(out, key, "b" * 64, "dm on shapes10, PPC 1")
+    with Claims() as claims:
+        assert claims.take(out, key)
+        (finding,) = checkup.locks(out)
+        assert (finding.result, finding.what) == ("ok", f"1 cells are at work in {out}")
+        monkeypatch.setattr(attempts, "alive", lambda *_: False)
+        (finding,) = wrong(checkup.locks(out))
+    assert "the process of 1 cells" in finding.what
+    assert "dm on shapes10, PPC 1" in finding.what
+    assert "run the same command again" in finding.remedy
 
 
 @pytest.mark.parametrize(("free", "result"), [(50 * GIB, "ok"), (GIB, "warning"), (GIB // 100, "problem")])
