@@ -16,6 +16,7 @@ from pathlib import Path
 import layouts
 import numpy as np
 import pytest
+import torch
 from built_in import CATALOGUE
 from printed import commands, files, parse
 
@@ -180,6 +181,8 @@ def workplace(
     (tmp_path / "my_networks" / "tutorial.py").write_text(network)
     (tmp_path / "leaderboard" / "results").mkdir(parents=True)
     (tmp_path / "submissions").mkdir()
+    distilled = [layouts.points(10, 0, 16), np.arange(10)]
+    torch.save({"data": [[torch.from_numpy(each) for each in distilled]]}, tmp_path / "res_DC.pt")
     for line in ("init -q", "commit -q --allow-empty -m x", "update-ref refs/remotes/origin/main HEAD"):
         git = ("git", "-c", "user.name=x", "-c", "user.email=x@example.org")
         subprocess.run([*git, *line.split()], cwd=tmp_path, check=True)

@@ -111,7 +111,7 @@ def devices() -> Iterator[Finding]:
             f"driver {driver or 'unknown'}, CUDA {torch.version.cuda}"
         )
         if known and 10 * properties.major + properties.minor < min(map(_architecture, known)):
-            remedy = "install a torch that still knows this GPU, or take --device cpu"
+            remedy = "install a torch that still knows this GPU, or take the device cpu"
             yield Finding("device", "problem", f"{what}: older than this torch supports", remedy)
         else:
             yield Finding("device", "ok", what)
@@ -125,7 +125,7 @@ def memory() -> Iterator[Finding]:
         return
     what = f"{_size(free)} of {_size(total)} free"
     if free < LITTLE_MEMORY:
-        remedy = "end other work, or take --protocol quick and a smaller --backbone"
+        remedy = "end other work, or take the protocol quick and a smaller network"
         yield Finding("memory", "warning", what, remedy)
     else:
         yield Finding("memory", "ok", what)
@@ -212,7 +212,7 @@ def records(results: Path) -> Iterator[Finding]:
         yield Finding("records", "ok", f"no folder {results} here yet")
         return
     if not os.access(results, os.W_OK):
-        remedy = "take another folder (--out of 'pcbench run'), or ask for the right to write"
+        remedy = "take another folder for the records, or ask for the right to write"
         yield Finding("records", "problem", f"{results} cannot be written to", remedy)
     runs, problems = read_runs(results)
     for problem in problems:
@@ -262,7 +262,7 @@ def disk(results: Path) -> Iterator[Finding]:
         room = shutil.disk_usage(_existing(places[names[0]]))
         what = f"{_size(room.free)} of {_size(room.total)} free for {', '.join(names)}"
         if room.free < LITTLE_DISK:
-            remedy = "free some space, or let PCBENCH_DATA, XDG_CACHE_HOME or --out name a roomier place"
+            remedy = "free some space, or let PCBENCH_DATA or XDG_CACHE_HOME name a roomier place"
             yield Finding("disk", "problem" if room.free < NO_DISK else "warning", what, remedy)
         else:
             yield Finding("disk", "ok", what)

@@ -81,12 +81,12 @@ def _clouds(points: Tensor) -> Tensor:
 
 
 def _numbers(name: str, tensor: Tensor) -> Tensor:
-    """float32 of what is stored: floats as they are, int8 and int16 as shares of their largest value."""
+    """Floats of what is stored: half precision as float32, int8 and int16 as shares of their largest."""
     if tensor.dtype in (torch.int8, torch.int16):
         return tensor.float() / float(torch.iinfo(tensor.dtype).max)
-    if tensor.dtype not in (torch.float32, torch.float16):
+    if not tensor.is_floating_point():
         raise DataError(f"{name!r} is {tensor.dtype}, not float32, float16, int16 or int8")
-    return tensor.float()
+    return tensor.float() if tensor.dtype == torch.float16 else tensor
 
 
 def _check_size(values: int) -> None:

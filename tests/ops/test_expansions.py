@@ -185,7 +185,7 @@ def test_a_rate_is_one_positive_number(rate: torch.Tensor) -> None:
         (Stored("own", {"a": torch.zeros(1)}), "an own expansion gives points"),
         (Stored("plain", {"points": TWO_POINTS}, TWO_POINTS), "of an own expansion"),
         (
-            Stored("upsample", {"points": TWO_POINTS, "neighbours": torch.tensor(2)}),
+            Stored("upsample", {"points": TWO_POINTS, "neighbours": torch.tensor(2, dtype=torch.int32)}),
             "not a whole number from 1 to 1",
         ),
     ],

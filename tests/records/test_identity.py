@@ -121,7 +121,7 @@ def test_the_defaults_that_keys_leave_out_never_change():
     variant = left_out["EvaluationInputs"].pop("variant")
     assert variant == type(variant)(**plain)
     assert left_out == {
-        "DistillationInputs": {"setting": "", "engine": 1, "draw": "per-ppc", "files": []},
+        "DistillationInputs": {"setting": "", "engine": 1, "draw": "per-ppc", "files": [], "curve": []},
         "EvaluationInputs": {"engine": 1},
         "Recipe": {
             "optimiser": "sgd",

@@ -360,6 +360,7 @@ def test_only_a_standard_protocol_on_standard_data_is_in_the_closed_division(tmp
         "in-process": "open",
         "process": "closed",
         "walled": "closed",
+        "external": "open",
     }
     assert division(Run(tmp_path, made, ())) == "open"
     both = Run(tmp_path, made, (closed, closed.model_copy(update={"inputs": an_evaluation(made).inputs})))
