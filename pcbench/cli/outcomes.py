@@ -106,6 +106,9 @@ def print_plan(
     states = Counter(row["state"] for row in rows)
     for reason, count in Counter(row["reason"] for row in rows if row["state"] == "stale").items():
         say(f"Stale, {count} {_cells(count)}: {reason}. {ANEW}.")
+    once_more = (row["reason"] for row in rows if row["state"] == "to do" and row["reason"])
+    for reason, count in Counter(once_more).items():
+        say(f"Once more, {count} {_cells(count)}: {reason}.")
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
     still = _times(known, unknown) or "nothing to do"
     say(f"{len(rows)} {_cells(len(rows))}: {counts}. Estimated time: {still}.")

@@ -156,6 +156,8 @@ def test_a_finer_curve_is_the_same_work(pcbench):
     planned = json.loads(pcbench("run", *words, "--snapshots", "0,2,5", "--dry-run", "--json").out)
     (cell,) = planned["cells"]
     assert (cell["state"], cell["reason"]) == ("to do", "no snapshot at 2, 5 was kept")
+    shown = pcbench("run", *words, "--snapshots", "0,2,5", "--dry-run").out
+    assert "Once more, 1 cell: no snapshot at 2, 5 was kept." in shown
     finer = pcbench("run", *words, "--snapshots", "0,2,5")
     assert finer.code == 0, finer.err
     ((run,), problems) = read_runs(Path("results"))
