@@ -12,7 +12,7 @@ from pcbench.api import PointClouds, Snapshot
 from pcbench.datasets.formats.sets import ForeignSet
 from pcbench.engine import guard, machine
 from pcbench.engine.artifacts import save_snapshots
-from pcbench.engine.likeness import points_of_test
+from pcbench.engine.distil import copies_of_test
 from pcbench.engine.plan import Cell
 from pcbench.errors import DataError, UsageError
 from pcbench.ops.names import UNKNOWN
@@ -57,9 +57,9 @@ def adopt(
             f"{method!r} is a method that pcbench runs itself: name this one otherwise, as {method}-authors",
             "method",
         )
-    splits, data = cell.evaluation.splits, cell.inputs.data
-    clouds = _in_order(found, class_names or found.class_names, splits.train)
-    expected = guard.Expected(False, splits.train, cell.inputs.ppc, (0,))
+    train = cell.evaluation.splits.train
+    clouds = _in_order(found, class_names or found.class_names, train)
+    expected = guard.Expected(False, train, cell.inputs.ppc, (0,))
     try:
         snapshot = guard.checked(expected, Snapshot(0, clouds), [])
     except guard.MethodFault as fault:
@@ -77,7 +77,6 @@ def adopt(
     folder = layout.run_folder(out, inputs)
     if layout.is_run_folder(folder):
         return Run(folder, read_distillation(layout.distillation(folder)), ())
-    up_axis = cell.catalogue.datasets.load(data.name).up_axis
     record = DistillationRecord(
         key=inputs.key,
         status="ok",
@@ -87,7 +86,7 @@ def adopt(
         memory=Memory(host_bytes=0, device_bytes=None),
         isolation="external",
         origin=origin,
-        copies=[str(copy) for copy in points_of_test(snapshot.clouds, splits, up_axis)],
+        copies=copies_of_test(cell, snapshot),
         provenance=machine.provenance(torch.device("cpu")),
     )
     save_snapshots(layout.clouds(folder), [snapshot])

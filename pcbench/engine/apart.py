@@ -28,7 +28,6 @@ from pcbench.catalogue.loading import UnusablePlugin
 from pcbench.common.text import one_line
 from pcbench.datasets.store import cache_root, data_root
 from pcbench.engine import server
-from pcbench.engine.artifacts import EXPANDED
 from pcbench.engine.assignment import Assignment, Runner
 from pcbench.engine.child import main
 from pcbench.engine.guard import MethodFault
@@ -272,8 +271,7 @@ def _serve(process: Worker, runner: Runner, until: str) -> Message:
                     clouds = PointClouds(tensors["points"], tensors["labels"], tuple(values["class names"]))
                     runner.snapshot(Snapshot(int(values["iteration"]), clouds))
                 case "stored":
-                    kept = dict(tensors)
-                    stored = Stored(str(values["expansion"]), kept, kept.pop(EXPANDED, None))
+                    stored = Stored.of(str(values["expansion"]), tensors)
                     clouds = stored.expand(tuple(values["class names"]))
                     runner.snapshot(Snapshot(int(values["iteration"]), clouds, stored))
                 case "went on":

@@ -25,9 +25,6 @@ from pcbench.errors import DataError
 from pcbench.ops.stored import DTYPES, as_array
 from pcbench.records.models import SnapshotEntry
 
-EXPANDED = "expanded points"
-"""The array of what a method's own expansion made, (S, C, n, 3)."""
-
 
 def save_snapshots(path: Path, snapshots: Sequence[Snapshot]) -> None:
     """Write all snapshots of one distillation, atomically."""
@@ -47,10 +44,8 @@ def write_snapshots(file: h5py.File, snapshots: Sequence[Snapshot]) -> None:
 
 def _write_stored(group: h5py.Group, stored: Stored, clouds: PointClouds) -> None:
     """Put a parameterised set into a group: its tensors, its expansion, and the classes of its clouds."""
-    for name, tensor in stored.tensors.items():
+    for name, tensor in stored.arrays.items():
         group.create_dataset(name, data=as_array(name, tensor))
-    if stored.points is not None:
-        group.create_dataset(EXPANDED, data=as_array(EXPANDED, stored.points))
     write_class_names(group, clouds.class_names)
 
 
@@ -62,9 +57,8 @@ def _read_stored(group: h5py.Group, entry: SnapshotEntry, max_bytes: int) -> Sna
         raise DataError(f"{group.file.filename}:{group.name}: the tensors are of types that are not stored")
     if sum(array.size * array.dtype.itemsize for array in arrays.values()) > max_bytes:
         raise DataError(f"{group.file.filename}:{group.name} claims to be longer than its file")
-    tensors = {name: torch.from_numpy(np.asarray(array[()])) for name, array in arrays.items()}
-    points = tensors.pop(EXPANDED, None)
-    stored, names = Stored(entry.expansion, tensors, points), read_class_names(group)
+    kept = {name: torch.from_numpy(np.asarray(array[()])) for name, array in arrays.items()}
+    stored, names = Stored.of(entry.expansion, kept), read_class_names(group)
     try:
         return Snapshot(entry.iteration, stored.expand(names), stored)
     except DataError as error:

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -65,25 +64,9 @@ class Reached:
                 iteration=snapshot.iteration,
                 seconds=self.clock.seconds,
                 clouds=snapshot.identity,
-                **_of_stored(snapshot),
+                **(snapshot.stored.described(snapshot.clouds) if snapshot.stored else {}),
             )
         )
-
-
-def _of_stored(snapshot: Snapshot) -> dict[str, Any]:
-    """What a record says of a parameterised set beside its hash."""
-    if snapshot.stored is None:
-        return {}
-    clouds = snapshot.clouds
-    return {
-        "expansion": snapshot.stored.expansion,
-        "bytes": snapshot.stored.bytes,
-        "trained_on": len(clouds),
-        "trained_points": clouds.points_per_cloud,
-        "soft": snapshot.stored.soft,
-        "weighted": snapshot.stored.weighted,
-        "student_lr": snapshot.stored.student_lr,
-    }
 
 
 class _Header(Model):

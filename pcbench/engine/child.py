@@ -26,7 +26,6 @@ from pcbench.catalogue import Catalogue, open_catalogue
 from pcbench.catalogue.kinds import Kind
 from pcbench.catalogue.loading import one_line_reason
 from pcbench.engine import machine, methods, wall
-from pcbench.engine.artifacts import EXPANDED
 from pcbench.engine.assignment import Assignment, Earlier, follow
 from pcbench.engine.messages import BrokenMessage, Message, receive, send
 from pcbench.engine.methods import ChosenMethod
@@ -102,7 +101,7 @@ def _failure(error: BaseException, folders: Sequence[Path]) -> Message:
         "kind": type(error).__name__,
         "reason": reason,
         "traceback": "".join(traceback.format_exception(error)),
-        "out of memory": isinstance(error, torch.OutOfMemoryError | MemoryError),
+        "out of memory": machine.out_of_memory(error),
         "things": list(error.things) if isinstance(error, PcbenchError) else [],
         "exit code": error.exit_code if isinstance(error, PcbenchError) else 1,
     }
@@ -187,9 +186,7 @@ class _Away:
         values: dict[str, Any] = {"iteration": snapshot.iteration, "class names": list(clouds.class_names)}
         if snapshot.stored is not None:
             values["expansion"] = snapshot.stored.expansion
-            stored = snapshot.stored
-            tensors = {**stored.tensors, **({} if stored.points is None else {EXPANDED: stored.points})}
-            send(self.connection, Message("stored", values, tensors))
+            send(self.connection, Message("stored", values, snapshot.stored.arrays))
             return
         send(self.connection, Message("snapshot", values, {"points": clouds.points, "labels": clouds.labels}))
 

@@ -142,9 +142,8 @@ def distil(
         status, reason = "oom" if error.out_of_memory else "failed", str(error)
         write_text(layout.traceback(folder), error.trace or traceback.format_exc())
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything; its record says what
-        out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
         status, reason = (
-            "oom" if out_of_memory else "failed",
+            "oom" if machine.out_of_memory(error) else "failed",
             explained(error, layout.traceback(folder), cell.backbone),
         )
     if status == "ok":
@@ -170,7 +169,7 @@ def _written(cell: Cell, folder: Path, runner: _Runner, status: Status, reason: 
         clock=reached.clock,
         memory=runner.memory,
         isolation=runner.isolation,
-        copies=_copies(cell, reached.snapshots) if status == "ok" else [],
+        copies=copies_of_test(cell, reached.snapshots[-1]) if status == "ok" else [],
         provenance=machine.provenance(runner.device, reached.clock.seconds),
     )
     with _only_one(folder):
@@ -203,12 +202,12 @@ def ended_from_outside(
     return Outcome(Run(folder, record, ()), label, problem=f"{status}: {reason}", status=status)
 
 
-def _copies(cell: Cell, snapshots: Sequence[Snapshot]) -> list[str]:
+def copies_of_test(cell: Cell, last: Snapshot) -> list[str]:
     """The clouds of the last snapshot that are made of points of test clouds, in words."""
     if cell.method.whole:
         return []
     up_axis = cell.catalogue.datasets.load(cell.inputs.data.name).up_axis
-    copies = points_of_test(snapshots[-1].clouds, cell.evaluation.splits, up_axis)
+    copies = points_of_test(last.clouds, cell.evaluation.splits, up_axis)
     return [str(copy) for copy in copies]
 
 

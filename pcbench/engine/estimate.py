@@ -65,7 +65,10 @@ def estimates(
     snapshots: Snapshots = "all",
     again: bool = False,
 ) -> list[Estimate]:
-    """One estimate a cell; a distillation that several cells evaluate costs once."""
+    """The state of every cell by its records alone, and its cost, see `_estimate`.
+
+    A distillation that several cells evaluate costs once.
+    """
     finished, records = Finished(runs), Records(runs, hardware)
     before: set[str] = set()
     costs = []
@@ -76,15 +79,10 @@ def estimates(
     return costs
 
 
-def estimate(
-    cell: Cell,
-    runs: Sequence[Run],
-    hardware: Hardware,
-    snapshots: Snapshots = "all",
-    again: bool = False,
-    distilled: bool = False,
+def _estimate(
+    cell: Cell, there: State, records: Records, snapshots: Snapshots, again: bool, distilled: bool
 ) -> Estimate:
-    """The state of a cell by its records alone, and its cost by those of runs like it.
+    """The cost of a cell, whose state by its records is `there`, by the records of runs like it.
 
     again: a stale cell is computed again; else it costs nothing, for it stays as it is. distilled: a cell
     before this one makes the clouds, so that only its students cost time.
@@ -94,14 +92,6 @@ def estimate(
     evaluation by the same protocol, of this method if there is one, times the ratios of their gradient steps
     and of test clouds. Times of a busy machine are left out.
     """
-    there = state(cell.inputs, cell.evaluation.asked(cell.key), snapshots, runs)
-    return _estimate(cell, there, Records(runs, hardware), snapshots, again, distilled)
-
-
-def _estimate(
-    cell: Cell, there: State, records: Records, snapshots: Snapshots, again: bool, distilled: bool
-) -> Estimate:
-    """As `estimate`, of a cell whose state is known."""
     if there.word == "done" or (there.word == "stale" and not again):
         return Estimate(there, 0.0)
     if there.word == "to evaluate" and there.run is not None:

@@ -80,7 +80,7 @@ def evaluate(
     snapshots: those that are asked for. again: where the folder has stale scores, new ones are made beside
     them; else the reason is the outcome's problem.
     """
-    there = known(evaluation, run, snapshots, again)
+    there, records = _looked_up(evaluation, run, snapshots, again)
     if there is not None:
         return there
     folder, distillation, label = run.folder, run.distillation, evaluation.network.label
@@ -88,16 +88,14 @@ def evaluate(
     asked = evaluation.asked(distillation.key)
     for inputs in asked:
         layout.traceback(folder, inputs.key).unlink(missing_ok=True)
-    records = {record.key: record for record in checked_run(folder).run.evaluations}
     tests = [_Test(inputs, folder, distillation, records.get(inputs.key)) for inputs in asked]
     try:
         _complete(evaluation, tests, entries, run, device, report)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin's backbone may raise anything
         trace = layout.traceback(folder, asked[0].key)
         problem = f"evaluation failed: {explained(error, trace, evaluation.backbone)}"
-        out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        kept = Run(folder, distillation, ())
-        return Outcome(kept, label, problem=problem, status="oom" if out_of_memory else "failed")
+        status: Ending = "oom" if machine.out_of_memory(error) else "failed"
+        return Outcome(Run(folder, distillation, ()), label, problem=problem, status=status)
     made = tuple(test.record for test in tests if test.record is not None)
     return Outcome(Run(folder, distillation, made), label)
 
@@ -109,22 +107,28 @@ def known(
 
     It is done, or stale and to stay so, or on snapshots that the distillation did not keep.
     """
+    return _looked_up(evaluation, run, snapshots, again)[0]
+
+
+def _looked_up(
+    evaluation: Evaluation, run: Run, snapshots: Snapshots, again: bool
+) -> tuple[Outcome | None, dict[str, EvaluationRecord]]:
+    """As `known`, and the evaluations in the run's folder by their keys."""
     label, kept = evaluation.network.label, Run(run.folder, run.distillation, ())
     if isinstance(snapshots, tuple) and (missing := not_kept(run.distillation, snapshots)):
         listed = ",".join(map(str, missing))
         problem = f"{run.folder} kept no snapshot at {listed}: 'pcbench run --snapshots {listed}' makes it"
-        return Outcome(kept, label, problem=problem, status="failed")
+        return Outcome(kept, label, problem=problem, status="failed"), {}
     asked = evaluation.asked(run.distillation.key)
     there = checked_run(run.folder).run
+    records = {record.key: record for record in there.evaluations}
     state = state_of_evaluations(there, asked, snapshots)
     if state.word == "stale" and not again:
-        return Outcome(kept, label, problem=state.label, status="stale")
+        return Outcome(kept, label, problem=state.label, status="stale"), records
     if state.word != "done":
-        return None
-    records = {record.key: record for record in there.evaluations}
-    return Outcome(
-        Run(run.folder, run.distillation, tuple(records[inputs.key] for inputs in asked)), label, reused=True
-    )
+        return None, records
+    done = Run(run.folder, run.distillation, tuple(records[inputs.key] for inputs in asked))
+    return Outcome(done, label, reused=True), records
 
 
 debugger: ContextVar[Callable[[BaseException], None] | None] = ContextVar("debugger", default=None)

@@ -10,14 +10,14 @@ from pcbench.catalogue import Catalogue
 from pcbench.common.files import canonical_json
 from pcbench.common.schema import Model
 from pcbench.engine.methods import ChosenMethod
-from pcbench.engine.plan import Cell, Evaluation, Parts
+from pcbench.engine.plan import Cell, Evaluation, Parts, inputs_of
 from pcbench.errors import DataError, UsageError
 from pcbench.ops import draws
 from pcbench.protocols.protocol import Protocol, Recipe
 from pcbench.records import identity
 from pcbench.records.identity import differences, same_work
 from pcbench.records.labels import title
-from pcbench.records.models import DataInputs, DistillationInputs, Network
+from pcbench.records.models import DataInputs, Network
 from pcbench.records.plans import Plan, PlannedCell, PlannedMethod, hashed
 from pcbench.records.state import Snapshots
 
@@ -119,23 +119,9 @@ def _cell(parts: Parts, plan: Plan, cell: PlannedCell, methods: dict[int, Chosen
     backbone, student = (
         _network(parts, cell, plan.networks[place]) for place in (cell.network, cell.student)
     )
-    inputs = DistillationInputs(
-        method=choice.name,
-        params=dict(choice.params),
-        variation=dict(choice.variation),
-        setting=choice.setting,
-        source=choice.source,
-        data=planned,
-        ppc=cell.ppc,
-        iterations=protocol.iterations,
-        snapshots=list(protocol.snapshots),
-        network=plan.networks[cell.network],
-        whole=plan.recipes[cell.whole],
-        repetition=cell.repetition,
-        engine=plan.engine,
-        draw=draws.named(cell.draw),
-        files=choice.files,
-    )
+    network, whole = plan.networks[cell.network], plan.recipes[cell.whole]
+    draw = draws.named(cell.draw)
+    inputs = inputs_of(choice, planned, cell.ppc, protocol, network, whole, cell.repetition, draw)
     evaluation = Evaluation(splits, planned, student, plan.networks[cell.student], protocol)
     thawed = Cell(parts.catalogue, choice, backbone, inputs, evaluation)
     if (thawed.key, thawed.evaluation_key) != (cell.key, cell.evaluation):

@@ -66,6 +66,11 @@ def now(device: torch.device) -> float:
     return time.perf_counter()
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory has run out, of the GPU or of the machine."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError)
+
+
 def warm_up(device: torch.device) -> None:
     """Start the device and its matrix library, so that no timed phase pays for it.
 

@@ -25,7 +25,7 @@ from pcbench.errors import DataError, UsageError, did_you_mean
 from pcbench.ops import draws
 from pcbench.ops.draws import Draw
 from pcbench.protocols import protocol, recipes, variants
-from pcbench.protocols.protocol import Protocol
+from pcbench.protocols.protocol import Protocol, Recipe
 from pcbench.protocols.suites import Suite
 from pcbench.protocols.variants import PLAIN, Variant
 from pcbench.records import identity
@@ -351,6 +351,40 @@ def cells(catalogue: Catalogue, *requests: Request, in_process: bool = False) ->
     return list(by_keys.values())
 
 
+def inputs_of(
+    method: ChosenMethod,
+    data: DataInputs,
+    ppc: int,
+    rules: Protocol,
+    network: Network,
+    whole: Recipe,
+    repetition: int,
+    draw: Draw,
+) -> DistillationInputs:
+    """All that a distillation by today's code depends on.
+
+    rules: the protocol, whose iterations and snapshots it has. network, whole: the network that is distilled
+    with, and how it is trained on the whole split.
+    """
+    return DistillationInputs(
+        method=method.name,
+        params=dict(method.params),
+        variation=dict(method.variation),
+        setting=method.setting,
+        source=method.source,
+        data=data,
+        ppc=ppc,
+        iterations=rules.iterations,
+        snapshots=list(rules.snapshots),
+        network=network,
+        whole=whole,
+        repetition=repetition,
+        engine=identity.ENGINE,
+        draw=draw,
+        files=method.files,
+    )
+
+
 def _cells(request: Request, plan: Parts) -> list[Cell]:
     """The cells of one request: data set by data set, the methods that give the whole split first."""
     if any(ppc < 1 for ppc in request.ppcs):
@@ -371,22 +405,8 @@ def _cells(request: Request, plan: Parts) -> list[Cell]:
         for ppc, chosen in (*whole, *small):
             _check_ppc(ppc, data.name, splits, request.origin)
             _check_draw(request, data.name, splits)
-            inputs = DistillationInputs(
-                method=chosen.name,
-                params=dict(chosen.params),
-                variation=dict(chosen.variation),
-                setting=chosen.setting,
-                source=chosen.source,
-                data=data,
-                ppc=ppc,
-                iterations=rules.iterations,
-                snapshots=list(rules.snapshots),
-                network=network,
-                whole=rules.whole,
-                repetition=request.repetition,
-                engine=identity.ENGINE,
-                draw=request.draw,
-                files=chosen.files,
+            inputs = inputs_of(
+                chosen, data, ppc, rules, network, rules.whole, request.repetition, request.draw
             )
             cells += [
                 Cell(plan.catalogue, chosen, backbone, inputs, Evaluation(splits, data, *student))

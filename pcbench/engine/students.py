@@ -55,12 +55,12 @@ def train(
     parameters = list(network.parameters())
 
     targets = clouds.labels if clouds.answers is None else clouds.answers
-    weights = torch.ones_like(clouds.points[:, 0, 0]) if clouds.weights is None else clouds.weights
-    weighted = clouds.weights is not None
+    weights = clouds.weights
 
-    def gradients(targets: Tensor, weights: Tensor, points: Tensor, *geometry: Tensor) -> tuple[Tensor, ...]:
-        logits = network(points, *geometry)
-        losses = student_losses(logits, targets, recipe.label_smoothing, weights if weighted else None)
+    def gradients(
+        targets: Tensor, weights: Tensor | None, points: Tensor, *geometry: Tensor
+    ) -> tuple[Tensor, ...]:
+        losses = student_losses(network(points, *geometry), targets, recipe.label_smoothing, weights)
         slopes = torch.autograd.grad(losses.sum(), parameters, allow_unused=True, materialize_grads=True)
         return tuple(gradient.contiguous() for gradient in slopes)  # as the fused optimisers want them
 
@@ -73,7 +73,8 @@ def train(
             group["lr"] = recipe.rate(epoch)
         order = torch.stack([torch.randperm(size, generator=g) for g in orders]) + first
         for batch in order.to(device).split(recipe.batch, dim=1):
-            slopes = step(targets[batch], weights[batch], *inputs.batch(batch))
+            weighed = None if weights is None else weights[batch]
+            slopes = step(targets[batch], weighed, *inputs.batch(batch))
             for parameter, gradient in zip(parameters, slopes, strict=True):
                 parameter.grad = gradient
             optimiser.step()

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ CLOUD_WEIGHTS: Final = "cloud_weights"
 """The tensor (B,) that says how much each cloud counts in the students' loss; scaled to 1 in the mean."""
 STUDENT_LR: Final = "student_lr"
 """The tensor () with the learning rate that students take instead of the recipe's."""
+EXPANDED: Final = "expanded points"
+"""The name, beside those of the tensors, of the points (S, C, n, 3) that a method's own expansion made."""
 DTYPES: Mapping[torch.dtype, str] = {
     torch.float32: "<f4",
     torch.float16: "<f2",
@@ -55,6 +57,17 @@ class Stored:
     points: Tensor | None = field(default=None, repr=False)
     """What a method's own expansion made of the tensors, float32 (S, C, n, 3); None of the named ones."""
 
+    @classmethod
+    def of(cls, expansion: str, arrays: Mapping[str, Tensor]) -> Stored:
+        """The set of which these are all `arrays`."""
+        tensors = {name: tensor for name, tensor in arrays.items() if name != EXPANDED}
+        return cls(expansion, tensors, arrays.get(EXPANDED))
+
+    @property
+    def arrays(self) -> dict[str, Tensor]:
+        """All that is kept, by name: the tensors and then, of an own expansion, the points that it made."""
+        return dict(self.tensors) if self.points is None else {**self.tensors, EXPANDED: self.points}
+
     @property
     def bytes(self) -> int:
         """What it takes to keep it, without names and shapes, and without what an own expansion made."""
@@ -80,14 +93,27 @@ class Stored:
             raise DataError(f"{STUDENT_LR!r} is not one positive number")
         return float(rate)
 
+    def described(self, clouds: PointClouds) -> dict[str, Any]:
+        """What a record says of it beside its hash, by the fields of a snapshot there.
+
+        clouds: what it expands to.
+        """
+        return {
+            "expansion": self.expansion,
+            "bytes": self.bytes,
+            "trained_on": len(clouds),
+            "trained_points": clouds.points_per_cloud,
+            "soft": self.soft,
+            "weighted": self.weighted,
+            "student_lr": self.student_lr,
+        }
+
     def content_hash(self) -> str:
         """SHA-256 over expansion, names, types and shapes, as canonical JSON, then the values: 64 digits.
 
         A shape stands without its type where that is float32; points of an own expansion come last.
         """
-        tensors = {name: self.tensors[name] for name in sorted(self.tensors)}
-        if self.points is not None:
-            tensors["expanded points"] = self.points
+        tensors = dict(sorted(self.arrays.items(), key=lambda item: (item[0] == EXPANDED, item[0])))
         shapes = {name: _described(name, tensor) for name, tensor in tensors.items()}
         state = hashlib.sha256(canonical_json({"expansion": self.expansion, "tensors": shapes}).encode())
         for name, tensor in tensors.items():
@@ -162,14 +188,15 @@ class Stored:
 
     def to(self, device: torch.device | str) -> Stored:
         """The same on a device, apart from any graph."""
-        tensors = {name: tensor.detach().to(device) for name, tensor in self.tensors.items()}
-        points = None if self.points is None else self.points.detach().to(device)
-        return Stored(self.expansion, tensors, points)
+        return self._with(lambda tensor: tensor.detach().to(device))
 
     def copy(self) -> Stored:
         """The same in memory of its own, apart from any graph."""
-        tensors = {name: tensor.detach().clone() for name, tensor in self.tensors.items()}
-        return Stored(self.expansion, tensors, None if self.points is None else self.points.detach().clone())
+        return self._with(lambda tensor: tensor.detach().clone())
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> Stored:
+        """The set with everything that is kept changed alike."""
+        return Stored.of(self.expansion, {name: change(tensor) for name, tensor in self.arrays.items()})
 
 
 def as_array(name: str, tensor: Tensor) -> NDArray[np.generic]:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pcbench.report.placing import LETTER, shortened
+from pcbench.common.text import one_line
+from pcbench.report.placing import LETTER
 from pcbench.report.svg import Tick, linear_ticks, pixel, short_number
 
 ROW, ABOVE, BELOW = 25, 40, 40
@@ -185,7 +186,7 @@ def _layout(
     placed = tuple(
         DotPlace(
             dot=row,
-            label=shortened(row.label, room),
+            label=one_line(row.label, room),
             y=ABOVE + ROW * (number + 0.5),
             x=along(row.mean),
             low=along(row.mean if row.low is None else row.low),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pcbench.report.placing import LETTER, shortened
+from pcbench.common.text import one_line
+from pcbench.report.placing import LETTER
 
 LEFT, ABOVE, ACROSS, ROW = 150, 84, 54, 26
 """Pixels: of the rows' labels, of the columns' labels, of a column, of a row."""
@@ -68,7 +69,7 @@ class Heat:
 
     def label(self, words: str) -> str:
         """The words of a row, cut to their room."""
-        return shortened(words, int((LEFT - 14) / LETTER))
+        return one_line(words, int((LEFT - 14) / LETTER))
 
     def corner(self, row: int, column: int) -> tuple[int, int]:
         """Left and top of a value, in pixels."""

@@ -57,11 +57,6 @@ def width_of(words: str) -> float:
     return LETTER * len(words)
 
 
-def shortened(words: str, letters: int) -> str:
-    """Words, or as much of their beginning as so many letters hold, with dots."""
-    return words if len(words) <= letters else f"{words[: letters - 1]}…"
-
-
 def places(points: Sequence[tuple[float, float]], words: Sequence[str], field: Box) -> list[Placed | None]:
     """A place for the words of every point, None where there are no words or no room.
 

@@ -82,9 +82,7 @@ def _drawn(
     if len(alike) > 1:
         alike[0] = replace(alike[0], words="initial")
     began = alike[0].clouds if len(alike) > 1 else None
-    distilled = distilled.select(order)
-    if len(set(distilled.counts().tolist())) != 1:
-        raise DataError("it does not hold as many clouds of every class")
+    distilled, _ = _by_class(distilled)
     near, nearest = [], []
     if splits is not None and splits.train.class_names == distilled.class_names:
         nearest = pictures.nearest_clouds(distilled, splits.train, lambda *_: None)
@@ -119,11 +117,16 @@ def _png(sheet: pictures.Sheet) -> bytes:
 def firsts(file: Path, distillation: DistillationRecord) -> PointClouds:
     """The first distilled cloud of every class; DataError where there is none, or another number of each."""
     (distilled,) = (each.clouds for each in load_snapshots(file, [distillation.snapshots[-1]]))
-    order = torch.argsort(distilled.labels, stable=True)
-    counts = distilled.counts()
-    if len(set(counts.tolist())) != 1:
+    ordered, each = _by_class(distilled)
+    return ordered.select(torch.arange(0, len(ordered), each))
+
+
+def _by_class(clouds: PointClouds) -> tuple[PointClouds, int]:
+    """Clouds class by class, and how many of each there are; DataError where that differs."""
+    counts = set(clouds.counts().tolist())
+    if len(counts) != 1:
         raise DataError("it does not hold as many clouds of every class")
-    return distilled.select(order[:: int(counts[0])])
+    return clouds.select(torch.argsort(clouds.labels, stable=True)), counts.pop()
 
 
 def strip(name: str, title: str, shown: Sequence[Shown], label: int, up: pictures.Up) -> tuple[str, bytes]:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from pcbench.report.placing import Box, Placed, places, shortened
+from pcbench.common.text import one_line
+from pcbench.report.placing import Box, Placed, places
 
 ZEROS = 72
 """Pixels left of a logarithmic axis for what is 0."""
@@ -289,7 +290,7 @@ def _layout(frame: Frame, data: Sequence[PlotData], kind: _Kind) -> Layout:
             top, bottom = y_places[-1], y_places[0]
             clipped = max(min(low, top), bottom), max(min(high, top), bottom)
             at = along(p.x), up(p.y), up(clipped[0]), up(clipped[1])
-            marks.append(Mark(*at, shortened(p.label, LETTERS), p.title, p.page))
+            marks.append(Mark(*at, one_line(p.label, LETTERS), p.title, p.page))
         paths = _paths(marks) if kind.lines else ("", "")
         series.append(Series(each.style, each.label, tuple(marks), *paths))
     ticks = [Tick(along(at), short_number(at)) for at in x_places]

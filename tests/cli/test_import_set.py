@@ -170,3 +170,13 @@ def test_an_array_that_claims_too_much_is_refused(tmp_path: Path) -> None:
     np.savez_compressed(path, clouds=np.zeros((1, 1 << 27, 5), np.uint8))
     with pytest.raises(DataError, match="unpacks to more than"):
         read_set(path)
+
+
+def test_an_array_whose_header_lies_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "set.npy"
+    header = {"descr": "<f8", "fortran_order": False, "shape": (1 << 30, 1 << 20, 3)}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(bytes(24))
+    with pytest.raises(DataError, match="24 bytes do not fit its shape"):
+        read_set(path)

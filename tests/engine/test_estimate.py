@@ -12,7 +12,7 @@ import torch
 from built_in import CATALOGUE
 
 from pcbench.engine import machine
-from pcbench.engine.estimate import estimate, estimates
+from pcbench.engine.estimate import Estimate, estimates
 from pcbench.engine.plan import Cell, Request, cells
 from pcbench.protocols.protocol import LITE
 from pcbench.records.models import (
@@ -44,6 +44,12 @@ def planned() -> Callable[..., Cell]:
         return made[repr(asked)]
 
     return cell
+
+
+def estimate(cell: Cell, runs: list[Run], *how: Any, **more: Any) -> Estimate:
+    """That of one cell alone."""
+    (only,) = estimates([cell], runs, *how, **more)
+    return only
 
 
 def recorded(

@@ -32,10 +32,14 @@ KEYS = ("points", "data", "xyz", "pc")
 
 def read_npy(content: bytes) -> Points:
     """An array of numbers (N, 3 or more), or of records with the fields x, y and z."""
-    return points_of(_array(content))
+    return points_of(array_of(content, dimensions=2))
 
 
-def _array(content: bytes) -> NDArray[Any]:
+def array_of(content: bytes, dimensions: int | None = None) -> NDArray[Any]:
+    """The numbers of an .npy file, with so many axes or, where none are named, with any; Flaw for another.
+
+    Records with the fields x, y and z are (N, 3). No more memory is taken than the file has bytes.
+    """
     stream = io.BytesIO(content)
     try:
         version = np.lib.format.read_magic(stream)
@@ -44,11 +48,11 @@ def _array(content: bytes) -> NDArray[Any]:
     except Exception as error:  # a hostile header makes NumPy's parser raise almost anything
         raise Flaw(" is no NumPy array (.npy)") from error
     fields = dtype.names is not None and {"x", "y", "z"} <= {*dtype.names}
-    while len(shape) > 2 and shape[0] == 1 and not fortran:
+    while dimensions and len(shape) > dimensions and shape[0] == 1 and not fortran:
         shape = shape[1:]
-    sizes = 1 if fields else 2
-    if dtype.hasobject or (dtype.kind not in "fiu" and not fields) or len(shape) != sizes:
-        raise Flaw(f" holds {dtype} {shape} instead of numbers (N, 3)")
+    sizes = 1 if fields else dimensions
+    if dtype.hasobject or (dtype.kind not in "fiu" and not fields) or sizes not in (None, len(shape)):
+        raise Flaw(f" holds {dtype} {shape} instead of numbers{' (N, 3)' if dimensions else ''}")
     data = content[stream.tell() :]
     numbers = int(np.prod(shape, dtype=object))
     if len(data) != numbers * dtype.itemsize:

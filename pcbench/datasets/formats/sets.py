@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pcbench.clouds import open_hdf5, own_array
 from pcbench.datasets.formats import SUFFIXES, kind_of, read_cloud
+from pcbench.datasets.formats.arrays import array_of
 from pcbench.datasets.formats.content import MAX_BYTES, Flaw, Mesh, on_its_side, read_bytes
 from pcbench.errors import DataError
 
@@ -102,12 +103,14 @@ def _arrays(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
     content = read_bytes(path)
     try:
         if suffix == ".npy":
-            yield "an array", np.load(io.BytesIO(content), allow_pickle=False)
+            yield "an array", array_of(content)
         elif suffix == ".npz":
             yield from _archive(content)
         else:
             kept = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
             yield from _tensors(kept, "")
+    except Flaw as flaw:
+        raise DataError(f"{path} is damaged, or cannot be read: it{flaw}") from flaw
     except (pickle.UnpicklingError, zipfile.BadZipFile, zlib.error) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(
@@ -129,14 +132,15 @@ def _archive(content: bytes) -> Iterator[tuple[str, NDArray[Any]]]:
             with archive.open(entry) as file:
                 yield (
                     entry.filename.removesuffix(".npy"),
-                    np.load(io.BytesIO(file.read()), allow_pickle=False),
+                    array_of(file.read()),
                 )
 
 
 def _hdf5(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
     with open_hdf5(path) as file:
         for name in file:
-            if isinstance(file.get(name), h5py.Dataset):
+            hard = isinstance(file.get(name, getlink=True), h5py.HardLink)  # no other file is opened
+            if hard and isinstance(file[name], h5py.Dataset):
                 array = own_array(file, name)
                 if array.dtype.kind in "fiu" and array.size * array.dtype.itemsize <= MAX_BYTES:
                     yield name, array[()]

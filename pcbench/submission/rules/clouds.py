@@ -18,6 +18,16 @@ EXTENT = 1e-3
 """Most clouds of a set are larger than this, from their mean to their farthest point."""
 
 
+SIZES = ("bytes", "trained_on", "trained_points")
+"""What a record says of how large a parameterised set is."""
+MARKS = {
+    "soft": "soft labels",
+    "weighted": "weights of clouds",
+    "student_lr": "the students' learning rate",
+}
+"""What a record says that students learn beside clouds and classes, in words."""
+
+
 class UnfitClouds(DataError):
     """Clouds that are those of their record, and not such as the record says."""
 
@@ -54,17 +64,13 @@ def _shape(clouds: PointClouds, inputs: DistillationInputs) -> str:
 
 def _kept(clouds: PointClouds, stored: Stored, entry: SnapshotEntry) -> str:
     """What is wrong with the numbers of a parameterised set, which the record states; empty for nothing."""
-    kept = (stored.bytes, len(clouds), clouds.points_per_cloud)
-    said = (entry.bytes, entry.trained_on, entry.trained_points)
+    there = stored.described(clouds)
+    kept, said = (tuple(values[name] for name in SIZES) for values in (there, vars(entry)))
     if kept != said:
         return f"has {kept} bytes, clouds and points of a cloud, and the record says {said}"
-    for what, there, claimed in (
-        ("soft labels", stored.soft, entry.soft),
-        ("weights of clouds", stored.weighted, entry.weighted),
-        ("the students' learning rate", stored.student_lr, entry.student_lr),
-    ):
-        if there != claimed:
-            return f"has {what}: {there}, and the record says {claimed}"
+    for name, what in MARKS.items():
+        if there[name] != getattr(entry, name):
+            return f"has {what}: {there[name]}, and the record says {getattr(entry, name)}"
     return ""
 
 
