@@ -439,6 +439,9 @@ class Work(Model):
     """Peak memory."""
     provenance: Provenance
     """Where and with what."""
+    stacks: int = Field(1, ge=1, le=LARGEST)
+    """Stacks that the students were divided into, each trained by a thread of its own; 1 in older records.
+    Rounding depends on it: who trains the same students again divides them alike."""
 
 
 class EvaluationRecord(Model):

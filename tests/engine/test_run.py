@@ -99,6 +99,17 @@ def interrupted(tmp_path, monkeypatch) -> Path:
     return folder
 
 
+@pytest.mark.parametrize(("threads", "stacks"), [(1, 1), (4, 2)])
+def test_a_record_says_into_how_many_stacks_its_students_were_divided(tmp_path, threads, stacks):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        (done,) = executed(tmp_path, "random")
+    finally:
+        torch.set_num_threads(before)
+    assert [share.stacks for share in done.evaluations[0].work] == [stacks]
+
+
 def test_an_interrupted_evaluation_goes_on_with_the_snapshot_that_it_was_at(interrupted, trainings):
     (part,) = map(read_evaluation, layout.evaluations(interrupted))
     assert [scores.iteration for scores in part.snapshots] == part.trained == [2]
