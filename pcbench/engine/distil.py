@@ -226,9 +226,10 @@ def _drop_replaced(folder: Path, record: DistillationRecord) -> None:
     clouds = {(entry.iteration, entry.clouds) for entry in record.snapshots}
     for path in layout.evaluations(folder):
         with contextlib.suppress(DataError):
-            scored = read_evaluation(path).snapshots
-            if not {(scores.iteration, scores.clouds) for scores in scored} <= clouds:
+            scored = read_evaluation(path)
+            if not {(scores.iteration, scores.clouds) for scores in scored.snapshots} <= clouds:
                 path.unlink()
+                layout.predictions(folder, scored.key).unlink(missing_ok=True)
 
 
 class _Runner:

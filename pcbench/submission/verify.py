@@ -198,8 +198,7 @@ class Judge:
             partial(report, "train students"),
         )
         answers = answers_of(evaluation, network, len(repetitions), inputs.variant, self.device)
-        counts: list[list[int]] = answers.confusions.diagonal(dim1=1, dim2=2).tolist()
-        return counts
+        return answers.predictions.correct
 
     def _further(
         self, claim: Claim, evaluation: Evaluation, clouds: PointClouds, report: Report
