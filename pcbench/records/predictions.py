@@ -60,6 +60,14 @@ class Predictions:
         parts = range(0, len(self), students)
         return [Predictions(self.predicted[s : s + students], self.labels, self.classes) for s in parts]
 
+    def student(self, row: int) -> Predictions:
+        """Those of one student alone."""
+        return Predictions(self.predicted[row : row + 1], self.labels, self.classes)
+
+    def same_clouds(self, other: Predictions) -> bool:
+        """Whether others answered to as many clouds of the same classes, in the same order."""
+        return self.classes == other.classes and np.array_equal(self.labels, other.labels)
+
     @functools.cached_property
     def right(self) -> NDArray[np.bool_]:
         """Which clouds each student classifies rightly, (S, B)."""

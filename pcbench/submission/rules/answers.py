@@ -32,6 +32,4 @@ def findings(run: Run, catalogue: Catalogue, at_hand: AtHand) -> Iterator[Findin
         if answered is not None and loaded is not None and loaded.comparable(record.inputs.data):
             labels = loaded.splits.test.labels.tolist()
             if answered.labels.tolist() != labels:
-                yield Finding(
-                    "altered-predictions", path, "are of other test clouds, or of another order"
-                )
+                yield Finding("altered-predictions", path, "are of other test clouds, or of another order")
