@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def predictions(run: AnyPath | Run | Outcome) -> DataFrame:
-    """What every student of a run took every test cloud for, a row each; of the last snapshot, as tables show.
+    """What every student of a run took each test cloud for, a row each; of the last snapshot, as in tables.
 
     run: its folder, the beginning of its name below `results`, `latest`, or what `run` gave for a cell.
     Columns: student_backbone, protocol, test, student (its seed, from 0), cloud (its place in the test split,
@@ -34,16 +34,14 @@ def predictions(run: AnyPath | Run | Outcome) -> DataFrame:
         if (answered := read(there.folder, record)) is not None
     ]
     if not parts:
-        raise DataError(
-            f"{there.folder} has kept no student's answers: evaluations of older versions have none"
-        )
+        raise DataError(f"{there.folder} has kept no student's answers, as older versions did not")
     return pd.concat(parts, ignore_index=True)
 
 
 def _rows(record: EvaluationRecord, answered: Predictions) -> DataFrame:
     """The rows of one evaluation."""
     inputs, (students, clouds) = record.inputs, answered.predicted.shape
-    names = list(dict.fromkeys(inputs.data.class_names))
+    names = inputs.data.class_names
 
     def classes(codes: np.ndarray) -> pd.Categorical:
         return pd.Categorical.from_codes(codes.astype(np.int64), names)

@@ -1,4 +1,4 @@
-"""What kept predictions say without new training: where two methods differ, hard test clouds, majority votes."""
+"""What kept predictions say without training: where two methods differ, hard test clouds, majority votes."""
 
 from __future__ import annotations
 
