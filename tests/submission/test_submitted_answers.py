@@ -1,4 +1,4 @@
-"""Answers of students go into a submission where that is asked for, and are held to its records and to the data."""
+"""Students' answers go into a submission where that is asked for, and fit its records and the data."""
 
 from __future__ import annotations
 
