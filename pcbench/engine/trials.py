@@ -120,7 +120,7 @@ class Trials:
         clouds, points = trial.clouds, trial.points
         if self.of_students(cell.evaluation, clouds, points) is None:
             recipe = recipe_of(cell.evaluation, clouds)
-            stand_in = _of_shape(cell.evaluation.splits.train, min(clouds, recipe.batch), points)
+            stand_in = of_shape(cell.evaluation.splits.train, min(clouds, recipe.batch), points)
             made = try_students(cell.evaluation, stand_in, recipe, self.device)
             self._write(self._students(cell.evaluation, recipe, clouds, points), made)
 
@@ -170,7 +170,7 @@ def recipe_of(evaluation: Evaluation, clouds: int) -> Recipe:
     return protocol.whole if clouds == len(train) else protocol.recipe
 
 
-def _of_shape(train: PointClouds, count: int, points: int) -> PointClouds:
+def of_shape(train: PointClouds, count: int, points: int) -> PointClouds:
     """Training clouds that stand in for so many synthetic ones of so many points."""
     clouds = train.select(torch.arange(count) * len(train) // count)
     places = torch.arange(points) % train.points_per_cloud
@@ -270,7 +270,7 @@ class _Observer:
         """One that was trained for some steps; what the others would take is counted."""
         began = machine.now(self.device)
         inputs, recipe = self.cell.inputs, self.cell.inputs.whole
-        batch = _of_shape(self.train, min(len(self.train), recipe.batch), self.train.points_per_cloud)
+        batch = of_shape(self.train, min(len(self.train), recipe.batch), self.train.points_per_cloud)
         streams = [self.cell.trained_network_streams()]
 
         def build(generator: torch.Generator) -> Backbone:
