@@ -39,7 +39,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def fresh_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PCBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def test_a_newcomers_first_dry_run_knows_every_cell(pcbench, measured: list[str]) -> None:
@@ -78,7 +78,7 @@ def test_when_time_is_up_the_rest_is_told_by_what_is_like_it(
 
 @pytest.mark.usefixtures("measured")
 def test_what_cannot_be_timed_is_named_and_stays_unknown(pcbench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(self: Trials, cell: Cell, longest: float) -> None:
+    def measure(*_: object) -> None:
         raise PcbenchError("no step came within 10 s")
 
     monkeypatch.setattr(Trials, "measure", measure)
@@ -90,7 +90,7 @@ def test_what_cannot_be_timed_is_named_and_stays_unknown(pcbench, monkeypatch: p
 
 @pytest.mark.usefixtures("measured")
 def test_ctrl_c_ends_the_timing_and_the_plan_is_printed(pcbench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(self: Trials, cell: Cell, longest: float) -> None:
+    def measure(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Trials, "measure", measure)
