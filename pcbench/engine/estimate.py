@@ -78,7 +78,7 @@ class Known:
     """First steps that were timed; None where only records count."""
     cells: Sequence[Cell] = ()
     """The cells that are planned, whose first steps may tell of one another."""
-    _tried: dict[str, DistilTrial | None] = field(default_factory=dict)
+    _tried: dict[int, DistilTrial | None] = field(default_factory=dict)
     _corrections: dict[tuple[str, str, int], float] = field(default_factory=dict)
 
     def distillations(self) -> list[Run]:
@@ -104,10 +104,10 @@ class Known:
         """The first steps of a distillation."""
         if self.trials is None:
             return None
-        key = inputs.key
-        if key not in self._tried:
-            self._tried[key] = self.trials.of_distillation(inputs)
-        return self._tried[key]
+        this = id(inputs)  # of a cell or a run that is known here: a key of ten thousand takes seconds
+        if this not in self._tried:
+            self._tried[this] = self.trials.of_distillation(inputs)
+        return self._tried[this]
 
     @functools.cached_property
     def tried_cells(self) -> list[Cell]:
@@ -149,7 +149,8 @@ def estimates(
 
     A distillation that several cells evaluate costs once. trials: the first steps that were timed.
     """
-    finished, known = Finished(runs), Known(runs, hardware, trials, cells)
+    known = Known(runs, hardware, trials if trials is not None and trials.any else None, cells)
+    finished = Finished(runs)
     before: set[str] = set()
     costs = []
     for cell in cells:

@@ -44,6 +44,8 @@ LONGEST = 60.0
 """Seconds after which a trial is given up: nothing is known then."""
 FEW = 512
 """Training clouds, or some more, that stand for all where what precedes the first step is long."""
+FOLDER = "trials"
+"""Where trials are kept, in the cache folder."""
 TESTED = 64
 """Test clouds that students are tried on."""
 
@@ -102,6 +104,11 @@ class Trials:
     hardware: str
     """What that is, in words: of other hardware, or other threads, nothing is known."""
 
+    @property
+    def any(self) -> bool:
+        """Whether anything was ever tried."""
+        return (cache_root() / FOLDER).is_dir()
+
     def of_distillation(self, inputs: DistillationInputs) -> DistilTrial | None:
         """What a distillation takes, for however many iterations; None where it was not tried."""
         return self._read(self._distillation(inputs), DistilTrial)
@@ -146,7 +153,7 @@ class Trials:
 
     def _path(self, about: Mapping[str, Any]) -> Path:
         key = digest({"hardware": self.hardware, "torch": torch.__version__, **about})
-        return cache_root() / "trials" / f"{key}.json"
+        return cache_root() / FOLDER / f"{key}.json"
 
     def _read(self, path: Path, kind: type[T]) -> T | None:
         try:
@@ -339,7 +346,7 @@ def _observed(cell: Cell, train: PointClouds, device: torch.device, longest: flo
                 cell.catalogue, cell.method, cell.inputs.network, given, [], process, begin, observer
             ).host_bytes
         except _Enough:
-            pass
+            process.process.kill()  # a step may take longer than its process is waited for
         except MethodFailed as error:
             if killed.is_set():
                 raise _TooLong(f"{cell.inputs.method}: no step came within {longest:.0f} s") from error
@@ -372,6 +379,7 @@ def try_students(
     evaluation: Evaluation, batch: PointClouds, recipe: Recipe, device: torch.device
 ) -> StudentTrial:
     """Time some steps of all students on one batch of clouds, and their test."""
+    machine.keep_pages()
     machine.warm_up(device)
     memory = machine.PeakMemory(device)
     streams = evaluation.streams()

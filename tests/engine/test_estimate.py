@@ -206,6 +206,7 @@ class Tried(Trials):
     """First steps that a test has thought of: of some PPC, a second before and half a second a step."""
 
     ppcs: tuple[int, ...] = ()
+    any = True
 
     def of_distillation(self, inputs: DistillationInputs) -> DistilTrial | None:
         clouds = 10 * inputs.ppc
