@@ -73,7 +73,7 @@ def test_of_several_pairs_it_counts_all_patterns_of_signs_of_the_clouds(clouds):
 def test_of_many_clouds_it_comes_near_its_normal_form():
     draw = np.random.default_rng(1)
     easy = draw.random(900)
-    first, other = (draw.random((10, 900)) < easy * share for share in (0.95, 1.0))
+    first, other = (draw.random((10, 900)) < easy * share for share in (0.98, 1.0))
     differences = other.sum(0) - first.sum(0)
     normal = math.erfc(abs(differences.sum()) / math.sqrt(2 * (differences**2).sum()))
     assert stats.mcnemar(first, other).p == pytest.approx(normal, rel=0.1)

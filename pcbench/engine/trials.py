@@ -334,7 +334,7 @@ def _observed(cell: Cell, train: PointClouds, device: torch.device, longest: flo
     given = replace(
         distil.assignment(cell, train, drawn() if drawn else None, device),
         snapshots=tuple(noted),
-        keep_every=float("inf"),
+        keep_every=10 * LONGEST,
     )
     with apart.worker() as process, _killed_after(longest, process.pid) as killed:
 

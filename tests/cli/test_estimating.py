@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -67,13 +68,13 @@ def test_when_time_is_up_the_rest_is_told_by_what_is_like_it(
     pcbench, measured: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seconds = iter((0.0, 1.0, 2.0, 11.0))
-    monkeypatch.setattr(estimating.time, "monotonic", lambda: next(seconds, 11.0))
+    monkeypatch.setattr(estimating, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
     done = pcbench(*WORDS, "--json")
     assert measured == ["random 1", "dm 1"]
     assert done.err.splitlines()[-1] == "2 cells are not timed yet: --calibrate times all."
     cells = json.loads(done.out)["cells"]
     assert all(cell["seconds"] for cell in cells)
-    assert cells[1]["based_on"][0] == "first steps at PPC 1 on shapes10"
+    assert cells[2]["based_on"][0] == "first steps at PPC 1 on shapes10"
 
 
 @pytest.mark.usefixtures("measured")

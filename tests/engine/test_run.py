@@ -95,6 +95,7 @@ def test_what_students_answered_is_kept_beside_their_scores(tmp_path):
         torch.device("cpu"),
         lambda *_: None,
     )
+    network.eval()
     tested = cell.evaluation.splits.test
     logits = [network(cloud.expand(2, 1, *cloud.shape))[:, 0] for cloud in tested.points[:40]]
     assert kept.predicted[:, :40].tolist() == torch.stack([each.argmax(-1) for each in logits], 1).tolist()
