@@ -3,8 +3,8 @@
     python -m benchmarks.estimates --dataset shapes10
 
 Each cell is tried as a dry run tries it (`pcbench.engine.trials`), and then done, under `lite` with fewer
-iterations and epochs, in a temporary folder. Both in one process, one after the other, so that a machine
-that others use too is as busy for both; its load is printed beside.
+iterations and epochs, in a temporary folder. Of both it is the seconds that a machine without other work
+would have taken, as `trials.undisturbed` says; the load is printed beside.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def rows(cell: Cell, device: torch.device, with_students: bool) -> Iterator[Row]
     yield Row(
         f"{name}, {cell.inputs.network.label}",
         trial.seconds(cell.inputs.iterations),
-        record.clock.seconds,
+        trials.undisturbed(record.clock, record.provenance.hardware),
         tried,
         trial.host_bytes,
         record.memory.host_bytes,
@@ -89,7 +89,7 @@ def rows(cell: Cell, device: torch.device, with_students: bool) -> Iterator[Row]
     yield Row(
         f"students of {evaluation.network.label}, PPC {cell.inputs.ppc}",
         expected.seconds(trial.clouds, recipe.epochs, len(evaluation.splits.test)),
-        scored.train.seconds + scored.test.seconds,
+        trials.undisturbed(scored.train + scored.test, scored.provenance.hardware),
         tried,
         expected.host_bytes,
         scored.memory.host_bytes,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pcbench.cli.output import say
-from pcbench.cli.progress import progress
+from pcbench.cli.output import progress_bars, say
+from pcbench.common.text import one_line
 from pcbench.errors import PcbenchError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import torch
 
@@ -65,11 +67,10 @@ def _measure(cells: Sequence[Cell], trials: Trials, limit: float) -> None:
         first.setdefault((cell.inputs.method, cell.label), cell)
     ordered = [*first.values(), *(cell for cell in cells if cell not in first.values())]
     most = "" if limit == float("inf") else f", for about {limit:.0f} s at most"
-    say(f"Timing first steps of {len(cells)} cells, which no run tells of{most}; they are kept.", err=True)
+    say(f"Timing first steps where no run tells, {_cells(cells)}{most}; they are kept.", err=True)
     due, done = time.monotonic() + limit, 0
     try:
-        with progress() as screen:
-            shown = screen.cell("first steps")
+        with _bar(len(ordered)) as advance:
             for cell in ordered:
                 left = due - time.monotonic()
                 if left <= 0:
@@ -77,11 +78,26 @@ def _measure(cells: Sequence[Cell], trials: Trials, limit: float) -> None:
                 try:
                     trials.measure(cell, min(LONGEST, max(left, SHORTEST)))
                 except PcbenchError as error:
-                    screen.line(f"{title(cell.inputs, cell.evaluation.network.label)}: not timed: {error}")
+                    name = title(cell.inputs, cell.evaluation.network.label)
+                    say(f"{name}: not timed: {one_line(str(error))}", err=True)
                 done += 1
-                shown("first steps", done, len(ordered))
-            shown.end()
+                advance()
     except KeyboardInterrupt:
         say("Stopped: what was timed is kept.", err=True)
     if done < len(ordered):
-        say(f"{len(ordered) - done} cells are not timed yet: --calibrate times all.", err=True)
+        say(f"Not timed yet: {_cells(ordered[done:])}; --calibrate times all.", err=True)
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Callable[[], None]]:
+    """A bar with the remaining time in a terminal; what is given is called after every cell."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    with progress_bars() as bars:
+        task = bars.add_task("first steps", total=total)
+        yield lambda: bars.advance(task)
+
+
+def _cells(cells: Sequence[Cell]) -> str:
+    return f"{len(cells)} cell{'' if len(cells) == 1 else 's'}"

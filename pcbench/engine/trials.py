@@ -4,6 +4,7 @@ Nothing is asked of a plugin. The method of a cell begins its work in a process 
 is stopped after some steps; what comes before them is timed in full, or with fewer training clouds where it
 is long. Students of the cell's shape are trained for some steps on training clouds, which stand in for what
 is distilled. Both are extrapolated: what a step takes depends on shapes, and not on what the numbers are.
+Where the machine has other work, a CPU's processor seconds tell what would have been taken without it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from pcbench.engine.plan import Cell, Evaluation
 from pcbench.errors import PcbenchError
 from pcbench.ops.batches import ClassIndex
 from pcbench.protocols.protocol import Recipe
-from pcbench.records.models import Count, DistillationInputs, Seconds
+from pcbench.records.models import BUSY, NOTHING, Clock, Count, DistillationInputs, Hardware, Seconds
 from pcbench.seeds import Streams
 
 PATIENCE = 3.0
@@ -92,6 +93,17 @@ class StudentTrial(Model):
         return self.step * clouds / self.batch * epochs + self.tested * tests
 
 
+def undisturbed(clock: Clock, hardware: Hardware) -> float:
+    """The seconds that a phase would have taken on a machine without other work; of a GPU its wall time.
+
+    One thread that waits for nobody works all the time; several work for BUSY of it at least.
+    """
+    if clock.processor_seconds is None or hardware.device != "cpu":
+        return clock.seconds
+    threads = min(hardware.threads, hardware.cpu_cores)
+    return min(clock.seconds, clock.processor_seconds / (threads * BUSY if threads > 1 else 1))
+
+
 T = TypeVar("T", bound=Model)
 
 
@@ -101,8 +113,8 @@ class Trials:
 
     device: torch.device
     """What the cells are computed on."""
-    hardware: str
-    """What that is, in words: of other hardware, or other threads, nothing is known."""
+    hardware: Hardware
+    """What that is: of other hardware, or other threads, nothing is known."""
 
     @property
     def any(self) -> bool:
@@ -152,7 +164,7 @@ class Trials:
         )
 
     def _path(self, about: Mapping[str, Any]) -> Path:
-        key = digest({"hardware": self.hardware, "torch": torch.__version__, **about})
+        key = digest({"hardware": self.hardware.label, "torch": torch.__version__, **about})
         return cache_root() / FOLDER / f"{key}.json"
 
     def _read(self, path: Path, kind: type[T]) -> T | None:
@@ -168,7 +180,7 @@ class Trials:
 
 def on(device: torch.device) -> Trials:
     """The trials on a device, with as many threads as there are now."""
-    return Trials(device, machine.hardware(device).label)
+    return Trials(device, machine.hardware(device))
 
 
 def recipe_of(evaluation: Evaluation, clouds: int) -> Recipe:
@@ -207,11 +219,11 @@ class _Observer:
     """What it computes on."""
     part: float
     """Which share of all training clouds these are."""
-    began: float = 0.0
-    """When its process began to work."""
+    watch: machine.Stopwatch
+    """Runs from when its process begins to work."""
     pid: int = 0
     """That process."""
-    updates: list[tuple[int, float]] = field(default_factory=list)
+    updates: list[tuple[int, Clock]] = field(default_factory=list)
     """Iterations at which it gave a snapshot, which ends all that was queued on a GPU, and when."""
     last: Snapshot | None = None
     """The last of these snapshots."""
@@ -220,16 +232,16 @@ class _Observer:
     peak: int | None = None
     """The peak memory of its process, as far as it came."""
 
-    def trial(self, ended: float) -> DistilTrial:
+    def trial(self, ended: Clock) -> DistilTrial:
         """What follows from all this. ended: when it was stopped, or had ended."""
         if self.last is None:
             raise _TooLong(f"{self.cell.inputs.method}: gave nothing")
         steps = [(done, when) for done, when in self.updates if done]
-        before, step = ended - self.began, 0.0
+        before, step = self._undisturbed(ended), 0.0
         if len(steps) > 1:
             (first, begun), (done, when) = _window(steps)
-            step = (when - begun) / (done - first)
-            before = steps[0][1] - self.began - step * (steps[0][0] - 1)
+            step = (self._undisturbed(when) - self._undisturbed(begun)) / (done - first)
+            before = self._undisturbed(steps[0][1]) - step * (steps[0][0] - 1)
         elif steps and self.cell.inputs.iterations > 1:
             raise _TooLong(f"{self.cell.inputs.method}: gave no second step")
         clouds, stored = self.last.clouds, self.last.stored
@@ -244,25 +256,25 @@ class _Observer:
             iterates=bool(steps),
         )
 
+    def _undisturbed(self, clock: Clock) -> float:
+        return undisturbed(clock, machine.hardware(self.device))
+
     def report(self, phase: str, done: int, total: int) -> None:
         """See `assignment.Runner`, as for all below."""
-        if phase == "prepare" and done < total and self.part == 1.0 and self._worked() > PATIENCE:
+        if phase == "prepare" and done < total and self.part == 1.0 and self.watch.read().seconds > PATIENCE:
             raise _TooLong("the work before the first step is long")
 
     def snapshot(self, snapshot: Snapshot) -> None:
-        now = machine.now(self.device)
+        now = self.watch.read()
         self.last = snapshot
         self.updates.append((snapshot.iteration, now))
         steps = [(done, when) for done, when in self.updates if done]
         if len(steps) < 2 or snapshot.iteration == self.cell.inputs.iterations:
             return
         (_, begun), (_, when) = _window(steps)
-        if when - begun >= ENOUGH or now - self.began > PATIENCE:
+        if when.seconds - begun.seconds >= ENOUGH or now.seconds > PATIENCE:
             self.peak = machine.process_bytes("VmHWM", self.pid)
             raise _Enough
-
-    def _worked(self) -> float:
-        return machine.now(self.device) - self.began
 
     def went_on(self) -> None:
         """There is nothing to go on from."""
@@ -275,7 +287,7 @@ class _Observer:
 
     def trained_network(self) -> dict[str, Tensor]:
         """One that was trained for some steps; what the others would take is counted."""
-        began = machine.now(self.device)
+        began = self._undisturbed(self.watch.read())
         inputs, recipe = self.cell.inputs, self.cell.inputs.whole
         batch = of_shape(self.train, min(len(self.train), recipe.batch), self.train.points_per_cloud)
         streams = [self.cell.trained_network_streams()]
@@ -285,7 +297,8 @@ class _Observer:
 
         network, step = _trained(build, batch, recipe, streams, self.device)
         whole = len(self.cell.evaluation.splits.train)
-        self.spared += step * recipe.epochs * whole / len(batch) - (machine.now(self.device) - began)
+        took = self._undisturbed(self.watch.read()) - began
+        self.spared += step * recipe.epochs * whole / len(batch) - took
         return {name: values[0] for name, values in network.state_dict().items()}
 
     def cached(
@@ -293,17 +306,18 @@ class _Observer:
         inputs: Mapping[str, Any],  # noqa: ARG002 - a trial takes nothing from a cache
         make: Callable[[], Mapping[str, Tensor]],
     ) -> dict[str, Tensor]:
-        began, spared = machine.now(self.device), self.spared
+        began, spared = self._undisturbed(self.watch.read()), self.spared
         tensors = make()
-        took = machine.now(self.device) - began + self.spared - spared
+        took = self._undisturbed(self.watch.read()) - began + self.spared - spared
         self.spared += took * (1 / self.part - 1)
         return dict(tensors)
 
 
-def _window(steps: list[tuple[int, float]]) -> tuple[tuple[int, float], tuple[int, float]]:
+def _window(steps: list[tuple[int, Clock]]) -> tuple[tuple[int, Clock], tuple[int, Clock]]:
     """Between which two of the noted steps a step is timed: the last ones, far enough apart."""
     last = steps[-1]
-    return next((each for each in reversed(steps[:-1]) if last[1] - each[1] >= ENOUGH), steps[0]), last
+    far = (each for each in reversed(steps[:-1]) if last[1].seconds - each[1].seconds >= ENOUGH)
+    return next(far, steps[0]), last
 
 
 def try_distillation(cell: Cell, device: torch.device, longest: float = LONGEST) -> DistilTrial:
@@ -327,7 +341,7 @@ def try_distillation(cell: Cell, device: torch.device, longest: float = LONGEST)
 def _observed(cell: Cell, train: PointClouds, device: torch.device, longest: float) -> DistilTrial:
     """The first steps of a method on some training clouds."""
     whole = cell.evaluation.splits.train
-    observer = _Observer(cell, train, device, len(train) / len(whole))
+    observer = _Observer(cell, train, device, len(train) / len(whole), machine.Stopwatch(device))
     drawn = None if cell.method.whole or train is not whole else cell.selected(whole)
     iterations = cell.inputs.iterations
     noted = [0, *(1 << n for n in range(iterations.bit_length()) if 1 << n < iterations), iterations]
@@ -339,7 +353,7 @@ def _observed(cell: Cell, train: PointClouds, device: torch.device, longest: flo
     with apart.worker() as process, _killed_after(longest, process.pid) as killed:
 
         def begin(_: bool) -> None:
-            observer.pid, observer.began = process.pid, machine.now(device)
+            observer.pid, observer.watch = process.pid, machine.Stopwatch(device, process.pid)
 
         try:
             observer.peak = apart.distil(
@@ -351,7 +365,7 @@ def _observed(cell: Cell, train: PointClouds, device: torch.device, longest: flo
             if killed.is_set():
                 raise _TooLong(f"{cell.inputs.method}: no step came within {longest:.0f} s") from error
             raise
-        return observer.trial(machine.now(device))
+        return observer.trial(observer.watch.read())
 
 
 @contextmanager
@@ -388,14 +402,14 @@ def try_students(
     tested = test.select(torch.arange(min(len(test), TESTED))).to(device)
     answer = partial(students.predictions, network, tested, len(streams))
     answer()
-    began = machine.now(device)
+    watch = machine.Stopwatch(device)
     answer()
-    took = (machine.now(device) - began) / len(tested)
+    took = undisturbed(watch.read(), machine.hardware(device))
     peak = memory.read()
     return StudentTrial(
         step=step,
         batch=len(batch),
-        tested=took,
+        tested=took / len(tested),
         host_bytes=peak.host_bytes,
         device_bytes=peak.device_bytes,
     )
@@ -412,14 +426,16 @@ def _trained(
     clouds = batch.normalised().to(device)
 
     def timed(steps: int) -> tuple[Backbone, float]:
-        ends: list[float] = []
+        watch, ends = machine.Stopwatch(device), [NOTHING]
 
         def note(done: int, total: int) -> None:
-            if done in (1, total):  # each end waits for a GPU
-                ends.append(machine.now(device))
+            if done == 1:
+                watch.restart()  # what comes once is in the first step
+            elif done == total:
+                ends.append(watch.read())
 
         network = students.train(build, clouds, recipe.model_copy(update={"epochs": steps}), streams, note)
-        return network, (ends[-1] - ends[0]) / (steps - 1)
+        return network, undisturbed(ends[-1], machine.hardware(device)) / (steps - 1)
 
     network, step = timed(2)
     return (network, step) if step >= ENOUGH else timed(2 + int(ENOUGH / max(step, 1e-4)))

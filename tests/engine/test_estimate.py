@@ -223,7 +223,7 @@ class Tried(Trials):
 
 def tried(*ppcs: int) -> Trials:
     """Those of some PPC, on this hardware."""
-    there = Tried(torch.device("cpu"), HARDWARE.label)
+    there = Tried(torch.device("cpu"), HARDWARE)
     object.__setattr__(there, "ppcs", ppcs)
     return there
 

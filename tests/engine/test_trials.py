@@ -15,7 +15,7 @@ from pcbench.engine import apart, machine, students, trials
 from pcbench.engine.plan import Cell, Request, cells
 from pcbench.engine.trials import DistilTrial, StudentTrial, Trials
 from pcbench.errors import PcbenchError
-from pcbench.records.models import Memory
+from pcbench.records.models import Clock, Memory
 
 CPU = torch.device("cpu")
 SMALL = {"points": 16, "recipe.epochs": 30, "recipe.batch": 8}
@@ -29,14 +29,15 @@ def planned(method: str = "dm", ppc: int = 1, catalogue: object = CATALOGUE, **s
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A clock that stands still until a test moves it."""
+    """A clock, and one of the processor, that stand still until a test moves them."""
     now = [100.0]
     monkeypatch.setattr(machine, "now", lambda _: now[0])
+    monkeypatch.setattr(machine.Stopwatch, "_processor_now", lambda _: now[0])
     return now
 
 
 def observer(cell: Cell, part: float = 1.0) -> trials._Observer:
-    return trials._Observer(cell, cell.evaluation.splits.train, CPU, part, began=100.0)
+    return trials._Observer(cell, cell.evaluation.splits.train, CPU, part, machine.Stopwatch(CPU))
 
 
 def snapshot(cell: Cell, iteration: int) -> Snapshot:
@@ -53,7 +54,7 @@ def test_a_step_is_what_lies_between_the_last_snapshots_that_are_far_enough_apar
     clock[0] = 102.2
     with pytest.raises(trials._Enough):
         watching.snapshot(snapshot(cell, 8))
-    trial = watching.trial(ended=102.2)
+    trial = watching.trial(watching.watch.read())
     assert (trial.step, trial.before) == (pytest.approx(0.1), pytest.approx(1.5))
     assert trial.seconds(500) == pytest.approx(1.5 + 499 * 0.1)
     assert (trial.clouds, trial.points, trial.iterates) == (10, 16, True)
@@ -65,7 +66,8 @@ def test_a_method_without_iterations_takes_what_it_took(clock: list[float]) -> N
     watching = observer(cell)
     clock[0] = 104.0
     watching.snapshot(snapshot(cell, 0))
-    trial = watching.trial(ended=105.0)
+    clock[0] = 105.0
+    trial = watching.trial(watching.watch.read())
     assert (trial.before, trial.step, trial.iterates) == (5.0, 0.0, False)
     assert trial.seconds(1500) == 5.0
 
@@ -152,9 +154,10 @@ def test_a_trial_is_of_code_parameters_shape_and_machine_and_of_no_repetition() 
     assert there.of_distillation(cell.inputs) is not None
     again = cell.inputs.model_copy(update={"repetition": 3, "iterations": 7, "snapshots": [0, 7]})
     assert there.of_distillation(again) is not None
-    for other in ({"ppc": 2}, {"params": {"lr": 3}}, {"source": "0" * 64}):
-        assert there.of_distillation(cell.inputs.model_copy(update=other)) is None
-    assert replace(there, hardware="another").of_distillation(cell.inputs) is None
+    for change in ({"ppc": 2}, {"params": {"lr": 3}}, {"source": "0" * 64}):
+        assert there.of_distillation(cell.inputs.model_copy(update=change)) is None
+    other = there.hardware.model_copy(update={"name": "another"})
+    assert replace(there, hardware=other).of_distillation(cell.inputs) is None
 
 
 def test_a_trial_that_cannot_be_read_is_made_again() -> None:
@@ -162,6 +165,21 @@ def test_a_trial_that_cannot_be_read_is_made_again() -> None:
     stored(there, cell)
     there._distillation(cell.inputs).write_text('{"before": 1}')
     assert there.of_distillation(cell.inputs) is None
+
+
+@pytest.mark.parametrize(
+    ("threads", "processor", "seconds"),
+    [(1, 9.9, 9.9), (1, 2.0, 2.0), (4, 39.0, 10.0), (4, 12.0, 5.0), (4, None, 10.0)],
+)
+def test_a_busy_machine_is_told_by_the_processor(
+    threads: int, processor: float | None, seconds: float
+) -> None:
+    """Ten wall seconds: one thread alone works all the time, and four at least for 60 % of it."""
+    there = machine.hardware(CPU).model_copy(update={"threads": threads, "cpu_cores": 8})
+    clock = Clock(seconds=10.0, processor_seconds=processor)
+    assert trials.undisturbed(clock, there) == pytest.approx(seconds)
+    gpu = there.model_copy(update={"device": "cuda"})
+    assert trials.undisturbed(clock, gpu) == 10.0
 
 
 def test_students_take_a_step_for_every_batch_of_every_epoch() -> None:
@@ -176,25 +194,32 @@ import time
 
 import torch
 
+
+def work(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
 from pcbench.api import Method, Snapshot
 
 
 class Slow(Method):
-    """Prepares for a hundredth of a second a training cloud."""
+    """Prepares for a millisecond a training cloud."""
 
     name = "slow"
 
     def distill(self, task):
         def make(streams, report):
             for done in range(len(task.train)):
-                time.sleep(0.001)
+                work(0.001)
                 report(done, len(task.train))
             return {"nothing": torch.zeros(1)}
 
         points = task.initial_clouds().points.clone().requires_grad_()
         task.cached({}, make)
         yield from task.learn(
-            lambda _: time.sleep(0.01),
+            lambda _: work(0.01),
             torch.optim.SGD([points]),
             lambda: task.initial_clouds(),
         )
