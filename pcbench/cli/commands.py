@@ -44,6 +44,8 @@ EXAMPLES: Mapping[str, str] = {
     "leaderboard check": "leaderboard check --site site",
     "results list": "results list",
     "results table": "results table --format latex > table.tex",
+    "results hard": "results hard --count 5",
+    "results ensembles": "results ensembles",
     "results validate": "results validate mine --against origin/main:submissions",
     "results collect": "results collect submissions leaderboard/results --out records",
     "results fields": "results fields",

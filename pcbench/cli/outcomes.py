@@ -53,24 +53,10 @@ def _cells(count: int) -> str:
 
 
 def print_plan(
-    cells: Sequence[Cell],
-    absent: Sequence[Absent],
-    device: torch.device,
-    runs: Sequence[Run],
-    as_json: bool,
-    snapshots: Snapshots,
-    again: bool,
+    cells: Sequence[Cell], costs: Sequence[Estimate], absent: Sequence[Absent], as_json: bool
 ) -> None:
-    """The cells with their states and estimated times, those that cannot be run here with the reasons."""
-    from pcbench.engine import machine
-    from pcbench.engine.estimate import estimates
-
-    hardware = machine.hardware(device)
-    rows = [
-        _planned(*planned)
-        for planned in zip(cells, estimates(cells, runs, hardware, snapshots, again), strict=True)
-    ]
-    rows += [_not_planned(each) for each in absent]
+    """The cells with their states and what they need, those that cannot be run here with the reasons."""
+    rows = [*map(_planned, cells, costs), *map(_not_planned, absent)]
     known = sum(row["seconds"] or 0.0 for row in rows)
     unknown = sum(row["state"] != "absent" and row["seconds"] is None for row in rows)
     if as_json:
@@ -80,11 +66,11 @@ def print_plan(
     from rich.text import Text
 
     from pcbench.records.labels import bare_amount, method_title
-    from pcbench.report.text import duration
+    from pcbench.report.text import duration, size
 
     table = Table(box=None, pad_edge=False)
-    for name in ("method", "data set", "PPC", "protocol", "network", "state", "estimate"):
-        right = name in ("PPC", "estimate")
+    for name in ("method", "data set", "PPC", "protocol", "network", "state", "estimate", "memory"):
+        right = name in ("PPC", "estimate", "memory")
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
     table.add_column("estimated from", overflow="fold", min_width=20, style="dim")
     for row in rows:
@@ -99,9 +85,10 @@ def print_plan(
             Text(row["network"]),
             Text(row["state"]),
             time,
+            size(row["memory_bytes"]) if row["memory_bytes"] else "",
             Text(", ".join(row["based_on"])),
         )
-    show(table)
+    show(table, spare=("memory",))
     print_absent(absent)
     states = Counter(row["state"] for row in rows)
     for reason, count in Counter(row["reason"] for row in rows if row["state"] == "stale").items():
@@ -111,7 +98,9 @@ def print_plan(
         say(f"Once more, {count} {_cells(count)}: {reason}.")
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
     still = _times(known, unknown) or "nothing to do"
-    say(f"{len(rows)} {_cells(len(rows))}: {counts}. Estimated time: {still}.")
+    disk = sum(row["disk_bytes"] or 0 for row in rows)
+    room = f"; disk: {size(disk)}" if disk else ""
+    say(f"{len(rows)} {_cells(len(rows))}: {counts}. Estimated time: {still}{room}.")
 
 
 def announce(
@@ -126,10 +115,10 @@ def announce(
 
     Whether anything is to be done. runs: those that are there. default: nobody has named the protocol.
     """
-    from pcbench.engine import machine
+    from pcbench.engine import machine, trials
     from pcbench.engine.estimate import estimates
 
-    costs = estimates(cells, runs, machine.hardware(device), snapshots, again)
+    costs = estimates(cells, runs, machine.hardware(device), snapshots, again, trials.on(device))
     open_cells = [
         (cell, cost.seconds)
         for cell, cost in zip(cells, costs, strict=True)
@@ -176,6 +165,8 @@ def _planned(cell: Cell, cost: Estimate) -> dict[str, Any]:
         "state": cost.state.word,
         "reason": "; ".join(cost.state.reasons),
         "seconds": cost.seconds,
+        "memory_bytes": cost.memory,
+        "disk_bytes": cost.disk,
         "based_on": list(cost.based_on),
     }
 
@@ -192,6 +183,8 @@ def _not_planned(absent: Absent) -> dict[str, Any]:
         "state": "absent",
         "reason": absent.reason,
         "seconds": None,
+        "memory_bytes": None,
+        "disk_bytes": None,
         "based_on": [],
     }
 

@@ -144,16 +144,16 @@ def _optimiser(parameters: Sequence[nn.Parameter], recipe: Recipe) -> torch.opti
 
 
 @torch.inference_mode()
-def confusions(
+def predictions(
     network: Backbone, clouds: PointClouds, students: int, answers: Sequence[int] | None = None
 ) -> Tensor:
-    """Test clouds by student, true class and class predicted: (S, K, K) int64, exact, for S stacked students.
+    """The class, in [0, K), that each of S stacked students takes each of B clouds for: (S, B) int64.
 
-    The diagonal holds the right answers. answers: the network's class for each of the K classes of the
-    clouds, among which it chooses; without it the classes are the network's.
+    answers: the network's class for each of the K classes of the clouds, among which it chooses; without it
+    the classes are the network's.
     """
     network.eval()
-    classes, geometry = clouds.classes, _Geometry(network, clouds.points)
+    geometry = _Geometry(network, clouds.points)
 
     def predict(part: slice) -> Tensor:
         points = clouds.points[part]
@@ -163,17 +163,16 @@ def confusions(
 
     points = students * clouds.points_per_cloud
     size = groups_at_once(clouds.points.device, TEST_POINTS // points, POINT_BYTES * points)
-    predicted = in_chunks(predict, len(clouds), size)
-    places = torch.arange(students).unsqueeze(1) * classes + clouds.labels.cpu()  # (S, B)
-    places = places * classes + torch.cat(predicted, 1).cpu()
-    return torch.bincount(places.flatten(), minlength=students * classes**2).view(students, classes, classes)
+    return torch.cat(in_chunks(predict, len(clouds), size), 1).cpu()
 
 
 def count_correct(
     network: Backbone, clouds: PointClouds, students: int, answers: Sequence[int] | None = None
 ) -> Tensor:
     """Test clouds that each of S stacked students classifies rightly, per class: (S, K) int64, exact."""
-    return confusions(network, clouds, students, answers).diagonal(dim1=1, dim2=2)
+    labels = clouds.labels.cpu()
+    right = predictions(network, clouds, students, answers) == labels  # (S, B)
+    return torch.zeros(students, clouds.classes, dtype=torch.int64).index_add_(1, labels, right.long())
 
 
 class _Geometry:

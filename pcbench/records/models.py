@@ -466,9 +466,16 @@ class EvaluationRecord(Model):
 
     None where the scores are those of a record without it.
     """
+    predictions: Sha256 | None = None
+    """Hash of what the last snapshot's students took each test cloud for, which stands in a file beside the
+    record, or stood there; None in records from before this was kept."""
     work: list[Work] = Field(min_length=1)
     """Who trained what, in the order of the work. Scores of a snapshot that nobody trained on here are those
     that equal clouds got in another record."""
+
+    def idle(self) -> set[str]:
+        """What older records do not have."""
+        return {"predictions"} if self.predictions is None else set()
 
     @property
     def distillation(self) -> str:

@@ -144,6 +144,8 @@ class Result:
 
     page: str
     """The name of the run's page."""
+    key: str
+    """The evaluation's key."""
     setting: Setting
     """The section that it belongs to."""
     entry: Entry
@@ -643,6 +645,7 @@ def result_of(run: Run, evaluation: EvaluationRecord, current: Current = NOTHING
     last = evaluation.headline
     return Result(
         page=page_name(distillation.key),
+        key=evaluation.key,
         setting=_setting(evaluation, division(run, evaluation)),
         entry=_entry(distillation, current),
         place=_place(distillation, evaluation, standard),

@@ -199,8 +199,7 @@ class Judge:
             claim.scored.main_work.stacks,
         )
         answers = answers_of(evaluation, network, len(repetitions), inputs.variant, self.device)
-        counts: list[list[int]] = answers.confusions.diagonal(dim1=1, dim2=2).tolist()
-        return counts
+        return answers.predictions.correct
 
     def _further(
         self, claim: Claim, evaluation: Evaluation, clouds: PointClouds, report: Report

@@ -373,18 +373,19 @@ def test_learns_easy_classes(pointnet, few_clouds):
 
 
 @pytest.mark.parametrize("points", [students.TEST_POINTS, 64])
-def test_counts_are_exact_whatever_the_chunk(pointnet, few_clouds, monkeypatch, points):
+def test_answers_and_counts_are_exact_whatever_the_chunk(pointnet, few_clouds, monkeypatch, points):
     monkeypatch.setattr(students, "TEST_POINTS", points)
     network = students.train(builder(pointnet), few_clouds, RECIPE, streams(2))
     network.eval()
     many = concatenate([few_clouds] * 3)
-    expected = torch.zeros(2, 3, 3, dtype=torch.int64)
-    for cloud, label in zip(many.points, many.labels.tolist(), strict=True):
+    expected = torch.zeros(2, len(many), dtype=torch.int64)
+    right = [[0] * 3, [0] * 3]
+    for place, (cloud, label) in enumerate(zip(many.points, many.labels.tolist(), strict=True)):
         logits = network(cloud.expand(2, 1, *cloud.shape))
         for student in range(2):
-            expected[student, label, logits[student, 0].argmax()] += 1
-    assert torch.equal(students.confusions(network, many, 2), expected)
-    right = [[int(counts[k, k]) for k in range(3)] for counts in expected]
+            expected[student, place] = logits[student, 0].argmax()
+            right[student][label] += int(expected[student, place] == label)
+    assert torch.equal(students.predictions(network, many, 2), expected)
     assert students.count_correct(network, many, 2).tolist() == right
 
 

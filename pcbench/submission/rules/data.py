@@ -146,7 +146,7 @@ def _test(run: Run, record: EvaluationRecord, catalogue: Catalogue, at_hand: AtH
     if known is not None:
         yield from _totals_by_card(record, known)
         yield from _axis(variant, known)
-    loaded = _tested(trained, variant, catalogue, at_hand)
+    loaded = tested(trained, variant, catalogue, at_hand)
     if loaded is not None:
         if variant != PLAIN and loaded.comparable(data):
             yield from _differing(data, loaded.data)
@@ -175,7 +175,7 @@ def _axis(variant: Variant, known: Card) -> Iterator[str]:
         yield f"turned about {variant.axis}, and up is {known.up_axis}"
 
 
-def _tested(trained: DataInputs, variant: Variant, catalogue: Catalogue, at_hand: AtHand) -> Loaded | None:
+def tested(trained: DataInputs, variant: Variant, catalogue: Catalogue, at_hand: AtHand) -> Loaded | None:
     """What students of a data set are tested on, where it is at hand."""
     loaded = at_hand.load(variant.on or trained.name, variant.points or trained.points)
     if loaded is None or variant.on is None:
