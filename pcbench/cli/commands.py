@@ -44,6 +44,7 @@ EXAMPLES: Mapping[str, str] = {
     "leaderboard check": "leaderboard check --site site",
     "results list": "results list",
     "results table": "results table --format latex > table.tex",
+    "results export": "results export results --by 'Our Laboratory' --out every_eval_ever",
     "results validate": "results validate mine --against origin/main:submissions",
     "results collect": "results collect submissions leaderboard/results --out records",
     "results fields": "results fields",
