@@ -750,6 +750,10 @@ class Run:
         """Whether an evaluation has the score that tables show: that of the last snapshot."""
         return evaluation.headline.iteration == self.last
 
+    def reports(self, evaluation: EvaluationRecord) -> bool:
+        """Whether tables show an evaluation: it is complete, and the distillation ended well."""
+        return self.distillation.status == "ok" and self.complete(evaluation)
+
     def verification(self, evaluation: EvaluationRecord) -> VerificationRecord | None:
         """What is known of one of its evaluations."""
         return next((each for each in self.verifications if each.evaluation == evaluation.key), None)
