@@ -115,6 +115,13 @@ class Provenance(Model):
     """What the work was computed on."""
     load: float | None = Field(None, ge=0, le=1e6)
     """Processes that wanted a processor of the machine, on average while the work ran; None if unknown."""
+    attempt: Name = ""
+    """The attempt at the cell that did it: of two that worked at one cell, each wrote its own id. Empty where
+    no attempt was counted, and in older records."""
+
+    def idle(self) -> set[str]:
+        """What older records do not have."""
+        return set() if self.attempt else {"attempt"}
 
 
 BUSY = 0.6

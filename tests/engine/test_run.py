@@ -33,7 +33,8 @@ def executed(out: Path, *methods: str, snapshots: Snapshots = "all", **settings:
     )
     cpu = torch.device("cpu")
     outcomes = [
-        run.execute(cell, out, cpu, lambda *_: None, (), snapshots) for cell in cells(CATALOGUE, request)
+        run.execute(cell, out, cpu, lambda *_: None, snapshots=snapshots)
+        for cell in cells(CATALOGUE, request)
     ]
     assert not any(outcome.problem for outcome in outcomes)
     return [outcome.run for outcome in outcomes]
