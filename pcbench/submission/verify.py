@@ -425,6 +425,7 @@ def _cell(catalogue: Catalogue, claim: Claim, repetition: int | None = None) -> 
         protocol=rules.base,
         repetition=made.repetition if repetition is None else repetition,
         draw=draws.named(made.draw),
+        sampling=made.data.sampling,
         settings={**rules.changes, **made.variation},
         evaluate=(claim.scored.inputs.network.label,),
     )
