@@ -48,7 +48,8 @@ class Kept(Method["Kept.Params"]):
             case "rate":
                 stored = Stored("plain", tensors | {"student_lr": torch.tensor(0.05)})
             case "drawn":
-                stored = Stored("mixtures", {"anchors": points.half(), "count": torch.tensor(3, dtype=torch.int8)})
+                count = torch.tensor(3, dtype=torch.int8)
+                stored = Stored("mixtures", {"anchors": points.half(), "count": count})
             case "heavy":
                 stored = Stored("plain", {"points": points})
             case _:
