@@ -54,6 +54,7 @@ JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort={accounts}
+AccountingStoragePass={folder}/munge.socket
 SlurmdParameters=config_overrides
 SchedulerParameters=sched_min_interval=0
 MpiDefault=none
