@@ -170,7 +170,7 @@ class _Following:
             self.part_of = self.plan.parts(self.jobs.parts)
 
     def _tasks(self) -> list[slurm.Task]:
-        """All tasks as they were submitted last."""
+        """All tasks that were submitted, each as often as it was."""
         if self.jobs is None:
             return []
         return sorted({(array.job, task) for array in self.jobs.arrays for task in array.tasks})
