@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pcbench.engine.evaluate import Outcome
     from pcbench.engine.plan import Absent
     from pcbench.errors import DataError, PcbenchError, UsageError
+    from pcbench.python.answered import predictions
     from pcbench.python.distilled import Clouds, load_clouds
     from pcbench.python.frames import results
     from pcbench.python.progress import Progress, show_progress
@@ -38,6 +39,7 @@ __all__ = [
     "__version__",
     "evaluate",
     "load_clouds",
+    "predictions",
     "results",
     "run",
     "show_progress",
@@ -54,6 +56,7 @@ _HOMES = {
     "UsageError": "pcbench.errors",
     "evaluate": "pcbench.python.running",
     "load_clouds": "pcbench.python.distilled",
+    "predictions": "pcbench.python.answered",
     "results": "pcbench.python.frames",
     "run": "pcbench.python.running",
     "show_progress": "pcbench.python.progress",

@@ -7,6 +7,7 @@ students; else the students are. Everything is float64 and in the unit of the sc
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -58,6 +59,18 @@ class Comparison:
     """The same, adjusted for all methods that were compared with the anchor."""
     p_exact: float
     """That of the sign-flip test, not adjusted; never below 2 / 2 ** n."""
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Answers of two students, or of several pairs of them, to the same test clouds."""
+
+    only_first: int
+    """Answers that the first student alone, of a pair, has right; of all pairs."""
+    only_other: int
+    """Answers that the other alone has right; of all pairs."""
+    p: float
+    """Exact and two-sided, of no difference on test clouds of this kind, for these trained students alone."""
 
 
 @dataclass(frozen=True)
@@ -221,6 +234,40 @@ def sign_flip(differences: Sequence[float]) -> float:
     left, right = _signed_sums(values[: n // 2]), np.sort(_signed_sums(values[n // 2 :]))
     above = len(left) * len(right) - np.searchsorted(right, least - left).sum()
     return float(2 * above / 2**n)
+
+
+def mcnemar(first: ArrayLike, other: ArrayLike) -> McNemar:
+    """McNemar's test of paired students, (P, B) or (B,): whether each is right on each of the B test clouds.
+
+    The unit is the test cloud: d_i is how many more of the P others than of the first are right on cloud i.
+    Without a difference either sign of d_i is as likely, whatever its size, and clouds are independent; p is
+    the share of all patterns of signs whose sum is as far from 0. Of one pair it is the exact binomial test
+    of the clouds that one student alone has right. ValueError where the shapes differ.
+    """
+    one, two = (np.atleast_2d(np.asarray(each, dtype=np.bool_)) for each in (first, other))
+    if one.shape != two.shape:
+        raise ValueError(f"answers {one.shape} and {two.shape} are not of the same clouds and pairs")
+    differences = two.sum(0, dtype=np.int64) - one.sum(0, dtype=np.int64)
+    return McNemar(int((one & ~two).sum()), int((two & ~one).sum()), _signs_as_far(differences))
+
+
+def _signs_as_far(differences: NDArray[np.int64]) -> float:
+    """The share of all sign patterns of whole numbers whose sum is as far from 0 as theirs; exact.
+
+    The n numbers of size a have the sum a · (2 k − n) with binomial k; sizes are added by convolution.
+    """
+    from scipy.stats import binom  # slow to import, and few commands need it
+
+    far = abs(int(differences.sum()))
+    chances = np.ones(1)  # of the sums −t, …, t, where t is the sum of all sizes so far
+    for size, number in enumerate(np.bincount(np.abs(differences))):
+        if size and number:
+            these = np.zeros(2 * size * number + 1)
+            these[:: 2 * size] = binom.pmf(np.arange(number + 1), number, 0.5)
+            chances = np.convolve(chances, these)
+    below = len(chances) // 2 - far
+    share = 2 * float(chances[: below + 1].sum()) if far else 1.0
+    return min(max(share, sys.float_info.min), 1.0)
 
 
 def holm(p: ArrayLike) -> list[float]:

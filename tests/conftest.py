@@ -73,6 +73,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_timed_unasked() -> Iterator[None]:
+    """Dry runs time no first steps, but where a test wants it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pcbench.cli.estimating.UNASKED", 0.0)
+        yield
+
+
 @pytest.fixture(scope="session")
 def pointnet() -> type[Backbone]:
     return CATALOGUE.backbones.load("pointnet")

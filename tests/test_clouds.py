@@ -16,12 +16,12 @@ from pcbench.clouds import (
     PointClouds,
     concatenate,
     load_clouds,
-    open_hdf5,
     read_clouds,
     save_clouds,
     unit_sphere,
     write_clouds,
 )
+from pcbench.common.hdf5 import open_hdf5
 from pcbench.errors import DataError
 
 NAMES = ("long", "tall", "round")

@@ -40,6 +40,52 @@ def between(count: int, tries: int, chance: float) -> bool:
     return low <= count <= high
 
 
+# McNemar's test
+
+answered = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40)
+
+
+@settings(max_examples=50)
+@given(answered)
+def test_of_two_students_it_is_the_exact_binomial_test(pairs):
+    first, other = zip(*pairs, strict=True)
+    found = stats.mcnemar(first, other)
+    alone = sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
+    assert (found.only_first, found.only_other) == alone
+    expected = oracle.binomtest(alone[0], sum(alone)).pvalue if sum(alone) else 1.0
+    assert found.p == pytest.approx(expected, rel=1e-9)
+
+
+@settings(max_examples=50)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=10))
+def test_of_several_pairs_it_counts_all_patterns_of_signs_of_the_clouds(clouds):
+    """Each cloud has so many of three first, and of three other, students right."""
+    first, other = (np.array([[n < each[side] for each in clouds] for n in range(3)]) for side in (0, 1))
+    found = stats.mcnemar(first, other)
+    sizes = [b - a for a, b in clouds]
+    patterns = list(itertools.product((1, -1), repeat=len(sizes)))
+    sums = [sum(s * d for s, d in zip(signs, sizes, strict=True)) for signs in patterns]
+    far = sum(abs(each) >= abs(sum(sizes)) for each in sums)
+    assert found.p == pytest.approx(far / len(patterns), rel=1e-9)
+    assert stats.mcnemar(other, first).p == found.p
+
+
+def test_of_many_clouds_it_comes_near_its_normal_form():
+    draw = np.random.default_rng(1)
+    easy = draw.random(900)
+    first, other = (draw.random((10, 900)) < easy * share for share in (0.98, 1.0))
+    differences = other.sum(0) - first.sum(0)
+    normal = math.erfc(abs(differences.sum()) / math.sqrt(2 * (differences**2).sum()))
+    assert stats.mcnemar(first, other).p == pytest.approx(normal, rel=0.1)
+
+
+def test_students_who_answer_alike_are_not_told_apart_and_shapes_must_fit():
+    assert stats.mcnemar([True, False], [True, False]) == stats.McNemar(0, 0, 1.0)
+    assert 0 < stats.mcnemar([False] * 3000, [True] * 3000).p < 1e-300
+    with pytest.raises(ValueError, match="are not of the same clouds and pairs"):
+        stats.mcnemar([True], [True, False])
+
+
 # Intervals of one sample
 
 

@@ -17,6 +17,7 @@ from pcbench.records.named import named as run_named
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pcbench.report.answers import OnSameClouds
     from pcbench.report.paired import Pair
 
 
@@ -44,9 +45,11 @@ def compare(
 
     In every cell that both have (data set, PPC, protocol, student, test, draw), on the repetitions and
     students that both have, as the leaderboard does. A run stands for its row, with all its repetitions.
-    'pcbench docs statistics' says what an interval covers, and what the p are.
+    Where the students' answers were kept, McNemar's test says beside it on how many test clouds one of the
+    two alone is right. 'pcbench docs statistics' says what an interval covers, and what the p are.
     """
     from pcbench.cli.listed import read
+    from pcbench.report.answers import Answers, on_same_clouds
     from pcbench.report.paired import pairs, side
 
     if len(set(named)) < 2:
@@ -59,10 +62,15 @@ def compare(
     for text in texts[1:]:
         if text not in {pair.name for pair in found}:
             say(f"warning: {text} has no cell in common with {texts[0]}", err=True)
+    answers = Answers(gathered)
+    answered = [on_same_clouds(pair, answers) for pair in found]
+    for problem in answers.problems:
+        say(f"warning: left out {problem}", err=True)
     if as_json:
-        typer.echo(json.dumps({"anchor": texts[0], "comparisons": list(map(_values, found))}, indent=1))
+        comparisons = list(map(_values, found, answered))
+        typer.echo(json.dumps({"anchor": texts[0], "comparisons": comparisons}, indent=1))
     else:
-        _print(found, texts[0])
+        _print(found, answered, texts[0])
 
 
 def _run(text: str, results: Path) -> str:
@@ -71,7 +79,7 @@ def _run(text: str, results: Path) -> str:
     return folder.resolve().name if folder.exists() else text
 
 
-def _values(pair: Pair) -> dict[str, Any]:
+def _values(pair: Pair, answered: OnSameClouds | None) -> dict[str, Any]:
     """A comparison for programs, in points of accuracy."""
     anchor, cell = pair.cells
     setting, repetitions = pair.section.setting, pair.repetitions
@@ -92,10 +100,11 @@ def _values(pair: Pair) -> dict[str, Any]:
         "p": pair.comparison.p,
         "p_holm": pair.comparison.p_holm,
         "p_exact": pair.comparison.p_exact,
+        "mcnemar": None if answered is None else asdict(answered),
     }
 
 
-def _print(found: Sequence[Pair], anchor: str) -> None:
+def _print(found: Sequence[Pair], answered: Sequence[OnSameClouds | None], anchor: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -133,10 +142,47 @@ def _print(found: Sequence[Pair], anchor: str) -> None:
                 f"{pair.repetitions} × {first.students}",
             )
         show(table, spare=("exact p", "mean", "compared", "data set"))
+        kept = [
+            (pair, each)
+            for pair, each in zip(found, answered, strict=True)
+            if each is not None and (pair.section.setting, pair.draw) == (setting, draw)
+        ]
+        if kept:
+            _print_answers(kept, anchor)
     if any(pair.comparison.difference.covers == "evaluation" for pair in found):
         say("1 × students: the interval is for these clouds alone, not for another distillation.")
     if len({pair.name for pair in found}) > 1:
         say("p is Holm's, adjusted for all that are compared in a cell; the exact p is not adjusted.")
+
+
+def _print_answers(kept: Sequence[tuple[Pair, OnSameClouds]], anchor: str) -> None:
+    """McNemar's test of every pair whose students' answers were kept."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from pcbench.records.labels import bare_amount
+    from pcbench.report.text import number
+
+    say("On the same test clouds (McNemar), a pair of students: clouds that one of the two alone has right")
+    table = Table(box=None, pad_edge=False)
+    for name in ("", "data set"):
+        table.add_column(name, no_wrap=True)
+    for name in ("PPC", "it alone", f"{anchor} alone", "clouds", "pairs told apart", "p of all pairs"):
+        table.add_column(Text(name), justify="right", no_wrap=True)
+    for pair, each in kept:
+        count, together = len(each.pairs), each.together
+        table.add_row(
+            Text(pair.name),
+            Text(pair.place.name),
+            bare_amount(pair.place.ppc),
+            number(together.only_other / count),
+            number(together.only_first / count),
+            str(each.clouds),
+            f"{each.told} of {count}",
+            _share(together.p),
+        )
+    show(table, spare=("clouds", "data set"))
+    say("These p are about other test clouds for the students that were trained, not about other students.")
 
 
 def _share(p: float) -> str:

@@ -13,6 +13,7 @@ import typer
 
 import pcbench
 from pcbench.cli import (
+    answers,
     bench,
     check,
     compare,
@@ -74,6 +75,9 @@ app.add_typer(leaderboard.app, name="leaderboard")
 app.add_typer(results.app, name="results")
 results.app.command("list")(listed.list_)
 results.app.command("table")(listed.table)
+results.app.command("hard")(answers.hard)
+results.app.command("ensembles")(answers.ensembles)
+results.app.command("export")(listed.export)
 results.app.command("merge")(upkeep.merge)
 results.app.command("gc")(upkeep.gc)
 settle(app)

@@ -53,32 +53,20 @@ def _cells(count: int) -> str:
 
 
 def print_plan(
-    cells: Sequence[Cell],
-    absent: Sequence[Absent],
-    device: torch.device,
-    runs: Sequence[Run],
-    as_json: bool,
-    snapshots: Snapshots,
-    again: bool,
+    cells: Sequence[Cell], costs: Sequence[Estimate], absent: Sequence[Absent], as_json: bool
 ) -> None:
-    """The cells with their states and estimated times, those that cannot be run here with the reasons.
+    """The cells with their states and what they need, those that cannot be run here with the reasons.
 
     Cells that read the same, as repetitions do, stand in one line of the table.
     """
-    from pcbench.engine import machine
-    from pcbench.engine.estimate import estimates
-
-    hardware = machine.hardware(device)
-    rows = [
-        _planned(*planned)
-        for planned in zip(cells, estimates(cells, runs, hardware, snapshots, again), strict=True)
-    ]
-    rows += [_not_planned(each) for each in absent]
+    rows = [*map(_planned, cells, costs), *map(_not_planned, absent)]
     known = sum(row["seconds"] or 0.0 for row in rows)
     unknown = sum(row["state"] != "absent" and row["seconds"] is None for row in rows)
     if as_json:
         typer.echo(json.dumps({"cells": rows, "seconds": known, "unknown": unknown}, indent=1))
         return
+    from pcbench.report.text import size
+
     _show_plan(rows)
     print_absent(absent)
     states = Counter(row["state"] for row in rows)
@@ -89,7 +77,9 @@ def print_plan(
         say(f"Once more, {count} {_cells(count)}: {reason}.")
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
     still = _times(known, unknown) or "nothing to do"
-    say(f"{len(rows)} {_cells(len(rows))}: {counts}. Estimated time: {still}.")
+    disk = sum(row["disk_bytes"] or 0 for row in rows)
+    room = f"; disk: {size(disk)}" if disk else ""
+    say(f"{len(rows)} {_cells(len(rows))}: {counts}. Estimated time: {still}{room}.")
 
 
 def _show_plan(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -97,6 +87,7 @@ def _show_plan(rows: Sequence[Mapping[str, Any]]) -> None:
     from rich.text import Text
 
     from pcbench.records.labels import bare_amount, method_title
+    from pcbench.report.text import size
 
     alike: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -105,14 +96,16 @@ def _show_plan(rows: Sequence[Mapping[str, Any]]) -> None:
         alike.setdefault((method, *words, ", ".join(row["based_on"])), []).append(row)
     counted = ["cells"] if len(alike) < len(rows) else []
     table = Table(box=None, pad_edge=False)
-    for name in ("method", "data set", "PPC", "protocol", "network", "state", *counted, "estimate"):
-        right = name in ("PPC", "cells", "estimate")
+    for name in ("method", "data set", "PPC", "protocol", "network", "state", *counted, "estimate", "memory"):
+        right = name in ("PPC", "cells", "estimate", "memory")
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
     table.add_column("estimated from", overflow="fold", min_width=20, style="dim")
     for texts, group in alike.items():
         count = [str(len(group))] if counted else []
-        table.add_row(*map(Text, texts[:-1]), *count, _cost(group), Text(texts[-1]))
-    show(table)
+        memory = max(row["memory_bytes"] or 0 for row in group)
+        needs = _cost(group), size(memory) if memory else ""
+        table.add_row(*map(Text, texts[:-1]), *count, *needs, Text(texts[-1]))
+    show(table, spare=("memory",))
 
 
 def _cost(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -139,10 +132,10 @@ def announce(
     Nothing where nothing is to be done. runs: those that are there. default: nobody has named the protocol.
     gpu: whether there is one where they are computed.
     """
-    from pcbench.engine import machine
+    from pcbench.engine import machine, trials
     from pcbench.engine.estimate import estimates
 
-    costs = estimates(cells, runs, machine.hardware(device), snapshots, again)
+    costs = estimates(cells, runs, machine.hardware(device), snapshots, again, trials.on(device))
     open_cells = [
         (cell, cost.seconds)
         for cell, cost in zip(cells, costs, strict=True)
@@ -188,6 +181,8 @@ def _planned(cell: Cell, cost: Estimate) -> dict[str, Any]:
         "state": cost.state.word,
         "reason": "; ".join(cost.state.reasons),
         "seconds": cost.seconds,
+        "memory_bytes": cost.memory,
+        "disk_bytes": cost.disk,
         "based_on": list(cost.based_on),
     }
 
@@ -204,6 +199,8 @@ def _not_planned(absent: Absent) -> dict[str, Any]:
         "state": "absent",
         "reason": absent.reason,
         "seconds": None,
+        "memory_bytes": None,
+        "disk_bytes": None,
         "based_on": [],
     }
 

@@ -1,4 +1,4 @@
-"""`pcbench results`: what a maintainer does with records that others made; `listed` shows what there is."""
+"""`pcbench results`: what a maintainer does with others' records; `listed` and `answers` show them."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pcbench.cli.asking import Asking, with_options
+from pcbench.cli.estimating import estimated
 from pcbench.cli.outcomes import announce, finish, print_plan
 from pcbench.cli.output import Again, AsJson, Device, PluginFolders, opened
 from pcbench.cli.spans import duration, size
@@ -130,7 +131,15 @@ def run(
         typer.Option("--share", metavar="K/N", help="The K-th of N parts, for N jobs of any scheduler."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the cells, their states and estimated times; do nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print the cells, their states, and the time, memory and disk that they may need; make no "
+            "record. First steps are timed where no run tells, for about 10 s at most.",
+        ),
+    ] = False,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="With --dry-run: time the first steps of all such cells.")
     ] = False,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where the records go.")] = Path(
         "results"
@@ -169,6 +178,8 @@ def run(
     from pcbench.records import plans
     from pcbench.records.store import read_runs
 
+    if calibrate and not dry_run:
+        raise UsageError("--calibrate is of a dry run: add --dry-run")
     if plan and asking.given:
         raise UsageError(f"a plan says what there is to do: leave --{asking.given[0]} out", "plan")
     catalogue, chosen_device = opened(means.plugins), means.where()
@@ -183,7 +194,8 @@ def run(
         cells = [cell for cell in planned.cells if cell.inputs.key in mine] if share else planned.cells
     if dry_run:
         runs, _ = read_runs(out)
-        print_plan(cells, absent, chosen_device, runs, as_json, whole.snapshots, again is not None)
+        costs = estimated(cells, chosen_device, runs, whole.snapshots, again is not None, calibrate)
+        print_plan(cells, costs, absent, as_json)
         return
     outcomes = execute(
         cells,

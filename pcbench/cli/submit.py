@@ -37,6 +37,12 @@ def submit(
             help="Where the clouds are, as URL/RUN/clouds.h5, instead of in the submission.",
         ),
     ] = None,
+    predictions: Annotated[
+        bool,
+        typer.Option(
+            "--predictions", help="Put in what students took each test cloud for, some kB an evaluation."
+        ),
+    ] = False,
     plugins: PluginFolders = None,
     as_json: AsJson = False,
 ) -> None:
@@ -52,7 +58,7 @@ def submit(
     from pcbench.submission.submit import submit as make
 
     runs, unusable = found(run)
-    made = make(opened(plugins), runs, out, licence, artifact_url)
+    made = make(opened(plugins), runs, out, licence, artifact_url, predictions)
     left_out = [*unusable, *made.left_out]
     if as_json:
         document = {

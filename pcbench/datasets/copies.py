@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from pcbench.clouds import open_hdf5, own_array
+from pcbench.common.hdf5 import open_hdf5, own_array
 from pcbench.datasets.formats.arrays import check_numbers
 from pcbench.datasets.formats.content import Flaw, read_bytes
 from pcbench.datasets.store import POINTS, SPLITS, Split

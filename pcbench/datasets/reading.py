@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pcbench.clouds import open_hdf5, own_array
+from pcbench.common.hdf5 import open_hdf5, own_array
 from pcbench.datasets.copies import Copy, Files, Piece, Rows
 from pcbench.datasets.formats import read_cloud
 from pcbench.datasets.formats.content import Flaw, Mesh, on_its_side, read_bytes

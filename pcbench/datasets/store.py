@@ -31,16 +31,9 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from pcbench.api import Dataset
-from pcbench.clouds import (
-    PointClouds,
-    open_hdf5,
-    own_array,
-    read_clouds,
-    write_clouds,
-    write_hdf5,
-    write_large_hdf5,
-)
+from pcbench.clouds import PointClouds, read_clouds, write_clouds
 from pcbench.common.files import canonical_json, digest, write_json
+from pcbench.common.hdf5 import open_hdf5, own_array, write_hdf5, write_large_hdf5
 from pcbench.common.places import cache_root as cache_root
 from pcbench.common.places import data_root as data_root
 from pcbench.common.schema import Model, Sha256

@@ -10,17 +10,8 @@ import numpy as np
 import torch
 
 from pcbench.api import PointClouds, Snapshot, Stored
-from pcbench.clouds import (
-    check_plain,
-    open_hdf5,
-    own_array,
-    own_group,
-    read_class_names,
-    read_clouds,
-    write_class_names,
-    write_clouds,
-    write_hdf5,
-)
+from pcbench.clouds import read_class_names, read_clouds, write_class_names, write_clouds
+from pcbench.common.hdf5 import check_plain, open_hdf5, own_array, own_group, write_hdf5
 from pcbench.errors import DataError
 from pcbench.ops.stored import DTYPES, as_array
 from pcbench.records.models import SnapshotEntry

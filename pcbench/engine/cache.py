@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcbench.clouds import open_hdf5, own_array, write_array, write_hdf5
 from pcbench.common.files import digest
+from pcbench.common.hdf5 import open_hdf5, own_array, write_array, write_hdf5
 from pcbench.datasets.store import cache_root
 from pcbench.engine import machine
 from pcbench.errors import DataError

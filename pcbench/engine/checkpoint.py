@@ -12,14 +12,8 @@ import torch
 from pydantic import ValidationError
 
 from pcbench.api import Snapshot
-from pcbench.clouds import (
-    open_hdf5,
-    own_array,
-    own_group,
-    write_array,
-    write_hdf5,
-)
 from pcbench.common.files import canonical_json
+from pcbench.common.hdf5 import open_hdf5, own_array, own_group, write_array, write_hdf5
 from pcbench.common.schema import Model
 from pcbench.engine import machine
 from pcbench.engine.artifacts import load_snapshots, write_snapshots

@@ -226,9 +226,10 @@ def _drop_replaced(folder: Path, record: DistillationRecord) -> None:
     clouds = {(entry.iteration, entry.clouds) for entry in record.snapshots}
     for path in layout.evaluations(folder):
         with contextlib.suppress(DataError):
-            scored = read_evaluation(path).snapshots
-            if not {(scores.iteration, scores.clouds) for scores in scored} <= clouds:
+            scored = read_evaluation(path)
+            if not {(scores.iteration, scores.clouds) for scores in scored.snapshots} <= clouds:
                 path.unlink()
+                layout.predictions(folder, scored.key).unlink(missing_ok=True)
 
 
 class _Runner:
@@ -292,21 +293,9 @@ class _Runner:
         self.show("distil", self.cell.inputs.iterations, self.cell.inputs.iterations)
 
     def _assignment(self, train: PointClouds) -> Assignment:
-        inputs = self.cell.inputs
         selected = self.cell.selected(self.train)
-        return Assignment(
-            train=train,
-            device=self.device,
-            ppc=inputs.ppc,
-            iterations=inputs.iterations,
-            snapshots=tuple(inputs.taken),
-            preset=inputs.network.preset,
-            axes=self.cell.distillation_streams().axes,
-            trained_axes=self.streams.axes,
-            selected=selected() if selected and not self.cell.method.whole else None,
-            earlier=self.kept.earlier,
-            keep_every=checkpoint.EVERY,
-        )
+        picked = selected() if selected and not self.cell.method.whole else None
+        return replace(assignment(self.cell, train, picked, self.device), earlier=self.kept.earlier)
 
     def report(self, phase: str, done: int, total: int) -> None:
         """See `assignment.Runner`, as for all below."""
@@ -355,6 +344,24 @@ class _Runner:
         report = partial(self.show, "train feature network")
         stacked = students.train(build, self.train.to(self.device), recipe, [self.streams], report)
         return {name: values[0] for name, values in stacked.state_dict().items()}
+
+
+def assignment(cell: Cell, train: PointClouds, selected: Tensor | None, device: torch.device) -> Assignment:
+    """What the method of a cell is given. selected: the training clouds that the run's draw picks."""
+    inputs = cell.inputs
+    return Assignment(
+        train=train,
+        device=device,
+        ppc=inputs.ppc,
+        iterations=inputs.iterations,
+        snapshots=tuple(inputs.taken),
+        preset=inputs.network.preset,
+        axes=cell.distillation_streams().axes,
+        trained_axes=cell.trained_network_streams().axes,
+        selected=selected,
+        earlier=None,
+        keep_every=checkpoint.EVERY,
+    )
 
 
 def _about(cell: Cell, device: torch.device) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from pcbench.api import Backbone, PointClouds, Snapshot, Splits
 from pcbench.catalogue.loading import one_line_reason
@@ -22,11 +22,12 @@ from pcbench.engine.artifacts import load_snapshots
 from pcbench.engine.independence import check_students
 from pcbench.engine.plan import Evaluation
 from pcbench.engine.scores import Scored, ScoreStore
+from pcbench.engine.shares import shares
 from pcbench.errors import DataError
 from pcbench.ops.batches import POINT_BYTES, groups_at_once, in_chunks
 from pcbench.protocols.protocol import Recipe
 from pcbench.protocols.variants import Variant
-from pcbench.records import layout
+from pcbench.records import layout, predictions
 from pcbench.records.attempts import Ending
 from pcbench.records.models import (
     NOTHING,
@@ -41,6 +42,7 @@ from pcbench.records.models import (
     Work,
     accuracies,
 )
+from pcbench.records.predictions import Predictions
 from pcbench.records.state import Snapshots, has_scores, not_kept, state_of_evaluations, wanted
 from pcbench.records.store import checked_run, write_evaluation
 
@@ -185,10 +187,12 @@ def train_students(
     repetitions: Sequence[int],
     device: torch.device,
     report: Callable[[int, int], None],
+    stacks: int | None = None,
 ) -> Backbone:
     """S students trained on each of several sets of clouds, each set normalised: a stacked network.
 
     repetitions: the students' axes of the seeds, (S,); those of the first set stand first in the stack.
+    stacks: how many shares the students are divided into, by default one a thread.
     """
     streams = evaluation.streams()
     return students.train(
@@ -198,6 +202,7 @@ def train_students(
         [streams[repetition] for repetition in repetitions],
         report,
         sets=len(sets),
+        stacks=stacks,
     )
 
 
@@ -205,8 +210,8 @@ def train_students(
 class Answers:
     """What stacked students answered to a test."""
 
-    confusions: Tensor
-    """Test clouds by student, true class and predicted class, (S, K, K) int64."""
+    predictions: Predictions
+    """The class that each student took each test cloud for."""
     clock: Clock
     """The time of answering; loading and changing the test clouds is not counted."""
 
@@ -217,8 +222,9 @@ def answers_of(
     """What `count` stacked students answer to a test."""
     clouds = evaluation.test(variant).to(device)
     watch = machine.Stopwatch(device)
-    confusions = students.confusions(network, clouds, count, evaluation.answers(variant))
-    return Answers(confusions, watch.read())
+    predicted = students.predictions(network, clouds, count, evaluation.answers(variant))
+    clock = watch.read()
+    return Answers(Predictions.of(predicted, clouds.labels.cpu(), clouds.classes), clock)
 
 
 # Scores that are known, and those that are not
@@ -241,16 +247,18 @@ class _Test:
 
     def __post_init__(self) -> None:
         if self.record is not None:
-            self.known |= _scores_in(self.record)
+            self.known |= _scores_in(self.folder, self.record)
 
     def has(self, entries: Iterable[SnapshotEntry]) -> bool:
         """Whether its record has the scores of these snapshots."""
         return self.record is not None and has_scores(self.record, entries)
 
     def take_over(self, store: ScoreStore, entries: Iterable[SnapshotEntry]) -> None:
-        """Know what equal clouds scored in other runs by the same test."""
+        """Know what equal clouds scored in other runs by the same test; no score of the record changes."""
         for clouds, scored in store.get(self.inputs, {entry.clouds for entry in entries}).items():
-            if clouds not in self.known or self.known[clouds].confusion is None:
+            there = self.known.get(clouds)
+            more = there is None or there.predictions is None
+            if more and (there is None or there.scores.correct == scored.scores.correct):
                 self.known[clouds] = scored
 
     def lacks(self, clouds: str) -> bool:
@@ -271,15 +279,26 @@ class _Test:
         ]
         earlier = [each for each in self.record.work if not _same_command(each, share)] if self.record else []
         work = [*earlier, share] if share.iterations or not earlier else earlier
+        last = self.known[snapshots[-1].clouds]
         self.record = EvaluationRecord(
             key=self.inputs.key,
             inputs=self.inputs,
             totals=totals,
             snapshots=snapshots,
-            confusion=self.known[snapshots[-1].clouds].confusion,
+            confusion=last.confusion,
+            predictions=self._answered(last),
             work=work,
         )
+        if last.predictions is not None:  # before the record, which names them
+            predictions.save(layout.predictions(self.folder, self.inputs.key), last.predictions)
         write_evaluation(self.folder, self.record)
+
+    def _answered(self, last: Scored) -> str | None:
+        """The hash of the answers to the last snapshot; as it stands in the record where the file is gone."""
+        if last.predictions is not None:
+            return last.predictions.content_hash()
+        same = self.record is not None and self.record.headline.clouds == last.scores.clouds
+        return self.record.predictions if self.record is not None and same else None
 
 
 def _same_command(one: Work, other: Work) -> bool:
@@ -287,13 +306,13 @@ def _same_command(one: Work, other: Work) -> bool:
     return one.provenance.created == other.provenance.created and set(one.iterations) <= set(other.iterations)
 
 
-def _scores_in(record: EvaluationRecord) -> dict[str, Scored]:
-    """The scores of a record by the hash of the clouds; the confusion is of the last snapshot alone."""
-    last = record.headline
-    return {
-        scores.clouds: Scored(scores=scores, confusion=record.confusion if scores is last else None)
-        for scores in record.snapshots
-    }
+def _scores_in(folder: Path, record: EvaluationRecord) -> dict[str, Scored]:
+    """The scores of a record by the hash of the clouds; the last snapshot's with what students answered."""
+    answered = None
+    with contextlib.suppress(DataError):  # files that are damaged or gone: the scores hold without them
+        answered = predictions.read(folder, record)
+    known = {scores.clouds: Scored(scores, None, None) for scores in record.snapshots}
+    return known | {record.headline.clouds: Scored(record.headline, record.confusion, answered)}
 
 
 def _complete(
@@ -328,7 +347,7 @@ def _complete(
     total = sum(recipe.epochs for recipe in recipes)
     if missing:
         check_independent(evaluation, clouds_of[missing[0].clouds], device)
-    shares = [_Share() for _ in tests]
+    done = [_Share() for _ in tests]
 
     def train_and_test(part: slice) -> None:
         group, recipe, watch = missing[part], recipes[part.start], machine.Stopwatch(device)
@@ -341,13 +360,14 @@ def _complete(
             partial(_report_epochs, report, part.start * recipe.epochs, len(group), total),
         )
         trained = watch.read()
-        for test, share in zip(tests, shares, strict=True):
+        stacks = len(shares(network, len(group) * protocol.students, device))
+        for test, share in zip(tests, done, strict=True):
             lacking = [place for place, entry in enumerate(group) if test.lacks(entry.clouds)]
             if not lacking:
                 continue
             variant = test.inputs.variant
             answers = answers_of(evaluation, network, len(group) * protocol.students, variant, device)
-            per_set = answers.confusions.split(protocol.students)
+            per_set = answers.predictions.split(protocol.students)
             totals = evaluation.totals(variant)
             for place in lacking:
                 scored = _scored(group[place], per_set[place], totals)
@@ -355,13 +375,14 @@ def _complete(
                 if store:
                     store.put(test.inputs, scored)
             share.add([group[place].iteration for place in lacking], trained, answers.clock)
+            share.stacks = stacks
             test.write(entries, totals, share.work(memory, provenance))
 
     points = protocol.students * protocol.recipe.batch * protocol.points
     alike = len({recipe.lr for recipe in recipes}) <= 1
     at_once = groups_at_once(device, 1, POINT_BYTES * points) if alike else 1
     in_chunks(train_and_test, len(missing), at_once)
-    for test, share in zip(tests, shares, strict=True):
+    for test, share in zip(tests, done, strict=True):
         if not test.has(entries):  # all that was missing was taken over
             test.write(entries, evaluation.totals(test.inputs.variant), share.work(memory, provenance))
 
@@ -380,6 +401,8 @@ class _Share:
     """The training of their students."""
     test: Clock = NOTHING
     """Their test."""
+    stacks: int = 1
+    """Stacks that they were divided into."""
 
     def add(self, iterations: Sequence[int], train: Clock, test: Clock) -> None:
         """Count what was done for further snapshots."""
@@ -396,12 +419,13 @@ class _Share:
             test=self.test,
             memory=memory.read(),
             provenance=provenance.model_copy(update={"load": load}),
+            stacks=self.stacks,
         )
 
 
-def _scored(entry: SnapshotEntry, confusions: Tensor, totals: list[int]) -> Scored:
-    """The scores of S students from their confusions (S, K, K)."""
-    correct: list[list[int]] = confusions.diagonal(dim1=1, dim2=2).tolist()
+def _scored(entry: SnapshotEntry, answered: Predictions, totals: list[int]) -> Scored:
+    """The scores of S students from what they took the test clouds for."""
+    correct = answered.correct
     pairs = [accuracies(counts, totals) for counts in correct]
     scores = SnapshotScores(
         iteration=entry.iteration,
@@ -410,4 +434,4 @@ def _scored(entry: SnapshotEntry, confusions: Tensor, totals: list[int]) -> Scor
         macc=[macc for _, macc in pairs],
         correct=correct,
     )
-    return Scored(scores=scores, confusion=confusions.sum(0).tolist())
+    return Scored(scores, answered.confusion, answered)

@@ -166,9 +166,9 @@ def _reset_host_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def process_bytes(name: str) -> int | None:
-    """What Linux says of this process's memory, such as VmRSS (resident now); None elsewhere."""
-    status = Path("/proc/self/status")
+def process_bytes(name: str, pid: int | None = None) -> int | None:
+    """What Linux says of the memory of this process, or another, as VmRSS (resident now); None elsewhere."""
+    status = Path(f"/proc/{'self' if pid is None else pid}/status")
     if status.is_file():
         for line in status.read_text().splitlines():
             if line.startswith(f"{name}:"):

@@ -18,6 +18,7 @@ from pcbench.catalogue import Catalogue, Registry
 from pcbench.catalogue.imports import past_the_face
 from pcbench.catalogue.kinds import LABELS, split_spec
 from pcbench.catalogue.loading import Plugin, UnusablePlugin
+from pcbench.datasets import sampled
 from pcbench.engine import apart, crossing, methods
 from pcbench.engine.methods import ChosenMethod
 from pcbench.engine.testing import changed
@@ -62,6 +63,8 @@ class Request:
     """Which of the repeated distillations."""
     draw: Draw = "nested"
     """Which training clouds the distillations start from."""
+    sampling: str | None = None
+    """Which of a cloud's stored points are used, a `Sampling` or the words of a record; None: the first."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What departs from the defaults of the methods or from the protocol, by name."""
     evaluate: tuple[str, ...] = ()
@@ -235,11 +238,11 @@ class Parts:
         self.catalogue, self.in_process = catalogue, in_process
         self.methods, self.backbones = catalogue.methods, catalogue.backbones
         self.datasets = catalogue.datasets
-        self._loaded: dict[tuple[str, int], tuple[Splits, DataInputs]] = {}
+        self._loaded: dict[tuple[str, int, str | None], tuple[Splits, DataInputs]] = {}
         self._chosen: dict[tuple[str, str], ChosenMethod] = {}
         self._networks: dict[str, tuple[type[Backbone], Network]] = {}
         self._rules: dict[tuple[str, str, str], Protocol] = {}
-        self._smallest: dict[tuple[str, int], tuple[str, int]] = {}
+        self._smallest: dict[int, tuple[str, int]] = {}
         self._inputs: dict[Hashable, DistillationInputs] = {}
         self._evaluations: dict[Hashable, Evaluation] = {}
 
@@ -257,22 +260,21 @@ class Parts:
             return methods.chosen(self.catalogue, spec, values, origin)
         return apart.choose(self.catalogue, spec, values, origin)
 
-    def data(self, name: str, points: int) -> tuple[Splits, DataInputs]:
-        """A data set, loaded once for each number of points."""
-        if (name, points) not in self._loaded:
+    def data(self, name: str, points: int, sampling: str | None = None) -> tuple[Splits, DataInputs]:
+        """A data set, loaded once for each number of points and way to choose them."""
+        if (name, points, sampling) not in self._loaded:
             dataset = self.datasets.load(name)()
-            splits = dataset.load(points)
-            self._loaded[name, points] = splits, data_inputs(dataset, splits)
-        return self._loaded[name, points]
+            splits = sampled.load(dataset, points, sampling)
+            self._loaded[name, points, sampling] = splits, data_inputs(dataset, splits)
+        return self._loaded[name, points, sampling]
 
-    def smallest_class(self, name: str, points: int) -> tuple[str, int]:
-        """The class of a data set with the fewest training clouds, and how many these are."""
-        if (name, points) not in self._smallest:
-            train = self.data(name, points)[0].train
-            counts = train.counts()
+    def smallest_class(self, splits: Splits) -> tuple[str, int]:
+        """The class of a data set that was loaded with the fewest training clouds, and how many these are."""
+        if id(splits) not in self._smallest:
+            counts = splits.train.counts()
             smallest = int(counts.argmin())
-            self._smallest[name, points] = train.class_names[smallest], int(counts[smallest])
-        return self._smallest[name, points]
+            self._smallest[id(splits)] = splits.train.class_names[smallest], int(counts[smallest])
+        return self._smallest[id(splits)]
 
     def inputs(
         self,
@@ -285,18 +287,17 @@ class Parts:
         draw: Draw,
     ) -> DistillationInputs:
         """As `inputs_of`; what all repetitions have in common is checked once."""
-        asked = id(method), data.name, data.points, ppc, id(rules), network.label, draw
+        asked = id(method), id(data), ppc, id(rules), network.label, draw
         if asked not in self._inputs:
             self._inputs[asked] = inputs_of(method, data, ppc, rules, network, rules.whole, 0, draw)
         return self._inputs[asked].model_copy(update={"repetition": repetition})
 
     def evaluation(
-        self, dataset: str, points: int, backbone: type[Backbone], network: Network, rules: Protocol
+        self, splits: Splits, data: DataInputs, backbone: type[Backbone], network: Network, rules: Protocol
     ) -> Evaluation:
-        """The students of all cells that have the same: one object."""
-        asked = dataset, points, network.label, id(rules)
+        """The students of all cells of a data set that was loaded that have the same: one object."""
+        asked = id(data), network.label, id(rules)
         if asked not in self._evaluations:
-            splits, data = self.data(dataset, points)
             self._evaluations[asked] = Evaluation(splits, data, backbone, network, rules)
         return self._evaluations[asked]
 
@@ -310,7 +311,7 @@ class Parts:
         name, points = variant.on or trained.name, variant.points or trained.points
         classes = crossing.shared(self.datasets, trained.name, name) if variant.on else ()
         try:
-            splits, data = self.data(name, points)
+            splits, data = self.data(name, points, None if variant.on else trained.sampling)
         except DataError as error:
             raise DataError(f"test {variant.label}: {name}: {error}", "test") from error
         if not classes:
@@ -447,12 +448,12 @@ def _cells(request: Request, plan: Parts) -> list[Cell]:
     whole = [(WHOLE, chosen) for chosen in chosen_methods if chosen.whole]
     small = [(ppc, chosen) for ppc in request.ppcs for chosen in chosen_methods if not chosen.whole]
     cells = []
-    datasets = [(name, *plan.data(name, rules.points)) for name in request.datasets]
-    for name, splits, data in datasets:
-        evaluated = [plan.evaluation(name, rules.points, *student) for student in students]
+    for splits, data in [plan.data(name, rules.points, request.sampling) for name in request.datasets]:
+        evaluated = [plan.evaluation(splits, data, *student) for student in students]
         for ppc, chosen in (*whole, *small):
-            _check_ppc(ppc, data.name, plan.smallest_class(name, rules.points), request.origin)
+            _check_ppc(ppc, data.name, plan.smallest_class(splits), request.origin)
             _check_draw(request, data.name, splits)
+            _check_sampling(request, data)
             inputs = plan.inputs(chosen, data, ppc, rules, network, request.repetition, request.draw)
             cells += [Cell(plan.catalogue, chosen, backbone, inputs, each) for each in evaluated]
     return cells
@@ -491,7 +492,7 @@ def evaluations(
                 f"{run.folder} does not follow protocol {own.label}: it has {inputs.data.points} points and "
                 f"snapshots {', '.join(map(str, inputs.snapshots))}"
             )
-        splits, data = plan.data(inputs.data.name, inputs.data.points)
+        splits, data = plan.data(inputs.data.name, inputs.data.points, inputs.data.sampling)
         if not same_work(inputs.data, data):
             raise DataError(
                 f"{run.folder}: was distilled from another {data.name} than the one on this machine "
@@ -661,6 +662,17 @@ def _check_draw(request: Request, dataset: str, splits: Splits) -> None:
             draws.authors(splits.train, 1, splits.official_order)
         except DataError as error:
             raise DataError(f"{dataset}: {error}") from error
+
+
+def _check_sampling(request: Request, data: DataInputs) -> None:
+    """UsageError where the points of a data set were not chosen in the way that is asked for."""
+    asked = request.sampling
+    if asked not in (None, data.sampling, data.sampling.partition(sampled.OF)[0]):
+        raise UsageError(
+            f"{data.name}: no {asked} sampling of {data.points} points: they are {data.sampling!r}, and no "
+            "others are stored to choose among: leave it out, or import the data set with more points",
+            "sampling",
+        )
 
 
 def _check_ppc(ppc: int, dataset: str, smallest: tuple[str, int], origin: str) -> None:

@@ -11,23 +11,36 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from pcbench.common.files import digest, write_json
 from pcbench.common.schema import Model
 from pcbench.datasets.store import cache_root
+from pcbench.errors import DataError
+from pcbench.records import predictions
 from pcbench.records.models import Count, EvaluationInputs, Provenance, SnapshotScores
+from pcbench.records.predictions import Predictions
 
 ANY_DISTILLATION = "0" * 64
 
 
-class Scored(Model):
+@dataclass(frozen=True)
+class Scored:
     """What S students of one set of clouds scored."""
 
     scores: SnapshotScores
     """Their scores, under the iteration that they were found at."""
-    confusion: list[list[Count]] | None
+    confusion: list[list[int]] | None
     """Their summed confusion, (K, K), where it is known."""
+    predictions: Predictions | None
+    """What they took each test cloud for, where it is known."""
+
+
+class _Stored(Model):
+    """What is kept of it in JSON; the predictions stand beside it, and the confusion follows from them."""
+
+    scores: SnapshotScores
+    """The scores."""
+    totals: list[Count]
+    """Test clouds per class, (K,)."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +58,18 @@ class ScoreStore:
         for each in clouds:
             path = self._path(inputs, each)
             if path.is_file():
-                with contextlib.suppress(OSError, ValidationError):  # what is damaged is computed again
-                    known[each] = Scored.model_validate_json(path.read_bytes())
+                with contextlib.suppress(OSError, ValueError, DataError):  # what is damaged is computed again
+                    known[each] = _read(path)
         return known
 
     def put(self, inputs: EvaluationInputs, scored: Scored) -> None:
         """Keep what students scored; what cannot be written is computed again some day."""
-        path = self._path(inputs, scored.scores.clouds)
+        path, answered = self._path(inputs, scored.scores.clouds), scored.predictions
+        if answered is None:
+            return
         with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, scored.model_dump(mode="json"))
+            predictions.save(_beside(path), answered)
+            write_json(path, _Stored(scores=scored.scores, totals=answered.totals).model_dump(mode="json"))
 
     def _path(self, inputs: EvaluationInputs, clouds: str) -> Path:
         test = inputs.model_copy(update={"distillation": ANY_DISTILLATION})
@@ -68,3 +83,17 @@ class ScoreStore:
             }
         )
         return cache_root() / "scores" / f"{key}.json"
+
+
+def _beside(path: Path) -> Path:
+    """The predictions that belong to a file of scores."""
+    return path.with_suffix(".h5")
+
+
+def _read(path: Path) -> Scored:
+    """Scores with the predictions that they follow from; ValueError or DataError where they do not."""
+    stored = _Stored.model_validate_json(path.read_bytes())
+    answered = predictions.load(_beside(path), len(stored.scores.oa), stored.totals)
+    if answered.correct != stored.scores.correct:
+        raise DataError(f"{path}: the right answers do not follow from the predictions beside it")
+    return Scored(stored.scores, answered.confusion, answered)

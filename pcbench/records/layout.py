@@ -11,6 +11,7 @@
         log.csv                      what the method logged while it worked
         checkpoint.h5                what an unfinished distillation has reached
         evaluation-77ab01c3d9.json   scores of the students trained on them
+        predictions-77ab01c3d9.h5    what these students took each test cloud for
         verification-77ab01c3d9.json what somebody else found who trained them again
         traceback.txt                where a method failed; beside an evaluation, NAME.traceback.txt
 
@@ -101,6 +102,16 @@ def evaluation(folder: Path, key: str) -> Path:
 def evaluations(folder: Path) -> list[Path]:
     """The files of all evaluations in a run's folder, sorted."""
     return sorted(folder.glob("evaluation-*.json"))
+
+
+def predictions(folder: Path, key: str) -> Path:
+    """The students' answers of the evaluation of that key: beside it."""
+    return folder / f"predictions-{short(key)}.h5"
+
+
+def all_predictions(folder: Path) -> list[Path]:
+    """The files of all students' answers in a run's folder, sorted."""
+    return sorted(folder.glob("predictions-*.h5"))
 
 
 def verification(folder: Path, key: str) -> Path:

@@ -446,6 +446,9 @@ class Work(Model):
     """Peak memory."""
     provenance: Provenance
     """Where and with what."""
+    stacks: int = Field(1, ge=1, le=LARGEST)
+    """Stacks that the students were divided into, each trained by a thread of its own; 1 in older records.
+    Rounding depends on it: who trains the same students again divides them alike."""
 
 
 class EvaluationRecord(Model):
@@ -470,9 +473,16 @@ class EvaluationRecord(Model):
 
     None where the scores are those of a record without it.
     """
+    predictions: Sha256 | None = None
+    """Hash of what the last snapshot's students took each test cloud for, which stands in a file beside the
+    record, or stood there; None in records from before this was kept."""
     work: list[Work] = Field(min_length=1)
     """Who trained what, in the order of the work. Scores of a snapshot that nobody trained on here are those
     that equal clouds got in another record."""
+
+    def idle(self) -> set[str]:
+        """What older records do not have."""
+        return {"predictions"} if self.predictions is None else set()
 
     @property
     def distillation(self) -> str:
@@ -746,6 +756,10 @@ class Run:
     def complete(self, evaluation: EvaluationRecord) -> bool:
         """Whether an evaluation has the score that tables show: that of the last snapshot."""
         return evaluation.headline.iteration == self.last
+
+    def reports(self, evaluation: EvaluationRecord) -> bool:
+        """Whether tables show an evaluation: it is complete, and the distillation ended well."""
+        return self.distillation.status == "ok" and self.complete(evaluation)
 
     def verification(self, evaluation: EvaluationRecord) -> VerificationRecord | None:
         """What is known of one of its evaluations."""

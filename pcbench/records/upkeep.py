@@ -86,6 +86,7 @@ def _merged_scores(run: Run, there: Run, record: EvaluationRecord) -> Iterator[M
     if same is None and target.exists():
         yield Merged(source, "conflict", f"{target} cannot be read")
     elif same is None:
+        _copy(layout.predictions(run.folder, record.key), there.folder)
         _copy(source, there.folder)
         yield Merged(source, "copied")
     elif [scores.correct for scores in same.snapshots] != [scores.correct for scores in record.snapshots]:

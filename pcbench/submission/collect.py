@@ -117,6 +117,7 @@ def _published_files(folder: Path) -> Iterator[Path]:
     yield layout.distillation(folder)
     yield from layout.evaluations(folder)
     yield from layout.verifications(folder)
+    yield from layout.all_predictions(folder)
     if layout.clouds(folder).is_file():
         yield layout.clouds(folder)
 

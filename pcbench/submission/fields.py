@@ -137,6 +137,9 @@ FIELDS: Mapping[type[BaseModel], Mapping[str, tuple[str, str]]] = {
         "key": _checked(BY_KEY),
         "totals": _checked("the card's; " + OF_DATA, "of a user's own data set"),
         "confusion": _checked("rows are totals, the diagonal right answers", "which wrong ones: " + NOBODY),
+        "predictions": _checked(
+            "the hash of the file beside it, from which all counts follow", "which clouds: " + NOBODY
+        ),
     },
     EvaluationInputs: {
         "distillation": _checked("the one beside it"),
@@ -156,6 +159,7 @@ FIELDS: Mapping[type[BaseModel], Mapping[str, tuple[str, str]]] = {
         "iterations": _checked(
             "scored snapshots; the last one, or equal clouds in a run beside it", "those before the last"
         ),
+        "stacks": _claimed("changes no score beyond rounding: " + NOBODY),
     },
     Clock: {
         "seconds": _checked("more than none where there was work", "the value: " + BY_REDISTIL),

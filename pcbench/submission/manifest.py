@@ -2,7 +2,8 @@
 
     SUBMISSION/
         manifest.json                   licence; every other file with its hash; clouds that are elsewhere
-        runs/RUN/distillation.json      and evaluation-….json, clouds.h5: as pcbench wrote them
+        runs/RUN/distillation.json      and evaluation-….json, clouds.h5, where they were asked for
+                                        predictions-….h5: as pcbench wrote them
         plugins/methods/NAME/…          the source of what is not built in; also plugins/backbones
 
 The manifest is the only list of files: a file that it does not name, or one with another hash, is refused.
@@ -161,6 +162,7 @@ REMEDIES = {
     "altered-score": "Scores follow from counts: run 'pcbench evaluate' again and submit what it writes.",
     "altered-inputs": "Records are not edited: submit what pcbench wrote.",
     "altered-file": "Run 'pcbench submit' again.",
+    "altered-predictions": "Submit the predictions that pcbench wrote beside the record, or leave them out.",
     "altered-artifact": "Submit the clouds that pcbench wrote beside the record.",
     "altered-plugin": "Submit the source that the run was made with, or run it again.",
     "repeated-seeds": "Every student has a seed of its own: evaluate again.",

@@ -197,7 +197,11 @@ def _other_scores(new: EvaluationRecord, old: EvaluationRecord) -> list[str]:
         "scores": any(scores.get(each.iteration) != each for each in old.snapshots),
         "totals": new.totals != old.totals,
         "inputs": new.inputs != old.inputs,
-        "answers": same_last and old.confusion is not None and new.confusion != old.confusion,
+        "answers": same_last
+        and any(
+            there is not None and there != here
+            for there, here in ((old.confusion, new.confusion), (old.predictions, new.predictions))
+        ),
         "times, memory or provenance": new.work[: len(old.work)] != old.work,
     }
     return [name for name, differs in differing.items() if differs]

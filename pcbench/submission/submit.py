@@ -95,12 +95,14 @@ def submit(
     out: Path,
     licence: str,
     address: str | None = None,
+    predictions: bool = False,
 ) -> Submitted:
     """Write a submission of the finished runs into the new folder `out`; check it as a maintainer would.
 
     Runs that failed, or are not evaluated, are left out and named; UsageError where none is left.
     Clouds go in where their data set may be passed on and `address` is None; else by hash alone, and by
-    ADDRESS/RUN/clouds.h5 where there is an address. UsageError for what cannot be submitted, DataError where
+    ADDRESS/RUN/clouds.h5 where there is an address. predictions: what students took each test cloud for goes
+    in too, where it was kept. UsageError for what cannot be submitted, DataError where
     the records or clouds are not what they should be; nothing is left behind then.
     """
     licence = licence_option(licence)
@@ -119,6 +121,9 @@ def submit(
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
         artifacts = [_add_run(run, temporary, address, catalogue.datasets) for run in runs]
+        if predictions:
+            for run in runs:
+                _add_predictions(run, temporary)
         sources = _add_sources(catalogue, runs, temporary)
         manifest = _manifest(temporary, licence, [each for each in artifacts if each], sources)
         write_json(temporary / MANIFEST, manifest.model_dump(mode="json"))
@@ -159,6 +164,15 @@ def _add_run(run: Run, folder: Path, address: str | None, datasets: Registry[Dat
         shutil.copyfile(clouds, layout.clouds(target))
     url = None if address is None else f"{address}/{target.name}/{layout.CLOUDS}"
     return Artifact(run=target.name, sha256=file_digest(clouds), bytes=size, url=url)
+
+
+def _add_predictions(run: Run, folder: Path) -> None:
+    """Copy what students answered, of every evaluation that has it."""
+    target = layout.run_folder(folder / RUNS, run.distillation.inputs)
+    for record in run.evaluations:
+        path = layout.predictions(run.folder, record.key)
+        if record.predictions is not None and path.is_file():
+            shutil.copyfile(path, target / path.name)
 
 
 def _add_sources(catalogue: Catalogue, runs: Sequence[Run], folder: Path) -> list[PluginSource]:

@@ -31,7 +31,7 @@ from pcbench.submission.manifest import (
     run_folders,
 )
 from pcbench.submission.published import Corrections, Published, changes, public_runs
-from pcbench.submission.rules import Finding, copies, data, plugins, protocols, scores, times
+from pcbench.submission.rules import Finding, answers, copies, data, plugins, protocols, scores, times
 from pcbench.submission.rules.clouds import UnfitClouds, check_clouds
 from pcbench.submission.rules.data import AtHand
 from pcbench.submission.sources import NOTHING_BROUGHT, Given, given
@@ -211,6 +211,7 @@ class Checked:
             for finding in (protocols.findings(run), times.findings(run)):
                 self._note(finding)
             self._note(data.findings(run, catalogue, self.at_hand))
+            self._note(answers.findings(run, catalogue, self.at_hand))
             if not made.inputs.is_whole:
                 self._artifact(run, catalogue)
 

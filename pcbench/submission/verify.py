@@ -196,10 +196,10 @@ class Judge:
             repetitions,
             self.device,
             partial(report, "train students"),
+            claim.scored.main_work.stacks,
         )
         answers = answers_of(evaluation, network, len(repetitions), inputs.variant, self.device)
-        counts: list[list[int]] = answers.confusions.diagonal(dim1=1, dim2=2).tolist()
-        return counts
+        return answers.predictions.correct
 
     def _further(
         self, claim: Claim, evaluation: Evaluation, clouds: PointClouds, report: Report
@@ -425,6 +425,7 @@ def _cell(catalogue: Catalogue, claim: Claim, repetition: int | None = None) -> 
         protocol=rules.base,
         repetition=made.repetition if repetition is None else repetition,
         draw=draws.named(made.draw),
+        sampling=made.data.sampling,
         settings={**rules.changes, **made.variation},
         evaluate=(claim.scored.inputs.network.label,),
     )

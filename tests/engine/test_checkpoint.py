@@ -12,7 +12,7 @@ import pytest
 import torch
 from built_in import CATALOGUE
 
-from pcbench.clouds import write_array
+from pcbench.common.hdf5 import write_array
 from pcbench.engine import checkpoint, machine, optimisers
 from pcbench.engine import distil as run
 from pcbench.engine.artifacts import load_snapshots

@@ -13,10 +13,12 @@ from built_in import CATALOGUE
 
 from pcbench.engine import machine
 from pcbench.engine.estimate import Estimate, estimates
-from pcbench.engine.plan import Cell, Request, cells
+from pcbench.engine.plan import Cell, Evaluation, Request, cells
+from pcbench.engine.trials import DistilTrial, StudentTrial, Trials
 from pcbench.protocols.protocol import LITE
 from pcbench.records.models import (
     Clock,
+    DistillationInputs,
     DistillationRecord,
     EvaluationRecord,
     Memory,
@@ -195,3 +197,82 @@ def test_a_stale_cell_costs_nothing_unless_it_is_to_be_computed_again(planned):
     assert estimate(later, [run], HARDWARE).state.label == "stale: ENGINE 1, now 2"
     assert estimate(later, [run], HARDWARE).seconds == 0
     assert estimate(later, [run], HARDWARE, again=True).seconds == pytest.approx(12)
+
+
+# First steps
+
+
+class Tried(Trials):
+    """First steps that a test has thought of: of some PPC, a second before and half a second a step."""
+
+    ppcs: tuple[int, ...] = ()
+    any = True
+
+    def of_distillation(self, inputs: DistillationInputs) -> DistilTrial | None:
+        clouds = 10 * inputs.ppc
+        known = DistilTrial(
+            before=1.0, step=0.5 * inputs.ppc, host_bytes=300, set_bytes=1000 * inputs.ppc, clouds=clouds,
+            points=16, iterates=True,
+        )  # fmt: skip
+        return known if inputs.ppc in self.ppcs else None
+
+    def of_students(self, _: Evaluation, clouds: int, points: int) -> StudentTrial | None:
+        known = StudentTrial(step=0.1, batch=8, tested=0.002, host_bytes=200, device_bytes=None)
+        return known if clouds // 10 in self.ppcs and points == 16 else None
+
+
+def tried(*ppcs: int) -> Trials:
+    """Those of some PPC, on this hardware."""
+    there = Tried(torch.device("cpu"), HARDWARE)
+    object.__setattr__(there, "ppcs", ppcs)
+    return there
+
+
+def test_first_steps_tell_what_no_run_does(planned):
+    """500 steps, three snapshots, each with 250 epochs of 10 clouds in batches of 8, and 500 test clouds."""
+    cell = planned()
+    cost = estimate(cell, [], HARDWARE, trials=tried(1))
+    distil, students = 1.0 + 499 * 0.5, 0.1 * 10 / 8 * 250 + 500 * 0.002
+    assert len(cell.inputs.snapshots) == 3
+    assert cost.seconds == pytest.approx(distil + 3 * students)
+    assert (cost.based_on, cost.own) == (("its first steps",), True)
+    assert cost.memory == 300
+    assert cost.disk == pytest.approx(3 * 1000 + 5 * 500, abs=40_000)
+    assert cost.disk > 3 * 1000 + 5 * 500
+    last = estimate(cell, [], HARDWARE, "last", trials=tried(1))
+    assert last.seconds == pytest.approx(distil + students)
+
+
+def test_a_run_of_the_same_work_tells_more_than_first_steps(planned):
+    run = recorded(planned(), seconds=5, train=9)
+    repeated = replace(planned(), inputs=planned().inputs.model_copy(update={"repetition": 1}))
+    cost = estimate(repeated, [run], HARDWARE, trials=tried(1))
+    assert (cost.seconds, cost.based_on, cost.own) == (pytest.approx(14), ("dm-1",), True)
+
+
+def test_own_first_steps_tell_more_than_a_run_of_another_ppc_and_are_corrected_by_it(planned):
+    """The run at PPC 1 took twice as long as its own first steps say: so will PPC 3."""
+    at_one = 1.0 + 499 * 0.5
+    run = recorded(planned(), seconds=2 * at_one)
+    cost = estimate(planned(ppc=3), [run], HARDWARE, trials=tried(1, 3))
+    students = 3 * (0.1 * 30 / 8 * 250 + 500 * 0.002)
+    assert cost.seconds == pytest.approx(2 * (1.0 + 499 * 1.5) + students)
+    assert cost.own
+
+
+def test_first_steps_of_another_ppc_tell_something_and_are_said_to(planned):
+    small, large = estimates([planned(), planned(ppc=3)], [], HARDWARE, trials=tried(1))
+    assert small.own
+    assert not large.own
+    assert large.seconds == pytest.approx(1.0 + 499 * 0.5 + 3 * (0.1 * 30 / 8 * 250 + 500 * 0.002))
+    assert large.based_on == ("first steps at PPC 1 on shapes10", "students' first steps at PPC 1")
+    (alone,) = estimates([planned(ppc=3)], [], HARDWARE, trials=tried(1))
+    assert (alone.seconds, alone.own) == (None, False)
+
+
+def test_once_distilled_first_steps_of_students_count(planned):
+    cell = planned()
+    cost = estimate(cell, [recorded(cell, seconds=100)], HARDWARE, trials=tried(1))
+    assert (cost.state.word, cost.own) == ("to evaluate", True)
+    assert cost.seconds == pytest.approx(3 * (0.1 * 10 / 8 * 250 + 500 * 0.002))
+    assert cost.disk < 40_000

@@ -13,7 +13,7 @@ from pcbench.engine import distil as run
 from pcbench.engine import evaluate, students
 from pcbench.engine.artifacts import load_snapshots
 from pcbench.engine.plan import Request, cells
-from pcbench.records import layout
+from pcbench.records import layout, predictions
 from pcbench.records.models import Run
 from pcbench.records.state import Snapshots
 from pcbench.records.store import read_distillation, read_evaluation, read_runs, write_evaluation
@@ -81,6 +81,49 @@ def test_snapshots_trained_on_together_have_the_scores_that_they_have_one_by_one
     assert found.trained == expected.trained == [0, 2]
 
 
+def test_what_students_answered_is_kept_beside_their_scores(tmp_path):
+    (dm,) = executed(tmp_path / "one", "dm")
+    (record,) = dm.evaluations
+    kept = predictions.read(dm.folder, record)
+    assert kept is not None
+    request = Request(("dm",), ("shapes10",), (1,), protocol="quick", students=2, settings=SMALL)
+    (cell,) = cells(CATALOGUE, request)
+    network = evaluate.train_students(
+        cell.evaluation,
+        [load_snapshots(layout.clouds(dm.folder), dm.distillation.snapshots)[-1].clouds],
+        cell.evaluation.protocol.recipe,
+        range(2),
+        torch.device("cpu"),
+        lambda *_: None,
+    )
+    network.eval()
+    tested = cell.evaluation.splits.test
+    logits = [network(cloud.expand(2, 1, *cloud.shape))[:, 0] for cloud in tested.points[:40]]
+    assert kept.predicted[:, :40].tolist() == torch.stack([each.argmax(-1) for each in logits], 1).tolist()
+    assert kept.labels.tolist() == tested.labels.tolist()
+
+
+def test_answers_to_clouds_that_were_scored_are_taken_over(tmp_path, trainings):
+    (first,) = executed(tmp_path, "dm", lr="1e-30")
+    (second,) = executed(tmp_path, "dm", lr="1e-31")
+    assert trainings == [10]  # both leave the same clouds alone
+    answered = [predictions.read(dm.folder, dm.evaluations[0]) for dm in (first, second)]
+    assert all(each is not None and each.predicted.shape == (2, 500) for each in answered)
+    assert first.evaluations[0].predictions == second.evaluations[0].predictions
+
+
+def test_a_record_whose_answers_are_gone_keeps_their_hash_and_its_scores(tmp_path, trainings):
+    (last,) = executed(tmp_path / "one", "dm", snapshots="last")
+    (record,) = last.evaluations
+    layout.predictions(last.folder, record.key).unlink()
+    shutil.move(tmp_path / "one", tmp_path / "two")  # where nothing is known of these clouds
+    (both,) = executed(tmp_path / "two", "dm")
+    assert trainings == [10, 10]
+    assert both.evaluations[0].predictions == record.predictions
+    assert both.evaluations[0].headline == record.headline
+    assert predictions.read(both.folder, both.evaluations[0]) is None
+
+
 @pytest.fixture
 def interrupted(tmp_path, monkeypatch) -> Path:
     """The folder of a run that was interrupted in the second of its two trainings of students."""
@@ -98,6 +141,17 @@ def interrupted(tmp_path, monkeypatch) -> Path:
             executed(tmp_path, "dm")
     (folder,) = (path.parent for path in tmp_path.glob("*/distillation.json"))
     return folder
+
+
+@pytest.mark.parametrize(("threads", "stacks"), [(1, 1), (4, 2)])
+def test_a_record_says_into_how_many_stacks_its_students_were_divided(tmp_path, threads, stacks):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        (done,) = executed(tmp_path, "random")
+    finally:
+        torch.set_num_threads(before)
+    assert [share.stacks for share in done.evaluations[0].work] == [stacks]
 
 
 def test_an_interrupted_evaluation_goes_on_with_the_snapshot_that_it_was_at(interrupted, trainings):
@@ -206,7 +260,7 @@ def test_the_whole_split_is_a_row_of_its_own_and_is_not_stored_again(tmp_path, t
     whole, _ = executed(tmp_path, "whole", "random")
     data = whole.distillation.inputs
     assert (data.method, data.ppc) == ("whole", 0)
-    assert [path.name for path in whole.folder.glob("*.h5")] == []
+    assert not layout.clouds(whole.folder).exists()
     assert trainings == [1000, 10]
     assert [scores.iteration for scores in whole.evaluations[0].snapshots] == [0]
     (again,) = executed(tmp_path, "whole")
@@ -229,7 +283,9 @@ def test_a_finished_distillation_drops_the_evaluations_of_other_clouds(tmp_path)
     foreign.write_text('{"schema_version": 3}')
     run._drop_replaced(random.folder, random.distillation)
     assert evaluation.exists()
+    assert len(layout.all_predictions(random.folder)) == 1
     entries = [entry.model_copy(update={"clouds": "0" * 64}) for entry in random.distillation.snapshots]
     run._drop_replaced(random.folder, random.distillation.model_copy(update={"snapshots": entries}))
     assert not evaluation.exists()
+    assert layout.all_predictions(random.folder) == []
     assert foreign.exists()

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pcbench.clouds import open_hdf5, own_array
+from pcbench.common.hdf5 import open_hdf5, own_array
 from pcbench.datasets.formats.content import (
     MAX_BYTES,
     MAX_CLOUDS,

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pcbench.clouds import open_hdf5, own_array
+from pcbench.common.hdf5 import open_hdf5, own_array
 from pcbench.datasets.formats import SUFFIXES, kind_of, read_cloud
 from pcbench.datasets.formats.arrays import array_of
 from pcbench.datasets.formats.content import MAX_BYTES, Flaw, Mesh, on_its_side, read_bytes

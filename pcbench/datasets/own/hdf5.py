@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pcbench.clouds import open_hdf5, own_array
+from pcbench.common.hdf5 import open_hdf5, own_array
 from pcbench.datasets.copies import (
     Copy,
     check_names,
