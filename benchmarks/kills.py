@@ -16,6 +16,7 @@ in which there is nothing to be lost.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -25,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from pathlib import Path
@@ -88,7 +90,6 @@ class Cluster(Here):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "slurm"
-        os.environ.update(cluster.start(self.folder))
         profile = folder / "cluster.toml"
         profile.write_text("cpus = 1\n")
         self.words = ("--slurm", str(profile))
@@ -125,6 +126,18 @@ class Trial:
     """Processes that were there to be killed."""
     problems: list[str] = field(default_factory=list)
     """What was not as it should be; none where all is well."""
+
+
+@contextlib.contextmanager
+def ready(scratch: Path, on_slurm: bool) -> Iterator[Here]:
+    """What works at cells, as long as the block lasts."""
+    if not on_slurm:
+        yield Here()
+        return
+    way = Cluster(scratch)
+    with cluster.running(way.folder) as environment:
+        os.environ.update(environment)
+        yield way
 
 
 def begin(folder: Path, way: Here) -> int:
@@ -241,9 +254,11 @@ def main() -> None:
     chosen = parser.parse_args()
     random.seed(chosen.seed)
     server.start()
-    with tempfile.TemporaryDirectory(prefix="pcbench-kills-") as scratch:
+    with (
+        tempfile.TemporaryDirectory(prefix="pcbench-kills-") as scratch,
+        ready(Path(scratch), chosen.slurm) as way,
+    ):
         os.environ["XDG_CACHE_HOME"] = scratch
-        way = Cluster(Path(scratch)) if chosen.slurm else Here()
         times = []
         for name in ("first", "undisturbed"):  # the first one fills the cache
             (Path(scratch) / name).mkdir()

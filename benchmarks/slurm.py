@@ -54,6 +54,7 @@ JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort={accounts}
+AccountingStoragePass={folder}/munge.socket
 SlurmdParameters=config_overrides
 SchedulerParameters=sched_min_interval=0
 MpiDefault=none
@@ -218,16 +219,19 @@ class _Services:
 
     def begin(self, name: str, *words: str) -> None:
         """Start a process."""
-        with (self.folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(
-                [_program(words[0]) or words[0], *words[1:]],
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self.pids[name] = process.pid
+        program = _program(words[0]) or words[0]
+        log = str(self.folder / f"{name}.log")
+        self.pids[name] = os.posix_spawn(
+            program,
+            [program, *words[1:]],
+            self.environment,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
         self._leave_word()
 
     def do(self, *words: str) -> str:

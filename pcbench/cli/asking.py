@@ -7,7 +7,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -16,9 +16,9 @@ from pcbench.cli.output import WhichDraw, WhichPoints, pairs, snapshots_of, word
 from pcbench.cli.spans import combinations, numbers, repetitions
 
 if TYPE_CHECKING:
-    from pcbench.engine.requests import Asked
+    from _typeshed import DataclassInstance
 
-P = ParamSpec("P")
+    from pcbench.engine.requests import Asked
 
 
 class Split(enum.StrEnum):
@@ -170,22 +170,30 @@ class Asking:
         )
 
 
-def with_asking(function: Callable[Concatenate[Asking, P], None]) -> Callable[..., None]:
-    """A command that has the options of `Asking` before its own, and is given them as one value."""
-    kinds = get_type_hints(Asking, include_extras=True)
-    own = dict(list(inspect.signature(function, eval_str=True).parameters.items())[1:])
+def with_options(*kinds: type[DataclassInstance]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a function a command that has, before its own options, those that dataclasses have as fields.
 
-    @functools.wraps(function)
-    def command(**values: Any) -> None:
-        asking = Asking(**{each.name: values.pop(each.name) for each in fields(Asking)})
-        function(asking, **values)  # type: ignore[call-arg]  # its own options, by name
+    It is given them as one value of each kind, in the place of its first parameters.
+    """
 
-    named = inspect.Parameter.KEYWORD_ONLY
-    shared = [
-        inspect.Parameter(each.name, named, default=each.default, annotation=kinds[each.name])
-        for each in fields(Asking)
-    ]
-    rest = [each.replace(kind=named) for each in own.values()]
-    command.__signature__ = inspect.Signature([*shared, *rest])  # type: ignore[attr-defined]
-    command.__annotations__ = {each.name: each.annotation for each in (*shared, *rest)}
-    return command
+    def decorated(function: Callable[..., None]) -> Callable[..., None]:
+        own = dict(list(inspect.signature(function, eval_str=True).parameters.items())[len(kinds) :])
+
+        @functools.wraps(function)
+        def command(**values: Any) -> None:
+            shared = [kind(**{each.name: values.pop(each.name) for each in fields(kind)}) for kind in kinds]
+            function(*shared, **values)
+
+        named = inspect.Parameter.KEYWORD_ONLY
+        options = [
+            inspect.Parameter(each.name, named, default=each.default, annotation=hints[each.name])
+            for kind in kinds
+            for hints in (get_type_hints(kind, include_extras=True),)
+            for each in fields(kind)
+        ]
+        options += [each.replace(kind=named) for each in own.values()]
+        command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+        command.__annotations__ = {each.name: each.annotation for each in options}
+        return command
+
+    return decorated

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,40 +55,19 @@ def _cells(count: int) -> str:
 def print_plan(
     cells: Sequence[Cell], costs: Sequence[Estimate], absent: Sequence[Absent], as_json: bool
 ) -> None:
-    """The cells with their states and what they need, those that cannot be run here with the reasons."""
+    """The cells with their states and what they need, those that cannot be run here with the reasons.
+
+    Cells that read the same, as repetitions do, stand in one line of the table.
+    """
     rows = [*map(_planned, cells, costs), *map(_not_planned, absent)]
     known = sum(row["seconds"] or 0.0 for row in rows)
     unknown = sum(row["state"] != "absent" and row["seconds"] is None for row in rows)
     if as_json:
         typer.echo(json.dumps({"cells": rows, "seconds": known, "unknown": unknown}, indent=1))
         return
-    from rich.table import Table
-    from rich.text import Text
+    from pcbench.report.text import size
 
-    from pcbench.records.labels import bare_amount, method_title
-    from pcbench.report.text import duration, size
-
-    table = Table(box=None, pad_edge=False)
-    for name in ("method", "data set", "PPC", "protocol", "network", "state", "estimate", "memory"):
-        right = name in ("PPC", "estimate", "memory")
-        table.add_column(name, justify="right" if right else "left", no_wrap=True)
-    table.add_column("estimated from", overflow="fold", min_width=20, style="dim")
-    for row in rows:
-        time = ""
-        if row["seconds"] != 0 and row["state"] != "absent":
-            time = "unknown" if row["seconds"] is None else duration(row["seconds"])
-        table.add_row(
-            Text(method_title(row["method"], row["variation"], row["setting"])),
-            Text(row["dataset"]),
-            bare_amount(row["ppc"]),
-            Text(row["protocol"]),
-            Text(row["network"]),
-            Text(row["state"]),
-            time,
-            size(row["memory_bytes"]) if row["memory_bytes"] else "",
-            Text(", ".join(row["based_on"])),
-        )
-    show(table, spare=("memory",))
+    _show_plan(rows)
     print_absent(absent)
     states = Counter(row["state"] for row in rows)
     for reason, count in Counter(row["reason"] for row in rows if row["state"] == "stale").items():
@@ -101,6 +80,42 @@ def print_plan(
     disk = sum(row["disk_bytes"] or 0 for row in rows)
     room = f"; disk: {size(disk)}" if disk else ""
     say(f"{len(rows)} {_cells(len(rows))}: {counts}. Estimated time: {still}{room}.")
+
+
+def _show_plan(rows: Sequence[Mapping[str, Any]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from pcbench.records.labels import bare_amount, method_title
+    from pcbench.report.text import size
+
+    alike: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        method = method_title(row["method"], row["variation"], row["setting"])
+        words = row["dataset"], bare_amount(row["ppc"]), row["protocol"], row["network"], row["state"]
+        alike.setdefault((method, *words, ", ".join(row["based_on"])), []).append(row)
+    counted = ["cells"] if len(alike) < len(rows) else []
+    table = Table(box=None, pad_edge=False)
+    for name in ("method", "data set", "PPC", "protocol", "network", "state", *counted, "estimate", "memory"):
+        right = name in ("PPC", "cells", "estimate", "memory")
+        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+    table.add_column("estimated from", overflow="fold", min_width=20, style="dim")
+    for texts, group in alike.items():
+        count = [str(len(group))] if counted else []
+        memory = max(row["memory_bytes"] or 0 for row in group)
+        needs = _cost(group), size(memory) if memory else ""
+        table.add_row(*map(Text, texts[:-1]), *count, *needs, Text(texts[-1]))
+    show(table, spare=("memory",))
+
+
+def _cost(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What cells that read the same take together, in words; empty where there is nothing to do."""
+    from pcbench.report.text import duration
+
+    seconds = [row["seconds"] for row in rows]
+    if rows[0]["state"] == "absent" or all(each == 0 for each in seconds):
+        return ""
+    return "unknown" if None in seconds else duration(sum(seconds))
 
 
 def announce(

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from pcbench.cli.asking import Asking, with_asking
+from pcbench.cli.asking import Asking, with_options
 from pcbench.cli.outcomes import print_absent
 from pcbench.cli.output import AsJson, Device, PluginFolders, opened, say
 
 
-@with_asking
+@with_options(Asking)
 def plan(
     asking: Asking,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The file.")] = Path("plan.json"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pcbench.cli.asking import Asking, with_asking
+from pcbench.cli.asking import Asking, with_options
 from pcbench.cli.estimating import estimated
 from pcbench.cli.outcomes import announce, finish, print_plan
 from pcbench.cli.output import Again, AsJson, Device, PluginFolders, opened
@@ -28,64 +28,53 @@ if TYPE_CHECKING:
     from pcbench.records.plans import Plan
     from pcbench.records.state import Snapshots
 
-Jobs = Annotated[
-    str | None,
-    typer.Option(
-        "--jobs",
-        metavar="N|auto",
-        help="So many cells at once, each in a process of its own; auto: one a GPU or, without, one a core. "
-        "Default: one after another in this process.",
-    ),
-]
-Timeout = Annotated[
-    str | None,
-    typer.Option(
-        "--timeout",
-        metavar="TIME",
-        help="End a cell that takes longer: seconds, or as 30m, 2h. Implies a process a cell.",
-    ),
-]
-Memory = Annotated[
-    str | None,
-    typer.Option(
-        "--memory",
-        metavar="SIZE",
-        help="End a cell whose process, or its method's, takes more memory, as 8G; on Linux. Implies a "
-        "process a cell.",
-    ),
-]
-OnSlurm = Annotated[
-    Path | None,
-    typer.Option(
-        "--slurm",
-        metavar="FILE.toml",
-        help="Have tasks of Slurm work through the cells; the file says partition, time, GPUs.",
-    ),
-]
-Detach = Annotated[
-    bool,
-    typer.Option("--detach", help="With --slurm: do not wait. The same command looks after the tasks again."),
-]
-
 
 @dataclass(frozen=True)
 class Means:
-    """How cells are worked at, as the options of these names say."""
+    """The options that say how cells are worked at, one a field, as they were given."""
 
-    device: str = "auto"
-    """What they compute on."""
-    plugins: Sequence[Path] = ()
-    """Folders of plugin files."""
-    jobs: str | None = None
-    """So many at once, each in a process of its own; none said: one after another in this one."""
-    timeout: str | None = None
-    """How long one may take."""
-    memory: str | None = None
-    """How much memory its process, and that of its method, may take."""
-    slurm: Path | None = None
-    """The profile by which tasks of Slurm are submitted; none said: this machine works."""
-    detach: bool = False
-    """Whether nobody waits for these tasks."""
+    device: Device = "auto"
+    jobs: Annotated[
+        str | None,
+        typer.Option(
+            "--jobs",
+            metavar="N|auto",
+            help="So many cells at once, each in a process of its own; auto: one a GPU or, without, one a "
+            "core. Default: one after another in this process.",
+        ),
+    ] = None
+    timeout: Annotated[
+        str | None,
+        typer.Option(
+            "--timeout",
+            metavar="TIME",
+            help="End a cell that takes longer: seconds, or as 30m, 2h. Implies a process a cell.",
+        ),
+    ] = None
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            "--memory",
+            metavar="SIZE",
+            help="End a cell whose process, or its method's, takes more memory, as 8G; on Linux. Implies a "
+            "process a cell.",
+        ),
+    ] = None
+    slurm: Annotated[
+        Path | None,
+        typer.Option(
+            "--slurm",
+            metavar="FILE.toml",
+            help="Have tasks of Slurm work through the cells; the file says partition, time, GPUs.",
+        ),
+    ] = None
+    detach: Annotated[
+        bool,
+        typer.Option(
+            "--detach", help="With --slurm: do not wait. The same command looks after the tasks again."
+        ),
+    ] = False
+    plugins: PluginFolders = None
 
     def where(self) -> torch.device:
         """The device of this machine; where others work, the CPU, which every machine has."""
@@ -119,7 +108,7 @@ class Means:
 
         command = [sys.executable, "-m", "pcbench", "run", "--plan", str(plan.resolve())]
         command += ["--out", str(out.resolve()), "--device", self.device]
-        command += [word for folder in self.plugins for word in ("--plugins", str(folder.resolve()))]
+        command += [word for folder in self.plugins or () for word in ("--plugins", str(folder.resolve()))]
         command += ["--jobs", self.jobs] if self.jobs else []
         command += ["--timeout", self.timeout] if self.timeout else []
         command += ["--memory", self.memory] if self.memory else []
@@ -127,12 +116,15 @@ class Means:
         return Order(read_profile(profile), [*command, "--share"])
 
 
-@with_asking
+@with_options(Asking, Means)
 def run(
     asking: Asking,
+    means: Means,
     plan: Annotated[
         Path | None,
-        typer.Option("--plan", metavar="FILE", help="A plan that 'pcbench plan' made, instead of the above."),
+        typer.Option(
+            "--plan", metavar="FILE", help="A plan that 'pcbench plan' made, instead of cells by name."
+        ),
     ] = None,
     share: Annotated[
         str | None,
@@ -149,7 +141,6 @@ def run(
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="With --dry-run: time the first steps of all such cells.")
     ] = False,
-    device: Device = "auto",
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where the records go.")] = Path(
         "results"
     ),
@@ -167,12 +158,6 @@ def run(
         bool,
         typer.Option("--pdb", help="Open Python's debugger where a plugin fails; implies --in-process."),
     ] = False,
-    jobs: Jobs = None,
-    timeout: Timeout = None,
-    memory: Memory = None,
-    slurm: OnSlurm = None,
-    detach: Detach = False,
-    plugins: PluginFolders = None,
     as_json: AsJson = False,
 ) -> None:
     """Distil a data set, train students, keep a record.
@@ -184,11 +169,10 @@ def run(
     from pcbench.engine import server
 
     in_process = in_process or pdb
-    means = Means(device, plugins or (), jobs, timeout, memory, slurm, detach)
-    if slurm and (in_process or share):
+    if means.slurm and (in_process or share):
         word = "--share out: every task takes one" if share else "--in-process out: no task has a terminal"
         raise UsageError(f"beside --slurm leave {word}")
-    if not dry_run and not in_process and not slurm:
+    if not dry_run and not in_process and not means.slurm:
         server.start()
     from pcbench.engine import frozen, requests
     from pcbench.records import plans
@@ -198,7 +182,7 @@ def run(
         raise UsageError("--calibrate is of a dry run: add --dry-run")
     if plan and asking.given:
         raise UsageError(f"a plan says what there is to do: leave --{asking.given[0]} out", "plan")
-    catalogue, chosen_device = opened(plugins), means.where()
+    catalogue, chosen_device = opened(means.plugins), means.where()
     absent: list[Absent] = []
     if plan:
         whole = plans.read(plan)
@@ -223,7 +207,7 @@ def run(
         default=not plan and asking.names_no_protocol,
         pdb=pdb,
     )
-    finish(outcomes, absent, out, as_json, plugins or ())
+    finish(outcomes, absent, out, as_json, means.plugins or ())
 
 
 def part(whole: Plan, share: str | None) -> Plan:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pcbench.cli.output import AsJson, Device, PluginFolders, opened, say
-from pcbench.cli.run import Detach, Jobs, Means, Memory, OnSlurm, Timeout, execute
+from pcbench.cli.asking import with_options
+from pcbench.cli.output import AsJson, opened, say
+from pcbench.cli.run import Means, execute
 from pcbench.cli.stopping import interruptible
 from pcbench.errors import DataError
 from pcbench.records.named import RESULTS
@@ -126,18 +127,13 @@ def _values(cells: Sequence[Standing]) -> dict[str, Any]:
     }
 
 
+@with_options(Means)
 def retry(
+    means: Means,
     folder: Folder = RESULTS,
     failed: Annotated[
         bool, typer.Option("--failed", help="Only what has failed, run out of memory or taken too long.")
     ] = False,
-    device: Device = "auto",
-    jobs: Jobs = None,
-    timeout: Timeout = None,
-    memory: Memory = None,
-    slurm: OnSlurm = None,
-    detach: Detach = False,
-    plugins: PluginFolders = None,
     as_json: AsJson = False,
 ) -> None:
     """Work through what is not done of the plans of a folder, without naming it again.
@@ -157,13 +153,12 @@ def retry(
     if not asked:
         say("There is nothing to retry.")
         return
-    means = Means(device, plugins or (), jobs, timeout, memory, slurm, detach)
-    if not slurm:
+    if not means.slurm:
         server.start()
-    catalogue = opened(plugins)
+    catalogue = opened(means.plugins)
     outcomes = []
     for plan in {each.plan.hash: each.plan for each in asked}.values():
         cells = [each.cell for each in asked if each.plan.hash == plan.hash]
         thawed = frozen.thaw(catalogue, plan.of(cells))
         outcomes += execute(thawed, folder, plan, means)
-    finish(outcomes, (), folder, as_json, plugins or ())
+    finish(outcomes, (), folder, as_json, means.plugins or ())

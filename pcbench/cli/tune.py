@@ -81,7 +81,7 @@ def tune(
     if spans == [fixed]:
         raise UsageError("tune needs values of a method's parameter to try: --set KEY=A,B,C, repeatable")
     server.start()
-    means = Means(device, plugins or ())
+    means = Means(device, plugins=plugins)
     gpu = means.gpu()
     common = requests.with_defaults(
         plan.Request(

@@ -19,14 +19,22 @@ STALE = 3600.0
 """Seconds: what was not written to for so long has no writer any more."""
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def canonical_json(value: Any) -> str:
     """One text for one value: keys sorted, no white space, no NaN or infinity (they raise ValueError)."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return str(value) if type(value) is int else _CANONICAL.encode(value)
 
 
 def digest(value: Any) -> str:
     """The SHA-256 of a JSON value in its canonical form, as 64 hexadecimal digits."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+    return text_digest(canonical_json(value))
+
+
+def text_digest(text: str) -> str:
+    """The SHA-256 of a text in UTF-8, as 64 hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def file_digest(path: Path) -> str:

@@ -87,7 +87,7 @@ def place(
     cell: Cell, out: Path, finished: Finished, snapshots: Snapshots, again: bool
 ) -> tuple[Cell, Path, Outcome | None]:
     """A cell as it is to be done, its folder and, where it is stale and to stay so, what it gives."""
-    there = state(cell.inputs, cell.evaluation.asked(cell.key), snapshots, finished)
+    there = state(cell.inputs, cell.key, cell.evaluation.asked(cell.key), snapshots, finished)
     if there.run is not None and there.run.distillation.key == cell.inputs.key:
         if there.word == "to do":  # its curve is to be finer, and keeps what it has
             cell = cell.with_curve(there.run.distillation.inputs.curve)

@@ -154,7 +154,7 @@ def estimates(
     before: set[str] = set()
     costs = []
     for cell in cells:
-        there = state(cell.inputs, cell.evaluation.asked(cell.key), snapshots, finished)
+        there = state(cell.inputs, cell.key, cell.evaluation.asked(cell.key), snapshots, finished)
         costs.append(_estimate(cell, there, known, snapshots, again, cell.key in before))
         before.add(cell.key)
     return costs

@@ -52,7 +52,9 @@ def freeze(cells: Sequence[Cell], snapshots: Snapshots) -> Plan:
     planned = []
     for cell in cells:
         inputs, evaluation = cell.inputs, cell.evaluation
-        method = chosen.setdefault(id(cell.method), _method(cell.method))
+        method = chosen.get(id(cell.method))
+        if method is None:
+            method = chosen[id(cell.method)] = _method(cell.method)
         planned.append(
             PlannedCell(
                 title=title(inputs, evaluation.network.label),

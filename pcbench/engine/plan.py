@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -108,6 +108,9 @@ class Evaluation:
     protocol: Protocol
     variants: tuple[Variant, ...] = (PLAIN,)
     others: Mapping[tuple[str | None, int | None], tuple[Splits, DataInputs]] = field(default_factory=dict)
+    _inputs: dict[Variant, EvaluationInputs] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def build(self, generator: torch.Generator) -> Backbone:
         """One student, drawn from `generator`."""
@@ -142,16 +145,21 @@ class Evaluation:
         return self.others.get((variant.on, variant.points), (self.splits, self.data))
 
     def inputs(self, distillation: str, variant: Variant = PLAIN) -> EvaluationInputs:
-        """The inputs of the evaluation of a distillation, given by its key, by one test."""
-        return EvaluationInputs(
-            distillation=distillation,
-            data=self._source(variant)[1],
-            network=self.network,
-            protocol=self.protocol,
-            repetitions=list(range(self.protocol.students)),
-            variant=variant,
-            engine=identity.ENGINE,
-        )
+        """The inputs of the evaluation of a distillation, given by its key, by one test.
+
+        What all distillations have in common is checked once.
+        """
+        if variant not in self._inputs:
+            self._inputs[variant] = EvaluationInputs(
+                distillation=distillation,
+                data=self._source(variant)[1],
+                network=self.network,
+                protocol=self.protocol,
+                repetitions=list(range(self.protocol.students)),
+                variant=variant,
+                engine=identity.ENGINE,
+            )
+        return self._inputs[variant].model_copy(update={"distillation": distillation})
 
 
 @dataclass(frozen=True)
@@ -234,6 +242,9 @@ class Parts:
         self._chosen: dict[tuple[str, str], ChosenMethod] = {}
         self._networks: dict[str, tuple[type[Backbone], Network]] = {}
         self._rules: dict[tuple[str, str, str], Protocol] = {}
+        self._smallest: dict[int, tuple[str, int]] = {}
+        self._inputs: dict[Hashable, DistillationInputs] = {}
+        self._evaluations: dict[Hashable, Evaluation] = {}
 
     def method(self, spec: str, values: Mapping[str, Any], origin: str) -> ChosenMethod:
         """A method with parameters, looked up once; a stranger's is imported in a process of its own."""
@@ -256,6 +267,39 @@ class Parts:
             splits = sampled.load(dataset, points, sampling)
             self._loaded[name, points, sampling] = splits, data_inputs(dataset, splits)
         return self._loaded[name, points, sampling]
+
+    def smallest_class(self, splits: Splits) -> tuple[str, int]:
+        """The class of a data set that was loaded with the fewest training clouds, and how many these are."""
+        if id(splits) not in self._smallest:
+            counts = splits.train.counts()
+            smallest = int(counts.argmin())
+            self._smallest[id(splits)] = splits.train.class_names[smallest], int(counts[smallest])
+        return self._smallest[id(splits)]
+
+    def inputs(
+        self,
+        method: ChosenMethod,
+        data: DataInputs,
+        ppc: int,
+        rules: Protocol,
+        network: Network,
+        repetition: int,
+        draw: Draw,
+    ) -> DistillationInputs:
+        """As `inputs_of`; what all repetitions have in common is checked once."""
+        asked = id(method), id(data), ppc, id(rules), network.label, draw
+        if asked not in self._inputs:
+            self._inputs[asked] = inputs_of(method, data, ppc, rules, network, rules.whole, 0, draw)
+        return self._inputs[asked].model_copy(update={"repetition": repetition})
+
+    def evaluation(
+        self, splits: Splits, data: DataInputs, backbone: type[Backbone], network: Network, rules: Protocol
+    ) -> Evaluation:
+        """The students of all cells of a data set that was loaded that have the same: one object."""
+        asked = id(data), network.label, id(rules)
+        if asked not in self._evaluations:
+            self._evaluations[asked] = Evaluation(splits, data, backbone, network, rules)
+        return self._evaluations[asked]
 
     def variant(self, label: str, dataset: str) -> Variant:
         """A test of students of a data set by its label; UsageError where it has none of that kind."""
@@ -405,17 +449,13 @@ def _cells(request: Request, plan: Parts) -> list[Cell]:
     small = [(ppc, chosen) for ppc in request.ppcs for chosen in chosen_methods if not chosen.whole]
     cells = []
     for splits, data in [plan.data(name, rules.points, request.sampling) for name in request.datasets]:
+        evaluated = [plan.evaluation(splits, data, *student) for student in students]
         for ppc, chosen in (*whole, *small):
-            _check_ppc(ppc, data.name, splits, request.origin)
+            _check_ppc(ppc, data.name, plan.smallest_class(splits), request.origin)
             _check_draw(request, data.name, splits)
             _check_sampling(request, data)
-            inputs = inputs_of(
-                chosen, data, ppc, rules, network, rules.whole, request.repetition, request.draw
-            )
-            cells += [
-                Cell(plan.catalogue, chosen, backbone, inputs, Evaluation(splits, data, *student))
-                for student in students
-            ]
+            inputs = plan.inputs(chosen, data, ppc, rules, network, request.repetition, request.draw)
+            cells += [Cell(plan.catalogue, chosen, backbone, inputs, each) for each in evaluated]
     return cells
 
 
@@ -635,17 +675,16 @@ def _check_sampling(request: Request, data: DataInputs) -> None:
         )
 
 
-def _check_ppc(ppc: int, dataset: str, splits: Splits, origin: str) -> None:
-    counts = splits.train.counts()
-    smallest = int(counts.argmin())
-    if int(counts[smallest]) == 0:
+def _check_ppc(ppc: int, dataset: str, smallest: tuple[str, int], origin: str) -> None:
+    """UsageError where the smallest class of a data set has fewer training clouds; DataError for none."""
+    name, count = smallest
+    if count == 0:
         raise DataError(
-            f"{dataset}: class {splits.train.class_names[smallest]!r} has no training cloud: bring the data "
+            f"{dataset}: class {name!r} has no training cloud: bring the data "
             "again with clouds of it, or without it"
         )
-    if ppc > int(counts[smallest]):
+    if ppc > count:
         problem = (
-            f"PPC {ppc} is larger than the smallest class of {dataset}: "
-            f"{splits.train.class_names[smallest]!r} has {int(counts[smallest])} training clouds"
+            f"PPC {ppc} is larger than the smallest class of {dataset}: {name!r} has {count} training clouds"
         )
         raise UsageError(f"{origin}: {problem}") if origin else UsageError(problem, "ppc")

@@ -152,7 +152,7 @@ class _Following:
             self._submit(self._ended(queue, claims))
         states = Counter(queue[task].lower() for task in self._tasks() if task in queue)
         if states:
-            self.say("Slurm: " + ", ".join(f"{count} tasks {word}" for word, count in sorted(states.items())))
+            self.say(f"Slurm: {', '.join(_counted(count, word) for word, count in sorted(states.items()))}")
 
     def _read_jobs(self, queue: dict[slurm.Task, str], claims: Claims) -> None:
         """Find out what was submitted; nothing counts of an earlier call none of whose tasks are left."""
@@ -170,7 +170,7 @@ class _Following:
             self.part_of = self.plan.parts(self.jobs.parts)
 
     def _tasks(self) -> list[slurm.Task]:
-        """All tasks as they were submitted last."""
+        """All tasks that were submitted, each as often as it was."""
         if self.jobs is None:
             return []
         return sorted({(array.job, task) for array in self.jobs.arrays for task in array.tasks})
@@ -258,8 +258,7 @@ class _Following:
         job = slurm.submit(name, script, numbers, Path(log) / file.name, self.order.profile)
         self.jobs = self.jobs.with_array(job, numbers)
         jobs.write(self.out, self.jobs)
-        count = f"{len(numbers)} {'task' if len(numbers) == 1 else 'tasks'}"
-        self.tell(f"Slurm: job {job} submitted, {count}; 'scancel {job}' ends it")
+        self.tell(f"Slurm: job {job} submitted, {_counted(len(numbers))}; 'scancel {job}' ends it")
 
     def say(self, line: str) -> None:
         """Tell a line on the queue, where it is news and the last one was not just now."""
@@ -278,6 +277,11 @@ class _Following:
         del self.waiting[place]
         self.outcomes[place] = outcome
         self.watcher.ended(place + 1, len(self.pieces), self.pieces[place].title, outcome)
+
+
+def _counted(count: int, word: str = "") -> str:
+    """`1 task`, `3 tasks running`."""
+    return f"{count} {'task' if count == 1 else 'tasks'} {word}".rstrip()
 
 
 def _status(end: End | None) -> Status:

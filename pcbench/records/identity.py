@@ -19,9 +19,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
-from pcbench.common.files import canonical_json, digest
+from pcbench.common.files import canonical_json, text_digest
 from pcbench.common.schema import Label
 from pcbench.records.layout import short
 
@@ -34,59 +33,62 @@ fails where they move while this number stands still.
 
 
 def key(inputs: BaseModel) -> str:
-    """SHA-256 of what `hashed` leaves of some inputs, as 64 hexadecimal digits."""
-    return digest({"kind": type(inputs).__name__, **hashed(inputs)})
+    """SHA-256 of what `hashed` leaves of some inputs, as 64 hexadecimal digits.
+
+    It is that of the canonical JSON of `hashed`, put together of texts: data set, network and protocol, which
+    are most of it, are written once for all the cells that share them.
+    """
+    texts = {"kind": canonical_json(type(inputs).__name__)}
+    texts |= {name: _text(value) for name, value in _telling(inputs)}
+    return text_digest("{" + ",".join(f'"{name}":{texts[name]}' for name in sorted(texts)) + "}")
 
 
 def hashed(model: BaseModel) -> dict[str, Any]:
     """The part of a model that identifies it, as JSON: no labels, and no field that holds its default."""
-    return {
-        name: _plain(value)
-        for name, field, value in _identifying(model)
-        if field.is_required() or value != _default(type(model), name)
-    }
+    return {name: _plain(value) for name, value in _telling(model)}
+
+
+def _telling(model: BaseModel) -> Iterator[tuple[str, Any]]:
+    """The fields that identify a model and do not hold their defaults, with their values."""
+    for name, required, default in _fields(type(model)):
+        value = getattr(model, name)
+        if required or value != default:
+            yield name, value
 
 
 @functools.cache
-def _default(kind: type[BaseModel], name: str) -> Any:
-    """What a field of a model holds where nothing is said."""
-    return kind.model_fields[name].get_default(call_default_factory=True, validated_data={})
-
-
-@functools.cache
-def _fields(kind: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
-    """The fields of a model that are no labels."""
+def _fields(kind: type[BaseModel]) -> list[tuple[str, bool, Any]]:
+    """The fields of a model that are no labels: name, whether it must be said, and what it holds unsaid."""
     return [
-        (name, field)
+        (name, field.is_required(), field.get_default(call_default_factory=True, validated_data={}))
         for name, field in kind.model_fields.items()
         if not any(isinstance(mark, Label) for mark in field.metadata)
     ]
 
 
-def _identifying(model: BaseModel) -> Iterator[tuple[str, FieldInfo, Any]]:
-    """The fields of a model that are no labels, with their values."""
-    for name, field in _fields(type(model)):
-        yield name, field, getattr(model, name)
-
-
-_parts: dict[int, tuple[BaseModel, dict[str, Any]]] = {}
-"""What identifies the data sets, networks and protocols that were met last; many cells share a few."""
+_parts: dict[int, tuple[BaseModel, str]] = {}
+"""The JSON of what identifies the data sets, networks and protocols that were met last."""
 MOST_PARTS = 1000
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
-def _part(model: BaseModel) -> dict[str, Any]:
-    """As `hashed`, once for each object: models are frozen."""
-    kept = _parts.get(id(model))
+def _text(value: Any) -> str:
+    """The canonical JSON of a value; of a model once for each object, for models are frozen."""
+    if type(value) in _SCALARS or not isinstance(value, BaseModel):
+        return canonical_json(_plain(value))
+    kept = _parts.get(id(value))
     if kept is None:
         if len(_parts) >= MOST_PARTS:
             _parts.clear()
-        kept = _parts[id(model)] = (model, hashed(model))
+        kept = _parts[id(value)] = (value, canonical_json(hashed(value)))
     return kept[1]
 
 
 def _plain(value: Any) -> Any:
+    if type(value) in _SCALARS:
+        return value
     if isinstance(value, BaseModel):
-        return _part(value)
+        return hashed(value)
     if isinstance(value, Mapping):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -138,7 +140,8 @@ def _complete(model: BaseModel) -> dict[str, Any]:
     """As `hashed`, with the fields that hold their defaults."""
     return {
         name: _complete(value) if isinstance(value, BaseModel) else _plain(value)
-        for name, _, value in _identifying(model)
+        for name, _, _ in _fields(type(model))
+        for value in (getattr(model, name),)
     }
 
 

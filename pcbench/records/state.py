@@ -83,6 +83,7 @@ def has_scores(record: EvaluationRecord, entries: Iterable[SnapshotEntry]) -> bo
 
 def state(
     asked: DistillationInputs,
+    key: str,
     evaluations: Sequence[EvaluationInputs],
     snapshots: Snapshots,
     finished: Finished,
@@ -92,13 +93,15 @@ def state(
     A run of the same work counts. Where there is none, one that was asked for in the same words (see
     `same_request`) and is not the same work is stale; of several the nearest, by the number of reasons. A run
     that did not keep its synthetic set at the iterations of the curve that is asked for is to do once more.
+
+    key: that of `asked`, which its cell has computed already.
     """
-    run = finished.by_key.get(asked.key)
+    run = finished.by_key.get(key)
     if run is not None:
         if missing := not_kept(run.distillation, asked.curve):
             return State("to do", (f"no snapshot at {', '.join(map(str, missing))} was kept",), run)
         return state_of_evaluations(run, evaluations, snapshots)
-    alike = finished.by_request.get(_request(asked), ())
+    alike = finished.by_request.get(_request(asked), ()) if finished.by_request else ()
     stale = [(differences(run.distillation.inputs, asked), run) for run in alike]
     if not stale:
         return State("to do")

@@ -61,6 +61,15 @@ def test_a_plan_shows_what_it_would_do(pcbench):
     assert not Path("results").exists()
 
 
+def test_cells_that_read_the_same_stand_in_one_line_of_a_dry_run(pcbench):
+    shown = pcbench("run", *TINY, "--repetition", "0-4", "--dry-run").out
+    lines = [line.split() for line in shown.splitlines()]
+    assert "cells" in lines[0]
+    rows = [line for line in lines if line[:2] == ["random", "shapes10"]]
+    assert [(row[2], row[-2:]) for row in rows] == [("1", ["5", "unknown"]), ("3", ["5", "unknown"])]
+    assert "10 cells: 10 to do. Estimated time: unknown for 10 cells." in shown
+
+
 MISTAKES = {
     "words beside a plan": (
         ("run", "--plan", "plan.json", "--method", "sadm"),

@@ -495,3 +495,15 @@ def test_parameters_are_checked_even_where_no_data_set_is_present(catalogue):
     (possible,), _ = plan.available(catalogue, request(datasets=("away",), settings={"round": 1}))
     with pytest.raises(UsageError, match="Did you mean rounds"):
         plan.cells(catalogue, possible)
+
+
+def test_repetitions_share_what_they_have_in_common_and_are_the_cells_they_would_be_alone(catalogue):
+    requests = [request(repetition=number) for number in range(3)]
+    together = plan.cells(catalogue, *requests)
+    alone = [cell for each in requests for cell in plan.cells(catalogue, each)]
+    assert [(cell.key, cell.evaluation_key) for cell in together] == [
+        (cell.key, cell.evaluation_key) for cell in alone
+    ]
+    assert len({cell.key for cell in together}) == 3
+    assert [cell.inputs for cell in together] == [cell.inputs for cell in alone]
+    assert len({id(cell.evaluation) for cell in together}) == 1

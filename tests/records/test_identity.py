@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel, Field, create_model
 from record_parts import NETWORK, a_distillation_inputs, an_evaluation_inputs
 
+from pcbench.common.files import digest
 from pcbench.protocols import protocol as protocols
 from pcbench.protocols.protocol import LITE, PAPER, QUICK, Recipe, customised
 from pcbench.protocols.variants import named
@@ -209,3 +210,9 @@ def test_records_are_known_without_torch():
         "assert not {'torch', 'h5py', 'scipy', 'pandas', 'numpy'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_key_is_the_hash_of_what_identifies_the_inputs_in_canonical_form():
+    odd = a_distillation_inputs(params={"ü": [True, None, 1, 1.0, 1e-7, {"b": "ä\n", "a": []}], "lr": 0.1})
+    for inputs in (a_distillation_inputs(), odd, an_evaluation_inputs()):
+        assert key(inputs) == digest({"kind": type(inputs).__name__, **hashed(inputs)})
