@@ -43,6 +43,8 @@ ENOUGH = 0.5
 """Seconds of steps that tell what a step takes."""
 LONGEST = 60.0
 """Seconds after which a trial is given up: nothing is known then."""
+WORTH = 20.0
+"""Seconds of work before the first step, with fewer training clouds, that are waited for."""
 FEW = 512
 """Training clouds, or some more, that stand for all where what precedes the first step is long."""
 FOLDER = "trials"
@@ -68,6 +70,8 @@ class DistilTrial(Model):
     """Points of each."""
     iterates: bool
     """Whether it has more snapshots than one."""
+    updates: bool = True
+    """Whether its updates were timed; if not, what precedes them took too long to be waited for."""
 
     def seconds(self, iterations: int) -> float:
         """Wall seconds of so many updates."""
@@ -206,6 +210,11 @@ class _Enough(Exception):
 class _TooLong(PcbenchError):
     """What precedes the first step takes too long to be waited for."""
 
+    def __init__(self, reason: str, trial: DistilTrial | None = None) -> None:
+        super().__init__(reason)
+        self.trial = trial
+        """What is known all the same: how long it takes, without the updates after it."""
+
 
 @dataclass
 class _Observer:
@@ -225,6 +234,8 @@ class _Observer:
     """That process."""
     updates: list[tuple[int, Clock]] = field(default_factory=list)
     """Iterations at which it gave a snapshot, which ends all that was queued on a GPU, and when."""
+    prepared: list[tuple[int, Clock]] = field(default_factory=list)
+    """What it had done by then of what it prepares."""
     last: Snapshot | None = None
     """The last of these snapshots."""
     spared: float = 0.0
@@ -261,8 +272,33 @@ class _Observer:
 
     def report(self, phase: str, done: int, total: int) -> None:
         """See `assignment.Runner`, as for all below."""
-        if phase == "prepare" and done < total and self.part == 1.0 and self.watch.read().seconds > PATIENCE:
-            raise _TooLong("the work before the first step is long")
+        if phase != "prepare" or done >= total:
+            return
+        now = self.watch.read()
+        self.prepared.append((done, now))
+        if now.seconds > (PATIENCE if self.part == 1.0 else WORTH):
+            raise _TooLong(f"{self.cell.inputs.method}: prepares for long", self._preparing(total))
+
+    def _preparing(self, total: int) -> DistilTrial | None:
+        """A method that prepares for long, by what it has done of that; None where that is too little.
+
+        Of what comes afterwards nothing is known: whether it iterates is told by a snapshot that came before.
+        """
+        (first, begun), (done, when) = self.prepared[0], self.prepared[-1]
+        if when.seconds - begun.seconds < ENOUGH or done == first:
+            return None
+        part = (self._undisturbed(when) - self._undisturbed(begun)) / (done - first)
+        inputs = self.cell.inputs
+        return DistilTrial(
+            before=part * total / self.part,
+            step=0.0,
+            host_bytes=machine.process_bytes("VmHWM", self.pid),
+            set_bytes=inputs.plain_bytes,
+            clouds=inputs.ppc * len(inputs.data.class_names),
+            points=inputs.data.points,
+            iterates=self.last is not None,
+            updates=False,
+        )
 
     def snapshot(self, snapshot: Snapshot) -> None:
         now = self.watch.read()
@@ -327,15 +363,23 @@ def try_distillation(cell: Cell, device: torch.device, longest: float = LONGEST)
     """
     machine.warm_up(device)
     train = cell.evaluation.splits.train
+    few = max(cell.inputs.ppc, -(-FEW // train.classes))
+    part = train.select(torch.cat([row[row >= 0][:few] for row in ClassIndex(train).table()]).sort().values)
     try:
         return _observed(cell, train, device, longest)
-    except _TooLong:
-        most = int(train.counts().max())
-        few = max(cell.inputs.ppc, -(-FEW // train.classes))
-        if few >= most:
+    except _TooLong as error:
+        known = error.trial
+        waiting = known.before * len(part) / len(train) if known else 0.0
+        if known and waiting > min(WORTH, longest):
+            return known
+        if len(part) == len(train):
             raise
-        index = torch.cat([row[row >= 0][:few] for row in ClassIndex(train).table()])
-        return _observed(cell, train.select(index.sort().values), device, longest)
+    try:
+        return _observed(cell, part, device, longest)
+    except _TooLong as error:
+        if error.trial is None:
+            raise
+        return error.trial
 
 
 def _observed(cell: Cell, train: PointClouds, device: torch.device, longest: float) -> DistilTrial:

@@ -3,8 +3,8 @@
 Scores are counts: two methods can have equal ones and be right on other clouds. The answers themselves tell
 where two methods differ, which clouds are hard for all, and what students would say together. They are those
 of the last snapshot, as the confusion is. The file is plain HDF5, `predicted` (S, B) and `labels` (B,), both
-deflated: ten students take 2 to 5 kB on the 908 test clouds of ModelNet10, 15 kB on the 2468 of ModelNet40. The
-record has a hash of what is in it, and its counts must follow from it.
+deflated: ten students take 2 to 5 kB on the 908 test clouds of ModelNet10, 15 kB on the 2468 of ModelNet40.
+The record has a hash of what is in it, and its counts must follow from it.
 """
 
 from __future__ import annotations
