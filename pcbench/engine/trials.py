@@ -40,9 +40,9 @@ from pcbench.seeds import Streams
 PATIENCE = 3.0
 """Seconds after which a trial is content with two steps, and looks no longer at what precedes them."""
 ENOUGH = 0.5
-"""Seconds of steps that tell what a step takes."""
+"""Seconds of steps that tell what a step takes; as all others but the next, those of an idle machine."""
 LONGEST = 60.0
-"""Seconds after which a trial is given up: nothing is known then."""
+"""Wall seconds after which a trial is stopped, with whatever is known by then."""
 WORTH = 20.0
 """Seconds of work before the first step, with fewer training clouds, that are waited for."""
 FEW = 512
@@ -236,6 +236,8 @@ class _Observer:
     """Iterations at which it gave a snapshot, which ends all that was queued on a GPU, and when."""
     prepared: list[tuple[int, Clock]] = field(default_factory=list)
     """What it had done by then of what it prepares."""
+    parts: int = 0
+    """Of so many."""
     last: Snapshot | None = None
     """The last of these snapshots."""
     spared: float = 0.0
@@ -247,13 +249,12 @@ class _Observer:
         """What follows from all this. ended: when it was stopped, or had ended."""
         if self.last is None:
             raise _TooLong(f"{self.cell.inputs.method}: gave nothing")
-        steps = [(done, when) for done, when in self.updates if done]
         before, step = self._undisturbed(ended), 0.0
-        if len(steps) > 1:
-            (first, begun), (done, when) = _window(steps)
-            step = (self._undisturbed(when) - self._undisturbed(begun)) / (done - first)
-            before = self._undisturbed(steps[0][1]) - step * (steps[0][0] - 1)
-        elif steps and self.cell.inputs.iterations > 1:
+        if len(self.steps) > 1:
+            (first, begun), (done, when) = self._window()
+            step = (when - begun) / (done - first)
+            before = self.steps[0][1] - step * (self.steps[0][0] - 1)
+        elif self.steps and self.cell.inputs.iterations > 1:
             raise _TooLong(f"{self.cell.inputs.method}: gave no second step")
         clouds, stored = self.last.clouds, self.last.stored
         kept = stored.arrays.values() if stored is not None else (clouds.points, clouds.labels)
@@ -264,7 +265,7 @@ class _Observer:
             set_bytes=0 if self.cell.method.whole else sum(tensor.nbytes for tensor in kept),
             clouds=len(clouds),
             points=clouds.points_per_cloud,
-            iterates=bool(steps),
+            iterates=bool(self.steps),
         )
 
     def _undisturbed(self, clock: Clock) -> float:
@@ -276,21 +277,23 @@ class _Observer:
             return
         now = self.watch.read()
         self.prepared.append((done, now))
-        if now.seconds > (PATIENCE if self.part == 1.0 else WORTH):
-            raise _TooLong(f"{self.cell.inputs.method}: prepares for long", self._preparing(total))
+        self.parts = total
+        if self._undisturbed(now) > (PATIENCE if self.part == 1.0 else WORTH):
+            raise _TooLong(f"{self.cell.inputs.method}: prepares for long", self.preparing())
 
-    def _preparing(self, total: int) -> DistilTrial | None:
+    def preparing(self) -> DistilTrial | None:
         """A method that prepares for long, by what it has done of that; None where that is too little.
 
         Of what comes afterwards nothing is known: whether it iterates is told by a snapshot that came before.
         """
-        (first, begun), (done, when) = self.prepared[0], self.prepared[-1]
-        if when.seconds - begun.seconds < ENOUGH or done == first:
+        marks = [(done, self._undisturbed(when)) for done, when in self.prepared]
+        if len(marks) < 2 or marks[-1][1] - marks[0][1] < ENOUGH:
             return None
-        part = (self._undisturbed(when) - self._undisturbed(begun)) / (done - first)
+        (first, begun), (done, when) = marks[0], marks[-1]
+        part = (when - begun) / (done - first)
         inputs = self.cell.inputs
         return DistilTrial(
-            before=part * total / self.part,
+            before=part * self.parts / self.part,
             step=0.0,
             host_bytes=machine.process_bytes("VmHWM", self.pid),
             set_bytes=inputs.plain_bytes,
@@ -304,13 +307,23 @@ class _Observer:
         now = self.watch.read()
         self.last = snapshot
         self.updates.append((snapshot.iteration, now))
-        steps = [(done, when) for done, when in self.updates if done]
-        if len(steps) < 2 or snapshot.iteration == self.cell.inputs.iterations:
+        if len(self.steps) < 2 or snapshot.iteration == self.cell.inputs.iterations:
             return
-        (_, begun), (_, when) = _window(steps)
-        if when.seconds - begun.seconds >= ENOUGH or now.seconds > PATIENCE:
+        (_, begun), (_, when) = self._window()
+        if when - begun >= ENOUGH or when > PATIENCE:
             self.peak = machine.process_bytes("VmHWM", self.pid)
             raise _Enough
+
+    @property
+    def steps(self) -> list[tuple[int, float]]:
+        """The updates at which it gave a snapshot, and after how many seconds."""
+        return [(done, self._undisturbed(when)) for done, when in self.updates if done]
+
+    def _window(self) -> tuple[tuple[int, float], tuple[int, float]]:
+        """Between which two of them a step is timed: the last ones, far enough apart."""
+        *earlier, last = self.steps
+        far = (each for each in reversed(earlier) if last[1] - each[1] >= ENOUGH)
+        return next(far, earlier[0]), last
 
     def went_on(self) -> None:
         """There is nothing to go on from."""
@@ -347,13 +360,6 @@ class _Observer:
         took = self._undisturbed(self.watch.read()) - began + self.spared - spared
         self.spared += took * (1 / self.part - 1)
         return dict(tensors)
-
-
-def _window(steps: list[tuple[int, Clock]]) -> tuple[tuple[int, Clock], tuple[int, Clock]]:
-    """Between which two of the noted steps a step is timed: the last ones, far enough apart."""
-    last = steps[-1]
-    far = (each for each in reversed(steps[:-1]) if last[1].seconds - each[1].seconds >= ENOUGH)
-    return next(far, steps[0]), last
 
 
 def try_distillation(cell: Cell, device: torch.device, longest: float = LONGEST) -> DistilTrial:
@@ -406,9 +412,11 @@ def _observed(cell: Cell, train: PointClouds, device: torch.device, longest: flo
         except _Enough:
             process.process.kill()  # a step may take longer than its process is waited for
         except MethodFailed as error:
-            if killed.is_set():
-                raise _TooLong(f"{cell.inputs.method}: no step came within {longest:.0f} s") from error
-            raise
+            if not killed.is_set():
+                raise
+            if len(observer.steps) < 2:
+                reason = f"{cell.inputs.method}: no two steps came within {longest:.0f} s"
+                raise _TooLong(reason, observer.preparing()) from error
         return observer.trial(observer.watch.read())
 
 
