@@ -22,6 +22,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/oxlint --deny-warnings leaderboard/static
+	$(BIN)/deno check --quiet --no-remote --no-npm leaderboard/static/*.js leaderboard/templates/*.js
 	$(BIN)/cffconvert --validate
 
 # The documentation as a site: build/docs/index.html. A broken link or an unknown name is an error.

@@ -1,11 +1,13 @@
 """Kills sweeps at random moments and runs them again: does every cell end once, as if nothing had happened?
 
     python -m benchmarks.kills --count 200
+    python -m benchmarks.kills --count 30 --slurm    # as root, see benchmarks/slurm.py
 
 Each trial is `pcbench run --jobs 2` of a few small cells in a fresh folder. SIGKILL takes the command, the
 process of a cell, that of a method, or the command with all of them, at a moment drawn between the start and
 the time that an undisturbed sweep takes. Then the same command runs again. What is compared are all records
-and clouds, but for times, memory and provenance.
+and clouds, but for times, memory and provenance. With --slurm the cells are those of tasks on a Slurm that is
+started for this, and what is killed is the command, a task, both, or a node with all that works on it.
 
 The commands are forked from this process, which has imported pcbench: that saves the seconds of its imports,
 in which there is nothing to be lost.
@@ -26,17 +28,19 @@ from collections import Counter
 from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
+from benchmarks import slurm as cluster
 from pcbench.cli.main import main as pcbench
 from pcbench.engine import server
 from pcbench.engine.artifacts import load_snapshots
+from pcbench.executors import queued, slurm
 from pcbench.executors.worker import PATIENCE
 from pcbench.records import layout
 from pcbench.records.store import read_runs
 
 WORDS = (
-    *("run", "--method", "random,sadm,dm", "--ppc", "1", "--jobs", "2", "--seeds", "2"),
+    *("run", "--method", "random,sadm,dm", "--ppc", "1", "--seeds", "2"),
     *("--set", "points=16", "--set", "iterations=8", "--set", "snapshot_every=4", "--set", "recipe.epochs=3"),
     *("--set", "whole.epochs=1"),
 )
@@ -44,7 +48,69 @@ WORDS = (
 NOT_COMPARED = frozenset({"seconds", "clock", "memory", "provenance", "work"})
 """Fields of records that say how long something took, and where."""
 
-Victim = Literal["command", "cell", "method", "all"]
+Victim = Literal["command", "cell", "method", "all", "node"]
+
+
+class Here:
+    """Cells in processes of this machine."""
+
+    words: tuple[str, ...] = ("--jobs", "2")
+    """What makes the command work so."""
+    kinds: tuple[Victim, ...] = ("command", "cell", "method", "all")
+    """What can be killed."""
+
+    def victims(self, command: int, victim: Victim) -> list[int]:
+        """The processes to kill."""
+        cells = children(forkserver._forkserver._forkserver_pid or 0)  # type: ignore[attr-defined]
+        methods = [child for cell in cells for child in children(cell)]
+        match victim:
+            case "command":
+                return [command]
+            case "cell":
+                return random.sample(cells, min(1, len(cells)))
+            case "method":
+                return random.sample(methods, min(1, len(methods)))
+            case _:
+                return [command, *cells, *methods]
+
+    def revive(self) -> None:
+        """Start again what is no process of pcbench."""
+
+    def busy(self) -> bool:
+        """Whether something is still at work."""
+        return bool(children(forkserver._forkserver._forkserver_pid or 0))  # type: ignore[attr-defined]
+
+
+class Cluster(Here):
+    """Cells in tasks of a Slurm on this machine."""
+
+    kinds = ("command", "cell", "all", "node")
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "slurm"
+        os.environ.update(cluster.start(self.folder))
+        profile = folder / "cluster.toml"
+        profile.write_text("cpus = 1\n")
+        self.words = ("--slurm", str(profile))
+        queued.POLL = 0.5
+
+    def victims(self, command: int, victim: Victim) -> list[int]:
+        tasks = cluster.tasks()
+        match victim:
+            case "command":
+                return [command]
+            case "cell":
+                return random.sample(tasks, min(1, len(tasks)))
+            case "all":
+                return [command, *tasks]
+            case _:
+                return cluster.of_node(self.folder, random.choice(cluster.NODES))
+
+    def revive(self) -> None:
+        cluster.revive(self.folder)
+
+    def busy(self) -> bool:
+        return bool(slurm.queued())
 
 
 @dataclass
@@ -61,7 +127,7 @@ class Trial:
     """What was not as it should be; none where all is well."""
 
 
-def begin(folder: Path) -> int:
+def begin(folder: Path, way: Here) -> int:
     """Start the sweep in a folder; the process of the command."""
     pid = os.fork()
     if pid:
@@ -72,7 +138,7 @@ def begin(folder: Path) -> int:
     os.dup2(log, 1)
     os.dup2(log, 2)
     _share_server()
-    sys.argv = ["pcbench", *WORDS]
+    sys.argv = ["pcbench", *WORDS, *way.words]
     code = 1
     try:
         pcbench()
@@ -101,21 +167,6 @@ def children(pid: int) -> list[int]:
             if int(parent) == pid and state != "Z":
                 found.append(int(entry.name))
     return found
-
-
-def victims(command: int, victim: Victim) -> list[int]:
-    """The processes to kill."""
-    cells = children(forkserver._forkserver._forkserver_pid or 0)  # type: ignore[attr-defined]
-    methods = [child for cell in cells for child in children(cell)]
-    match victim:
-        case "command":
-            return [command]
-        case "cell":
-            return random.sample(cells, min(1, len(cells)))
-        case "method":
-            return random.sample(methods, min(1, len(methods)))
-        case "all":
-            return [command, *cells, *methods]
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -151,28 +202,30 @@ def ended(command: int, within: float) -> int | None:
     return None
 
 
-def tried(folder: Path, trial: Trial, expected: dict[str, Any], patience: float) -> None:
+def tried(folder: Path, trial: Trial, expected: dict[str, Any], patience: float, way: Here) -> None:
     """Do one trial in an empty folder."""
-    command = begin(folder)
+    command = begin(folder, way)
     time.sleep(trial.after)
-    for pid in victims(command, trial.victim):
+    for pid in way.victims(command, trial.victim):
         try:
             os.kill(pid, signal.SIGKILL)
             trial.killed += 1
         except ProcessLookupError:
             continue
+    way.revive()
     if ended(command, patience) is None:
         trial.problems.append("the command did not end after the kill")
-    code = ended(begin(folder), patience)
+    code = ended(begin(folder, way), patience)
     if code != 0:
         trial.problems.append(f"the second command ended with {code}")
     if results(folder / "results") != expected:
         trial.problems.append("the results are not those of an undisturbed sweep")
-    left = [path.name for path in (folder / "results" / layout.WORK).rglob("*") if path.is_file()]
-    if left != [path.name for path in layout.plans(folder / "results")]:
+    left = [path for path in (folder / "results" / layout.WORK).rglob("*") if path.is_file()]
+    left = [path.name for path in left if path.parent.name not in ("plans", "jobs")]
+    if left:
         trial.problems.append(f"left behind: {', '.join(left)}")
     until = time.monotonic() + 2 * PATIENCE
-    while children(forkserver._forkserver._forkserver_pid or 0):  # type: ignore[attr-defined]
+    while way.busy():
         if time.monotonic() > until:
             trial.problems.append("processes are still there")
             break
@@ -184,16 +237,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--count", type=int, default=200, help="trials")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and victims")
+    parser.add_argument("--slurm", action="store_true", help="over a Slurm on this machine")
     chosen = parser.parse_args()
     random.seed(chosen.seed)
     server.start()
     with tempfile.TemporaryDirectory(prefix="pcbench-kills-") as scratch:
         os.environ["XDG_CACHE_HOME"] = scratch
+        way = Cluster(Path(scratch)) if chosen.slurm else Here()
         times = []
         for name in ("first", "undisturbed"):  # the first one fills the cache
             (Path(scratch) / name).mkdir()
             begun = time.monotonic()
-            code = ended(begin(Path(scratch) / name), 600)
+            code = ended(begin(Path(scratch) / name, way), 600)
             times.append(time.monotonic() - begun)
             if code != 0:
                 log = (Path(scratch) / name / "log.txt").read_text()
@@ -204,10 +259,10 @@ def main() -> None:
         killed: Counter[str] = Counter()
         wrong = 0
         for number in range(chosen.count):
-            trial = Trial(random.choice(get_args(Victim)), random.uniform(0, times[-1]))
+            trial = Trial(random.choice(way.kinds), random.uniform(0, times[-1]))
             folder = Path(scratch) / str(number)
             folder.mkdir()
-            tried(folder, trial, expected, 60 + 20 * times[-1])
+            tried(folder, trial, expected, 60 + 20 * times[-1], way)
             killed[f"{trial.victim}{'' if trial.killed else ', not there'}"] += 1
             wrong += bool(trial.problems)
             print(json.dumps(vars(trial)), flush=True)

@@ -117,7 +117,11 @@ def once(work: Work, device: torch.device) -> tuple[Watch, dict[str, Tensor]]:
 
 
 def memory_and_flop(work: Work, device: torch.device) -> dict[str, int]:
-    """Peak memory over what was there before, and FLOP of matrix products, of one run in this process."""
+    """Peak memory over what was there before, and FLOP of matrix products, of one run in this process.
+
+    It works in one thread, the only one whose products a dispatch mode sees.
+    """
+    torch.set_num_threads(1)
     machine.warm_up(device)
     before = (
         torch.cuda.memory_allocated(device) if device.type == "cuda" else machine.process_bytes("VmRSS") or 0

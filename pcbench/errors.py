@@ -42,6 +42,7 @@ Thing: TypeAlias = Literal[
     "share",
     "plan",
     "jobs",
+    "slurm",
 ]
 """What a user can set, and an error may be about. Its message says what is wrong with it in plain words."""
 

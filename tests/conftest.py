@@ -13,6 +13,7 @@ import torch
 from built_in import CATALOGUE
 from hypothesis import settings
 
+from benchmarks import slurm
 from pcbench.api import Backbone
 from pcbench.cli.main import main
 from pcbench.clouds import PointClouds
@@ -24,6 +25,7 @@ settings.load_profile("steady")
 
 CHROMIUM = shutil.which("chromium")
 GET_CHROMIUM = "apt-get install --no-install-recommends chromium"
+SLURM = not slurm.missing()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,13 +42,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests marked `gpu` or `browser` are left out, and counted as such, where there is none.
+    """Tests marked `gpu`, `browser` or `slurm` are left out, and counted as such, where there is none.
 
     Files with tests marked `slow` come first: the last file that is begun has one core to itself.
     """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
-    absent = {"gpu": not torch.cuda.is_available(), "browser": not CHROMIUM}
+    absent = {"gpu": not torch.cuda.is_available(), "browser": not CHROMIUM, "slurm": not SLURM}
     without = [item for item in items if any(absent.get(mark.name) for mark in item.iter_markers())]
     left_out = set(without)
     items[:] = [item for item in items if item not in left_out]
@@ -56,6 +58,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not CHROMIUM:
         terminalreporter.write_line(f"no chromium: the tests in a browser were left out ({GET_CHROMIUM})")
+    if not SLURM:
+        terminalreporter.write_line(f"no Slurm: the tests on a cluster were left out (root, {slurm.GET})")
 
 
 @pytest.fixture(scope="session", autouse=True)

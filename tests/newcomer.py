@@ -2,11 +2,13 @@
 
     python tests/newcomer.py
 
-Nothing is made small, unlike in tests/test_printed_commands.py. The scans of the page are drawn here.
+Nothing is made small, unlike in tests/test_printed_commands.py. The scans are drawn here. At the end
+the board must have the newcomer's method, its network and its clouds.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import subprocess
@@ -34,8 +36,22 @@ def scans(folder: Path) -> None:
                 np.savetxt(place / f"{number}.xyz", draw.normal(size=(1500, 3)) * stretch)
 
 
+def lacking(board: Path) -> list[str]:
+    """What the page promises and a built board does not have."""
+    sections = json.loads((board / "data" / "leaderboard.json").read_text(encoding="utf-8"))["sections"]
+    cells = [(section["student"].split(":")[0], each) for section in sections for each in section["cells"]]
+    of_method = {cell["data"] for _, cell in cells if cell["method"] == "my_method"}
+    promised = {
+        "the method on shapes10": "shapes10" in of_method,
+        "the method on own clouds": "scans" in of_method,
+        "the network": "my_net" in {student for student, _ in cells},
+        "the method's page": (board / "methods" / "my_method.html").is_file(),
+    }
+    return [words for words, there in promised.items() if not there]
+
+
 def main() -> int:
-    """Work through the page; 1 if a command failed."""
+    """Work through the page; 1 if a command failed, or the board lacks something."""
     with tempfile.TemporaryDirectory() as home:
         scans(Path(home) / "scans")
         (Path(home) / "first").mkdir()
@@ -64,7 +80,9 @@ def main() -> int:
             if done.returncode:
                 print(done.stdout[-2000:], done.stderr[-2000:], flush=True)
         print(f"{time.monotonic() - began:.0f} s in all, {_processor():.0f} s of processor, {failed} failed")
-    return min(failed, 1)
+        absent = lacking(Path(home) / "first" / "site")
+        print(f"on the board: {'all that is promised' if not absent else f'no {absent}'}")
+    return min(failed + len(absent), 1)
 
 
 def _processor() -> float:

@@ -116,6 +116,22 @@ def test_the_linter_of_scripts_finds_a_name_that_is_nowhere(tmp_path: Path) -> N
     assert "no-undef" in done.stdout
 
 
+def test_the_type_check_of_scripts_finds_what_an_element_does_not_have(tmp_path: Path) -> None:
+    script = tmp_path / "page.js"
+    script.write_text(
+        '"use strict";\nconst bar = document.createElement("p");\nbar.vlaue = 1;\n', encoding="utf-8"
+    )
+    check = [Path(sys.executable).parent / "deno", "check", "--quiet", "--no-remote", "--no-npm"]
+    done = subprocess.run(
+        [*check, "--config", ROOT / "deno.json", script],
+        capture_output=True,
+        text=True,
+        env={"NO_COLOR": "1"},
+    )
+    assert done.returncode == 1
+    assert "vlaue" in done.stderr
+
+
 def test_version_and_date_of_a_release_are_the_same_everywhere() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     citation = loaded(ROOT / "CITATION.cff")

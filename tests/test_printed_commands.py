@@ -53,6 +53,7 @@ REPLACED = {
     "points=512": "points=32",
     "--jobs auto": "",
     "--jobs 2 --timeout 2h": "",
+    "--jobs 2 --memory 8G": "",
 }
 """What stands for placeholders, for a GPU that need not be there, and for what would take long.
 
@@ -70,6 +71,8 @@ ADDED = {"evaluate results": ["--snapshots", "last"]}
 PARSED = {
     "evaluate results --test jitter": "as the line before it, with other tests",
     "bench": "measures for minutes; tests/benchmarks tries it",
+    "run --suite table1 --protocol paper --slurm": "needs a cluster; tests/executors tries it",
+    "retry --slurm": "needs a cluster; tests/executors tries it",
     "leaderboard serve": "ends by Ctrl-C; tests/report tries it",
 }
 """Commands that are parsed alone."""

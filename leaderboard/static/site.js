@@ -1,15 +1,34 @@
+// @ts-check
 // What a page of the leaderboard does beyond being read: sort, filter, choose columns, choose the anchor, export,
 // and keep all of it in the address, so that a view can be sent to somebody. Without this file every page is complete.
 "use strict";
 
 (() => {
+  /**
+   * A column of a table, and a row of it.
+   * @typedef {{ th: HTMLTableCellElement, index: number, key: string, label: string, numeric: boolean, anchor: string | undefined, shown: boolean }} Column
+   * @typedef {{ element: HTMLTableRowElement, place: number, last: boolean, words: string }} Row
+   */
+  /**
+   * A table as it stands on the screen, for exports.
+   * @typedef {{ key: string, label: string, numeric: boolean, spread: boolean }} ShownColumn
+   * @typedef {{ value: string, spread: string, shown: () => string, best: boolean }} ShownCell
+   * @typedef {{ method: string, cells: ShownCell[] }} ShownRow
+   * @typedef {{ name: string, title: string, address: string, anchor: string | null, columns: ShownColumn[], rows: ShownRow[] }} Screen
+   */
+
   const NOT_MEASURED = "–";
   const WORTH_FILTERING = 6; // rows
   const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 
   // ---- Small things ------------------------------------------------------------------------------------------
 
-  /** An element with properties, attributes (in `attributes`) and children; text is only ever set as text. */
+  /**
+   * An element with properties, attributes (in `attributes`) and children; text is only ever set as text.
+   * @template {keyof HTMLElementTagNameMap} T
+   * @param {T} tag @param {Record<string, any>} [properties] @param {...(Node | string)} children
+   * @returns {HTMLElementTagNameMap[T]}
+   */
   function make(tag, { attributes = {}, ...properties } = {}, ...children) {
     const element = Object.assign(document.createElement(tag), properties);
     for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -17,11 +36,14 @@
     return element;
   }
 
+  /** @param {string} words @param {() => void} press @param {Record<string, string>} [attributes] */
   const button = (words, press, attributes = {}) =>
     make("button", { type: "button", onclick: press, attributes }, words);
 
-  const oneLine = (text) => text.replace(/\s+/g, " ").trim();
+  /** @param {string | null} text */
+  const oneLine = (text) => (text ?? "").replace(/\s+/g, " ").trim();
 
+  /** @param {number} number @param {string} noun */
   const amount = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 
   // ---- Theme: the system's, or the one chosen here -----------------------------------------------------------
@@ -37,16 +59,18 @@
     }
   }
 
+  /** @param {string} theme */
   function showTheme(theme) {
     if (theme === "auto") delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = theme;
   }
 
   function savedTheme() {
-    const saved = storage()?.getItem("pcbench-theme");
+    const saved = storage()?.getItem("pcbench-theme") ?? "";
     return THEMES.includes(saved) ? saved : "auto";
   }
 
+  /** @param {HTMLElement} element */
   function themeButton(element) {
     let theme = savedTheme();
     const say = () => (element.textContent = `Theme: ${theme}`);
@@ -62,13 +86,13 @@
 
   // ---- A table -----------------------------------------------------------------------------------------------
 
-  /** What a cell holds: its `data-value`, or else its text; "" where nothing was measured. */
+  /** What a cell holds: its `data-value`, or else its text; "" where nothing was measured. @param {HTMLElement | undefined} cell */
   function held(cell) {
     const value = cell ? (cell.dataset.value ?? oneLine(cell.textContent)) : "";
     return value === NOT_MEASURED ? "" : value;
   }
 
-  /** A finite number, or null. */
+  /** A finite number, or null. @param {string} text */
   function number(text) {
     const value = text.trim() === "" ? NaN : Number(text);
     return Number.isFinite(value) ? value : null;
@@ -76,13 +100,29 @@
 
   /** One `table.board` and what the reader has made of it. */
   class Board {
+    /** @type {Column | null} What it is sorted by; null: as the page came. */
+    sort = null;
+    descending = false;
+    /** Words that rows must have. */
+    find = "";
+    /** @type {Set<string>} The keys of columns that are not shown. */
+    hidden = new Set();
+    /** @type {HTMLSelectElement | null} */
+    anchorField = null;
+    /** @type {{ box: HTMLInputElement, column: Column }[]} */
+    boxes = [];
+    field = make("input", { type: "search", autocomplete: "off", spellcheck: false });
+    status = make("span", { attributes: { role: "status" } });
+
+    /** @param {HTMLTableElement} table @param {Page} page */
     constructor(table, page) {
       this.table = table;
       this.page = page;
-      this.name = table.dataset.table;
+      this.name = table.dataset.table ?? "";
       this.title = oneLine(table.caption?.textContent ?? this.name);
       this.body = table.tBodies[0];
-      this.columns = [...table.tHead.rows[0].cells].map((th, index) => ({
+      /** @type {Column[]} */
+      this.columns = [...(table.tHead?.rows[0].cells ?? [])].map((th, index) => ({
         th,
         index,
         key: th.dataset.key ?? "",
@@ -91,6 +131,7 @@
         anchor: th.dataset.anchor,
         shown: true,
       }));
+      /** @type {Row[]} */
       this.rows = [...this.body.rows].map((element, place) => ({
         element,
         place,
@@ -121,6 +162,7 @@
 
     // State to and from the address
 
+    /** @param {URLSearchParams} parameters */
     save(parameters) {
       if (this.sort) parameters.append(`${this.name}.sort`, (this.descending ? "-" : "") + this.sort.key);
       if (this.find) parameters.append(`${this.name}.find`, this.find);
@@ -130,16 +172,16 @@
       for (const key of this.hidden.size ? this.hidden : [""]) parameters.append(`${this.name}.hide`, key);
     }
 
-    /** Whatever the address asks for that this table does not have is left out. */
+    /** Whatever the address asks for that this table does not have is left out. @param {URLSearchParams} parameters */
     restore(parameters) {
       this.forget();
       const asked = parameters.get(`${this.name}.sort`) ?? "";
-      const named = (key) => this.columns.find((column) => column.key !== "" && column.key === key);
+      const named = (/** @type {string} */ key) => this.columns.find((column) => column.key !== "" && column.key === key);
       this.sort = named(asked) ?? named(asked.replace(/^-/, "")) ?? null;
       this.descending = this.sort !== null && this.sort.key !== asked;
       this.find = parameters.get(`${this.name}.find`) ?? "";
       if (parameters.has(`${this.name}.hide`))
-        this.hidden = new Set(parameters.getAll(`${this.name}.hide`).filter((key) => named(key)?.index > 0));
+        this.hidden = new Set(parameters.getAll(`${this.name}.hide`).filter((key) => (named(key)?.index ?? 0) > 0));
     }
 
     // Order
@@ -157,7 +199,7 @@
       }
     }
 
-    /** Numbers come largest first, text from A; a second press turns the order, a third gives the page's own. */
+    /** Numbers come largest first, text from A; a second press turns the order, a third gives the page's own. @param {Column} column */
     #press(column) {
       const first = column.numeric;
       if (this.sort !== column) [this.sort, this.descending] = [column, first];
@@ -177,6 +219,7 @@
         return { row, value: sort?.numeric ? number(text) : text === "" ? null : text };
       });
       const turn = descending ? -1 : 1;
+      /** @type {(a: any, b: any) => number} */
       const compare = sort?.numeric ? (a, b) => a - b : collator.compare;
       keyed.sort((a, b) => {
         if (a.row.last !== b.row.last) return a.row.last ? 1 : -1;
@@ -212,7 +255,6 @@
         className: "toolbar",
         attributes: { role: "group", "aria-label": `Tools for the table: ${this.title}` },
       });
-      this.field = make("input", { type: "search", autocomplete: "off", spellcheck: false });
       this.field.addEventListener("input", () => {
         this.find = this.field.value;
         this.#showRows();
@@ -222,18 +264,18 @@
       if (this.rows.length >= WORTH_FILTERING) bar.append(make("label", {}, "Filter", this.field));
       this.#anchorChoice(bar);
       bar.append(this.#columnChoice(), this.#exports());
-      this.status = make("span", { attributes: { role: "status" } });
       bar.append(this.status);
       (this.table.closest(".scroll") ?? this.table).before(bar);
     }
 
+    /** @param {HTMLElement} bar */
     #anchorChoice(bar) {
       if (this.page.anchors.size < 2 || !this.columns.some(({ anchor }) => anchor)) return;
-      this.anchorField = make("select");
-      for (const [value, words] of this.page.anchors)
-        this.anchorField.append(make("option", { value }, words));
-      this.anchorField.addEventListener("change", () => this.page.choose(this.anchorField.value));
-      bar.append(make("label", {}, "Compare with", this.anchorField));
+      const field = make("select");
+      for (const [value, words] of this.page.anchors) field.append(make("option", { value }, words));
+      field.addEventListener("change", () => this.page.choose(field.value));
+      bar.append(make("label", {}, "Compare with", field));
+      this.anchorField = field;
     }
 
     #columnChoice() {
@@ -280,7 +322,8 @@
       if (this.anchorField) this.anchorField.value = this.page.anchor;
       for (const { box, column } of this.boxes) {
         box.checked = !this.hidden.has(column.key);
-        box.parentElement.hidden = Boolean(column.anchor) && column.anchor !== this.page.anchor;
+        const label = /** @type {HTMLElement} */ (box.parentElement);
+        label.hidden = Boolean(column.anchor) && column.anchor !== this.page.anchor;
       }
       const seen = this.rows.filter(({ element }) => !element.hidden).length;
       const rows = seen === this.rows.length ? amount(seen, "row") : `${seen} of ${amount(this.rows.length, "row")}`;
@@ -290,14 +333,15 @@
       this.#say(rows + order);
     }
 
+    /** @param {string} words */
     #say(words) {
       this.status.textContent = words;
     }
 
-    /** The table as it stands on the screen: its shown columns, and its shown rows in their order. */
+    /** Its shown columns, and its shown rows in their order. @returns {Screen} */
     screen() {
       // What compare.js leaves out is not on the screen either.
-      const there = (element) => !element.classList.contains("left-out");
+      const there = (/** @type {Element} */ element) => !element.classList.contains("left-out");
       const columns = this.columns.filter(({ shown, th }) => shown && there(th));
       const rows = [...this.body.rows].filter((row) => !row.hidden && there(row));
       return {
@@ -322,15 +366,15 @@
     }
   }
 
-  /** A cell's text as on the screen; of a cell that is no row header, without its notes. */
+  /** A cell's text as on the screen; of a cell that is no row header, without its notes. @param {HTMLElement | undefined} cell */
   function seenText(cell) {
     if (!cell) return "";
-    const copy = cell.cloneNode(true);
+    const copy = /** @type {HTMLElement} */ (cell.cloneNode(true));
     if (cell.tagName === "TD") for (const extra of copy.querySelectorAll(".note, .badge, svg")) extra.remove();
     return oneLine(copy.textContent);
   }
 
-  /** A `<details>` that closes on Escape, and when the reader goes elsewhere. */
+  /** A `<details>` that closes on Escape, and when the reader goes elsewhere. @param {string} words @param {HTMLElement} list */
   function menu(words, list) {
     const summary = make("summary", {}, words);
     const details = make("details", { className: "menu" }, summary, list);
@@ -339,8 +383,8 @@
       details.open = false;
       summary.focus();
     });
-    const leave = (event) => {
-      if (details.open && !details.contains(event.target)) details.open = false;
+    const leave = (/** @type {Event} */ event) => {
+      if (details.open && event.target instanceof Node && !details.contains(event.target)) details.open = false;
     };
     document.addEventListener("pointerdown", leave);
     document.addEventListener("focusin", leave);
@@ -349,11 +393,11 @@
 
   // ---- Exports -----------------------------------------------------------------------------------------------
 
-  /** RFC 4180; a text that a spreadsheet would take for a formula gets an apostrophe before it. */
+  /** RFC 4180; a text that a spreadsheet would take for a formula gets an apostrophe before it. @param {Screen} screen */
   function csv({ columns, rows }) {
-    const text = (words) => quoted(/^\s*[=+\-@\t\r]/.test(words) ? `'${words}` : words);
-    const quoted = (words) => (/[",\r\n]/.test(words) ? `"${words.replaceAll('"', '""')}"` : words);
-    const value = (words, numeric) => (numeric && number(words) !== null ? words.trim() : text(words));
+    const text = (/** @type {string} */ words) => quoted(/^\s*[=+\-@\t\r]/.test(words) ? `'${words}` : words);
+    const quoted = (/** @type {string} */ words) => (/[",\r\n]/.test(words) ? `"${words.replaceAll('"', '""')}"` : words);
+    const value = (/** @type {string} */ words, /** @type {boolean} */ numeric) => (numeric && number(words) !== null ? words.trim() : text(words));
     const head = columns.flatMap(({ label, spread }) => (spread ? [text(label), text(`${label} std`)] : [text(label)]));
     const lines = rows.map(({ cells }) =>
       cells.flatMap((cell, place) => {
@@ -364,9 +408,10 @@
     return [head, ...lines].map((fields) => fields.join(",") + "\r\n").join("");
   }
 
+  /** @param {Screen} screen */
   function json({ name, title, address, anchor, columns, rows }) {
-    const value = (words, numeric) => (words === "" ? null : numeric ? (number(words) ?? words) : words);
-    const line = ({ method, cells }) => ({
+    const value = (/** @type {string} */ words, /** @type {boolean} */ numeric) => (words === "" ? null : numeric ? (number(words) ?? words) : words);
+    const line = (/** @type {ShownRow} */ { method, cells }) => ({
       method,
       cells: cells.map((cell, place) => ({
         column: columns[place].key,
@@ -378,6 +423,7 @@
     return JSON.stringify({ table: name, title, address, anchor, columns: heads, rows: rows.map(line) }, null, 1) + "\n";
   }
 
+  /** @type {Record<string, string>} */
   const LATEX = {
     "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "$": "\\$", "&": "\\&", "#": "\\#", "%": "\\%", "_": "\\_",
     "^": "\\textasciicircum{}", "~": "\\textasciitilde{}", "<": "\\textless{}", ">": "\\textgreater{}",
@@ -385,17 +431,18 @@
     "±": "$\\pm$", "×": "$\\times$", "−": "$-$", "–": "--", "—": "---", "†": "\\textdagger{}", "≤": "$\\leq$",
     "≥": "$\\geq$", "→": "$\\rightarrow$", "λ": "$\\lambda$", "Δ": "$\\Delta$", "…": "\\ldots{}", "·": "$\\cdot$",
   };
+  /** @param {string} words */
   const latexText = (words) =>
     oneLine(words.replace(/[\u0000-\u001f\u007f]/g, " ")).replace(/[\\{}$&#%_^~<>|"[\]*`±×−–—†≤≥→λΔ…·]/g, (character) => LATEX[character]);
 
-  /** A booktabs table with the numbers as they are shown; the best of a column is bold. */
+  /** A booktabs table with the numbers as they are shown; the best of a column is bold. @param {Screen} screen */
   function latex({ name, title, address, columns, rows }) {
-    const fields = ({ cells }) =>
+    const fields = (/** @type {ShownRow} */ { cells }) =>
       cells.map((cell) => {
         const words = latexText(cell.shown());
         return cell.best ? `\\textbf{${words}}` : words;
       });
-    const line = (words) => `${words.join(" & ")} \\\\`;
+    const line = (/** @type {string[]} */ words) => `${words.join(" & ")} \\\\`;
     return [
       "% \\usepackage{booktabs}, UTF-8",
       `% ${address.replace(/[^\x21-\x7e]/g, "")}`,
@@ -415,36 +462,48 @@
     ].join("\n");
   }
 
-  const citations = () => document.getElementById("citations")?.content;
+  /** The BibTeX entries of the methods on the page. */
+  const citations = () => {
+    const held = /** @type {HTMLTemplateElement | null} */ (document.getElementById("citations"));
+    return /** @type {HTMLElement[]} */ ([...(held?.content.querySelectorAll("[data-method]") ?? [])]);
+  };
 
-  /** The entries of the methods on the screen, each once; an @ would start an entry even in a comment. */
+  /** The entries of the methods on the screen, each once; an @ would start an entry even in a comment. @param {Screen} screen */
   function bibtex({ rows }) {
-    const entries = new Map([...citations().querySelectorAll("[data-method]")].map((each) => [each.dataset.method, each.textContent.trim()]));
+    const entries = new Map(citations().map((each) => [each.dataset.method ?? "", (each.textContent ?? "").trim()]));
     const methods = [...new Set(rows.map(({ method }) => method).filter(Boolean))];
     const found = new Set(methods.map((method) => entries.get(method) || `% ${method.replace(/[^\w .=,+-]/g, " ")}: no citation`));
     return [...found].join("\n\n") + "\n";
   }
 
+  /** @type {{ name: string, suffix: string, type: string, write: (screen: Screen) => string, needs?: () => boolean }[]} */
   const FORMATS = [
     { name: "CSV", suffix: "csv", type: "text/csv", write: csv },
     { name: "JSON", suffix: "json", type: "application/json", write: json },
     { name: "LaTeX", suffix: "tex", type: "application/x-tex", write: latex },
-    { name: "BibTeX", suffix: "bib", type: "application/x-bibtex", write: bibtex, needs: citations },
+    { name: "BibTeX", suffix: "bib", type: "application/x-bibtex", write: bibtex, needs: () => citations().length > 0 },
   ];
 
   // ---- The page ----------------------------------------------------------------------------------------------
 
+  /** What is of one anchor: columns, cells and words. */
+  const anchored = () => /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-anchor]"));
+
   /** All tables of a page, the anchor that they share, and the address that keeps their state. */
   class Page {
     constructor() {
+      /** @type {Map<string, string>} The anchors that differences are shown from, with their names. */
       this.anchors = new Map();
-      for (const element of document.querySelectorAll("[data-anchor]")) {
-        const { anchor, anchorLabel } = element.dataset;
+      /** @type {number | undefined} */
+      this.waiting = undefined;
+      for (const element of anchored()) {
+        const { anchor = "", anchorLabel } = element.dataset;
         if (!this.anchors.has(anchor)) this.anchors.set(anchor, anchorLabel ?? anchor);
       }
       [this.firstAnchor = ""] = this.anchors.keys();
       this.anchor = this.firstAnchor;
-      this.boards = [...document.querySelectorAll("table.board[data-table]")].map((table) => new Board(table, this));
+      const tables = /** @type {NodeListOf<HTMLTableElement>} */ (document.querySelectorAll("table.board[data-table]"));
+      this.boards = [...tables].map((table) => new Board(table, this));
       addEventListener("hashchange", () => this.#restore() && this.show());
       this.#restore();
       this.show();
@@ -452,10 +511,11 @@
 
     show() {
       for (const board of this.boards) board.show();
-      for (const element of document.querySelectorAll("[data-anchor]"))
+      for (const element of anchored())
         if (!element.closest("table.board")) element.hidden = element.dataset.anchor !== this.anchor;
     }
 
+    /** @param {string} anchor */
     choose(anchor) {
       this.anchor = anchor;
       this.show();
@@ -467,7 +527,7 @@
       const fragment = location.hash.slice(1);
       if (!fragment.includes("=")) return false;
       const parameters = new URLSearchParams(fragment);
-      const asked = parameters.get("anchor");
+      const asked = parameters.get("anchor") ?? "";
       this.anchor = this.anchors.has(asked) ? asked : this.firstAnchor;
       for (const board of this.boards) board.restore(parameters);
       return true;
@@ -495,10 +555,11 @@
     if (chooser) themeButton(chooser);
     // Paper shows what is folded away on the screen.
     addEventListener("beforeprint", () => {
-      for (const folded of document.querySelectorAll("details:not(.menu):not([open])")) folded.open = true;
+      const folds = /** @type {NodeListOf<HTMLDetailsElement>} */ (document.querySelectorAll("details:not(.menu):not([open])"));
+      for (const folded of folds) folded.open = true;
     });
     // Another page of the board keeps how its table is sorted, filtered and compared.
-    for (const link of document.querySelectorAll("a[data-keep]"))
+    for (const link of /** @type {NodeListOf<HTMLAnchorElement>} */ (document.querySelectorAll("a[data-keep]")))
       link.addEventListener("click", () => {
         if (location.hash.includes("=")) link.hash = location.hash;
       });

@@ -21,6 +21,7 @@
   const START = { yaw: (-35 * Math.PI) / 180, pitch: (22 * Math.PI) / 180, zoom: 1 };
   const STEP = Math.PI / 24;
   const IN_A_ROW = 4; // so many clouds stand in one row; more of them wrap
+  const MOST_PIXELS = 8e6; // a gallery of many rows is drawn less finely than what fits a screen
   // To the right, up and to the viewer, for data whose up axis is x, y or z: which coordinate, and its sign.
   const AXES = [[[2, 1], [0, 1], [1, 1]], [[0, 1], [1, 1], [2, 1]], [[0, 1], [2, 1], [1, -1]]];
 
@@ -140,9 +141,14 @@
       gl_FragColor = vec4(mix(colour * light, ground, 0.35 * far), 1.0);
     }`;
 
-  /** How many clouds stand beside one another, and how many rows they make. @param {number} many @param {number} width */
-  function grid(many, width) {
-    const columns = many <= IN_A_ROW ? many : Math.min(many, Math.max(2, Math.floor(width / 150)));
+  /**
+   * How many clouds stand beside one another, and how many rows they make.
+   * @param {number} many @param {number} group so many belong together and stand in one row where they can @param {number} width
+   */
+  function grid(many, group, width) {
+    const fit = Math.max(2, Math.floor(width / (many > group ? 105 : 150)));
+    const together = group > 1 && group <= fit ? group * Math.floor(fit / group) : fit;
+    const columns = many <= IN_A_ROW ? many : Math.min(many, together);
     return { columns, rows: Math.ceil(many / columns) };
   }
 
@@ -207,7 +213,8 @@
       });
     }
 
-    return prepare() ? { prepare, paint, lost: () => gl.isContextLost() } : null;
+    const longest = Math.min(...gl.getParameter(gl.MAX_VIEWPORT_DIMS), gl.getParameter(gl.MAX_RENDERBUFFER_SIZE));
+    return prepare() ? { prepare, paint, longest, lost: () => gl.isContextLost() } : null;
   }
 
   // ---- A viewer: controls, canvas, words ---------------------------------------------------------------------
@@ -229,11 +236,18 @@
   const button = (words, name, press) =>
     make("button", { type: "button", onclick: press, title: name, attributes: { "aria-label": name } }, words);
 
-  /** @param {string} label @param {string[]} names @param {() => void} change */
-  function chooser(label, names, change) {
-    const field = make("select", {}, ...names.map((name, place) => make("option", { value: String(place) }, name)));
+  /** A choice of one, or of all where there are several. @param {string} label @param {string[]} names @param {string} all @param {() => void} change */
+  function chooser(label, names, all, change) {
+    const words = names.length > 1 ? [...names, all] : names;
+    const field = make("select", {}, ...words.map((name, place) => make("option", { value: String(place) }, name)));
     field.addEventListener("change", change);
-    return { field, label: make("label", {}, label, field), get place() { return field.selectedIndex; } };
+    return {
+      field,
+      label: make("label", {}, label, field),
+      /** The places that are chosen. */
+      get places() { return field.selectedIndex < names.length ? [field.selectedIndex] : names.map((_, place) => place); },
+      get words() { return words[field.selectedIndex]; },
+    };
   }
 
   /** The colour of an element's ground as three levels from 0 to 1. @param {Element} element */
@@ -261,13 +275,14 @@
     const at = { ...START };
     /** @type {Float32Array[]} */
     let drawn = [];
+    let group = 1; // so many of these are of one class and cloud
     let mode = "all";
     let asked = 0;
     let turning = false;
 
-    const label = chooser("Class", clouds.classes, choose);
+    const label = chooser("Class", clouds.classes, "all classes", choose);
     label.field.selectedIndex = Math.max(0, clouds.classes.indexOf(place.dataset.class ?? ""));
-    const copy = chooser("Cloud", Array.from({ length: clouds.ppc }, (_, number) => `${number + 1} of ${clouds.ppc}`), choose);
+    const copy = chooser("Cloud", Array.from({ length: clouds.ppc }, (_, number) => `${number + 1} of ${clouds.ppc}`), `all ${clouds.ppc}`, choose);
     /** @type {[string, string][]} */
     const modes = [
       ...(present.length > 1 ? [/** @type {[string, string]} */ (["all", "side by side"])] : []),
@@ -298,31 +313,44 @@
 
     // What is shown
 
-    /** The snapshot that the slider stands at, coloured by what has moved since the beginning. */
-    function passing() {
+    /** @typedef {{ label: number, copy: number }} Which a cloud of every set */
+
+    /** Clouds at the snapshot that the slider stands at, coloured by what has moved since the beginning. @param {Which[]} which */
+    function passing(which) {
       const place_ = Number(time.value);
       const before = Math.min(Math.floor(place_), snapshots.length - 2);
-      const [began, a, b, end] = [first, snapshots[before], snapshots[before + 1], snapshots[snapshots.length - 1]].map(
-        (set) => cloud(clouds, set, label.place, copy.place));
-      const most = Math.max(...moved(end, began));
+      const around = [first, snapshots[before], snapshots[before + 1], snapshots[snapshots.length - 1]];
+      const parts = which.map((each) => around.map((set) => cloud(clouds, set, each.label, each.copy)));
+      const most = Math.max(...parts.map(([began, , , end]) => moved(end, began).reduce((a, b) => Math.max(a, b), 0)));
       const iterations = [snapshots[before], snapshots[before + 1]].map(({ iteration }) => iteration ?? 0);
-      const iteration = Math.round(iterations[0] + (place_ - before) * (iterations[1] - iterations[0]));
-      span.textContent = `iteration ${iteration}`;
-      return { cloud: byMoves(between(a, b, place_ - before), began, most), words: `iteration ${iteration}`, most };
+      const words = `iteration ${Math.round(iterations[0] + (place_ - before) * (iterations[1] - iterations[0]))}`;
+      span.textContent = words;
+      return { clouds: parts.map(([began, a, b]) => byMoves(between(a, b, place_ - before), began, most)), words, most };
     }
 
+    /** One class and cloud in every set that is asked for; or, of several, a gallery. */
     function choose() {
       const inTime = mode === "time";
       slider.hidden = !inTime;
-      const shown = inTime ? others : present.filter(({ words }) => mode === "all" || words === mode);
-      const sets = shown.map((set) => byHeight(cloud(clouds, set, label.place, copy.place)));
-      const passed = inTime ? passing() : null;
-      drawn = passed ? [passed.cloud, ...sets] : sets;
+      const [labels, copies] = [label.places, copy.places];
+      const which = labels.flatMap((label) => copies.map((copy) => ({ label, copy })));
+      const gallery = which.length > 1;
+      const shown = inTime ? (gallery ? [] : others) : present.filter(({ words }) => mode === "all" || words === mode);
+      const passed = inTime ? passing(which) : null;
+      drawn = which.flatMap((each, number) => [
+        ...(passed ? [passed.clouds[number]] : []),
+        ...shown.map((set) => byHeight(cloud(clouds, set, each.label, each.copy))),
+      ]);
       const said = [...(passed ? [passed.words] : []), ...shown.map(({ words }) => words)];
-      names.replaceChildren(...said.map((words) => make("li", {}, words)));
+      group = said.length;
+      const beside = which.flatMap((each) => said.map((words) => [
+        ...(labels.length > 1 ? [clouds.classes[each.label]] : []), ...(copies.length > 1 ? [`cloud ${each.copy + 1}`] : []),
+        ...(gallery && group === 1 ? [] : [words]),
+      ].join(", ")));
+      names.replaceChildren(...beside.map((words) => make("li", {}, words)));
       for (const { key, each } of views) each.setAttribute("aria-pressed", String(key === mode));
-      const which = clouds.ppc > 1 ? `, cloud ${copy.place + 1} of ${clouds.ppc}` : "";
-      const words = `${clouds.classes[label.place]}${which}: ${said.join(", ")}`;
+      const of = clouds.ppc === 1 ? "" : copies.length > 1 ? `, ${copy.words} clouds` : `, cloud ${copy.words}`;
+      const words = `${label.words}${of}: ${said.join(", ")}`;
       canvas.setAttribute("aria-label", `3D view of ${words}. Arrow keys turn it, plus and minus zoom, 0 resets.`);
       const counts = [...new Set((passed ? [first, ...shown] : shown).map(({ points }) => points))].join(" or ");
       const colour = passed ? `coloured by how far each has moved, ${passed.most.toFixed(2)} at most` : "coloured by height";
@@ -338,11 +366,12 @@
     function frame() {
       asked = 0;
       if (!paint || paint.lost()) return;
-      const density = Math.min(devicePixelRatio || 1, 3);
-      const shape = grid(drawn.length, stage.clientWidth);
+      const shape = grid(drawn.length, group, stage.clientWidth);
       stage.classList.toggle("rows", shape.rows > 1);
       canvas.style.height = shape.rows > 1 ? `${shape.rows * Math.round((1.1 * stage.clientWidth) / shape.columns + 14)}px` : "";
       names.style.gridTemplateColumns = `repeat(${shape.columns}, minmax(0, 1fr))`;
+      const room = Math.min(paint.longest / canvas.clientHeight, Math.sqrt(MOST_PIXELS / (canvas.clientWidth * canvas.clientHeight)));
+      const density = Math.min(devicePixelRatio || 1, 3, room);
       const [width, height] = [canvas.clientWidth, canvas.clientHeight].map((length) => Math.max(1, Math.round(length * density)));
       if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
       const ground = groundOf(stage);

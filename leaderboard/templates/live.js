@@ -1,7 +1,11 @@
+// @ts-check
 // Asks every second whether the site was built again; a script tag, for the pages allow no other request.
 "use strict";
+
+/** @type {number | null} */
 let known = null;
-window.pcbenchLive = (version) => {
+
+/** @type {any} */ (window).pcbenchLive = (/** @type {number} */ version) => {
   if (known !== null && known !== version) location.reload();
   known = version;
 };

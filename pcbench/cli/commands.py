@@ -46,6 +46,7 @@ EXAMPLES: Mapping[str, str] = {
     "results table": "results table --format latex > table.tex",
     "results hard": "results hard --count 5",
     "results ensembles": "results ensembles",
+    "results export": "results export results --by 'Our Laboratory' --out every_eval_ever",
     "results validate": "results validate mine --against origin/main:submissions",
     "results collect": "results collect submissions leaderboard/results --out records",
     "results fields": "results fields",

@@ -26,15 +26,16 @@ def doctor(
     folders: PluginFolders = None,
     as_json: AsJson = False,
 ) -> None:
-    """Look at devices, memory, threads, plugins, data, records, locks and disk; every finding has its remedy.
+    """Look at devices, memory, threads, plugins, data, records, locks, disk, Slurm; findings have remedies.
 
     Nothing is changed. Exit code 1 if there is a problem that a run will fail by; warnings are none.
     """
     from dataclasses import asdict
 
     from pcbench.engine.checkup import checkup
+    from pcbench.executors.slurm import reachable
 
-    findings = checkup(lambda: opened(folders), results)
+    findings = [*checkup(lambda: opened(folders), results), *reachable()]
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:

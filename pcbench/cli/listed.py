@@ -1,4 +1,4 @@
-"""`pcbench results list` and `table`: the records of a folder, for people, papers and programs."""
+"""`pcbench results list`, `table` and `export`: the records of a folder, for people, papers and programs."""
 
 from __future__ import annotations
 
@@ -76,6 +76,37 @@ def table(
         _print(lines, with_runs=False)
     else:
         say(_formatted(lines, form).rstrip("\n"))
+
+
+def export(
+    by: Annotated[
+        str, typer.Option("--by", metavar="NAME", help="Whose evaluations they are: your laboratory's name.")
+    ],
+    folder: Folder = RESULTS,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Where the files go, below data/pcbench.")
+    ] = Path("every_eval_ever"),
+    plugins: PluginFolders = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write finished evaluations in the schema of Every Eval Ever, which gathers results of all benchmarks.
+
+    A file an evaluation, in folders and under names as that collection has them; the same records give the
+    same files. Stale results and runs without a score are left out.
+    """
+    from pcbench.common.files import write_json
+    from pcbench.report.current import Current
+    from pcbench.report.every_eval_ever import documents
+
+    gathered, _ = read(folder, plugins)
+    written = []
+    for path, document in documents(gathered, Current.of(opened(plugins)), by):
+        write_json(out / path, document)
+        written.append(out / path)
+    if as_json:
+        typer.echo(json.dumps([str(path) for path in written], indent=1))
+    else:
+        say(f"{len(written)} {'evaluation' if len(written) == 1 else 'evaluations'} written below {out}")
 
 
 def read(folder: Path, plugins: Sequence[Path] | None) -> tuple[Gathered, Board]:

@@ -42,6 +42,7 @@ OPTIONS: Mapping[Thing, str] = {
     "share": "--share",
     "plan": "--plan",
     "jobs": "--jobs",
+    "slurm": "--slurm",
 }
 
 

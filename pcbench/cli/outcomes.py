@@ -110,10 +110,12 @@ def announce(
     snapshots: Snapshots,
     again: bool,
     default: bool,
-) -> bool:
+    gpu: bool,
+) -> None:
     """Say on standard error what is about to be done, by which protocol, and how long it may take.
 
-    Whether anything is to be done. runs: those that are there. default: nobody has named the protocol.
+    Nothing where nothing is to be done. runs: those that are there. default: nobody has named the protocol.
+    gpu: whether there is one where they are computed.
     """
     from pcbench.engine import machine, trials
     from pcbench.engine.estimate import estimates
@@ -125,7 +127,7 @@ def announce(
         if cost.state.word not in ("done", "stale")
     ]
     if not open_cells:
-        return False
+        return
     rules = {cell.evaluation.protocol.label: cell.evaluation.protocol for cell, _ in open_cells}
     for label, each in rules.items():
         say(
@@ -133,7 +135,7 @@ def announce(
             f"of {each.recipe.epochs} epochs.",
             err=True,
         )
-    if default and device.type == "cpu":
+    if default and not gpu:
         say("There is no GPU, so it is not the paper's evaluation: that is --protocol paper.", err=True)
     elif default:
         say("It is the paper's evaluation; a cheaper one is --protocol lite.", err=True)
@@ -141,7 +143,6 @@ def announce(
     unknown = sum(seconds is None for _, seconds in open_cells)
     times = _times(known, unknown, "about ") or "none"
     say(f"{len(open_cells)} {_cells(len(open_cells))} to do; time: {times}.", err=True)
-    return True
 
 
 def _times(known: float, unknown: int, about: str = "") -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +14,8 @@ from pcbench.cli.asking import Asking, with_asking
 from pcbench.cli.estimating import estimated
 from pcbench.cli.outcomes import announce, finish, print_plan
 from pcbench.cli.output import Again, AsJson, Device, PluginFolders, opened
-from pcbench.cli.spans import duration
-from pcbench.cli.work import work_through
+from pcbench.cli.spans import duration, size
+from pcbench.cli.work import follow, work_through
 from pcbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
     from pcbench.engine.evaluate import Outcome
     from pcbench.engine.plan import Absent, Cell
+    from pcbench.engine.working import Executor
+    from pcbench.executors.queued import Order
     from pcbench.records.plans import Plan
     from pcbench.records.state import Snapshots
 
@@ -41,6 +45,86 @@ Timeout = Annotated[
         help="End a cell that takes longer: seconds, or as 30m, 2h. Implies a process a cell.",
     ),
 ]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        metavar="SIZE",
+        help="End a cell whose process, or its method's, takes more memory, as 8G; on Linux. Implies a "
+        "process a cell.",
+    ),
+]
+OnSlurm = Annotated[
+    Path | None,
+    typer.Option(
+        "--slurm",
+        metavar="FILE.toml",
+        help="Have tasks of Slurm work through the cells; the file says partition, time, GPUs.",
+    ),
+]
+Detach = Annotated[
+    bool,
+    typer.Option("--detach", help="With --slurm: do not wait. The same command looks after the tasks again."),
+]
+
+
+@dataclass(frozen=True)
+class Means:
+    """How cells are worked at, as the options of these names say."""
+
+    device: str = "auto"
+    """What they compute on."""
+    plugins: Sequence[Path] = ()
+    """Folders of plugin files."""
+    jobs: str | None = None
+    """So many at once, each in a process of its own; none said: one after another in this one."""
+    timeout: str | None = None
+    """How long one may take."""
+    memory: str | None = None
+    """How much memory its process, and that of its method, may take."""
+    slurm: Path | None = None
+    """The profile by which tasks of Slurm are submitted; none said: this machine works."""
+    detach: bool = False
+    """Whether nobody waits for these tasks."""
+
+    def where(self) -> torch.device:
+        """The device of this machine; where others work, the CPU, which every machine has."""
+        from pcbench.engine import machine
+
+        return machine.choose_device("cpu" if self.slurm else self.device)
+
+    def gpu(self) -> bool:
+        """Whether there is a GPU where the cells are computed."""
+        if self.slurm is None:
+            return self.where().type == "cuda"
+        from pcbench.executors.slurm import read_profile
+
+        return read_profile(self.slurm).gpus > 0
+
+    def executor(self, snapshots: Snapshots, again: bool, cells: int) -> Executor | None:
+        """What works at so many cells in processes of their own; None where this process does."""
+        if not (self.jobs or self.timeout or self.memory):
+            return None
+        from pcbench.executors import local
+
+        seconds = duration(self.timeout) if self.timeout else None
+        memory = size(self.memory) if self.memory else None
+        places = local.places(self.jobs or "1", self.where(), cells)
+        return local.Processes(places, snapshots, again, seconds, memory)
+
+    def order(self, profile: Path, plan: Path, out: Path, again: bool) -> Order:
+        """How tasks are submitted that work through the plan in a file."""
+        from pcbench.executors.queued import Order
+        from pcbench.executors.slurm import read_profile
+
+        command = [sys.executable, "-m", "pcbench", "run", "--plan", str(plan.resolve())]
+        command += ["--out", str(out.resolve()), "--device", self.device]
+        command += [word for folder in self.plugins for word in ("--plugins", str(folder.resolve()))]
+        command += ["--jobs", self.jobs] if self.jobs else []
+        command += ["--timeout", self.timeout] if self.timeout else []
+        command += ["--memory", self.memory] if self.memory else []
+        command += ["--again", Again.stale.value] if again else []
+        return Order(read_profile(profile), [*command, "--share"])
 
 
 @with_asking
@@ -85,6 +169,9 @@ def run(
     ] = False,
     jobs: Jobs = None,
     timeout: Timeout = None,
+    memory: Memory = None,
+    slurm: OnSlurm = None,
+    detach: Detach = False,
     plugins: PluginFolders = None,
     as_json: AsJson = False,
 ) -> None:
@@ -97,9 +184,13 @@ def run(
     from pcbench.engine import server
 
     in_process = in_process or pdb
-    if not dry_run and not in_process:
+    means = Means(device, plugins or (), jobs, timeout, memory, slurm, detach)
+    if slurm and (in_process or share):
+        word = "--share out: every task takes one" if share else "--in-process out: no task has a terminal"
+        raise UsageError(f"beside --slurm leave {word}")
+    if not dry_run and not in_process and not slurm:
         server.start()
-    from pcbench.engine import frozen, machine, requests
+    from pcbench.engine import frozen, requests
     from pcbench.records import plans
     from pcbench.records.store import read_runs
 
@@ -107,13 +198,13 @@ def run(
         raise UsageError("--calibrate is of a dry run: add --dry-run")
     if plan and asking.given:
         raise UsageError(f"a plan says what there is to do: leave --{asking.given[0]} out", "plan")
-    catalogue, chosen_device = opened(plugins), machine.choose_device(device)
+    catalogue, chosen_device = opened(plugins), means.where()
     absent: list[Absent] = []
     if plan:
         whole = plans.read(plan)
         cells = frozen.thaw(catalogue, part(whole, share))
     else:
-        planned = requests.planned(catalogue, asking.asked(), chosen_device.type == "cuda", in_process)
+        planned = requests.planned(catalogue, asking.asked(), means.gpu(), in_process)
         whole, absent = frozen.freeze(planned.cells, planned.snapshots), planned.absent
         mine = {cell.key for cell in part(whole, share).cells}
         cells = [cell for cell in planned.cells if cell.inputs.key in mine] if share else planned.cells
@@ -124,16 +215,13 @@ def run(
         return
     outcomes = execute(
         cells,
-        chosen_device,
         out,
-        whole.snapshots,
-        whole=whole,
+        whole,
+        means,
         again=again is not None,
         in_process=in_process,
         default=not plan and asking.names_no_protocol,
         pdb=pdb,
-        jobs=jobs,
-        timeout=timeout,
     )
     finish(outcomes, absent, out, as_json, plugins or ())
 
@@ -150,36 +238,29 @@ def part(whole: Plan, share: str | None) -> Plan:
 
 def execute(
     cells: Sequence[Cell],
-    device: torch.device,
     out: Path,
-    snapshots: Snapshots,
+    whole: Plan,
+    means: Means,
     *,
-    whole: Plan | None = None,
     again: bool = False,
     in_process: bool = False,
     default: bool = False,
     pdb: bool = False,
-    jobs: str | None = None,
-    timeout: str | None = None,
 ) -> list[Outcome]:
     """Announce the cells and work through them. default: nobody has named the protocol.
 
-    whole: the plan that the cells are of, where they are not all of it; it is kept beside the runs. jobs,
-    timeout: as the options of these names say.
+    whole: the plan that they are of, all or some of its cells.
     """
-    from pcbench.engine import frozen
     from pcbench.engine.working import of_cells
-    from pcbench.records import plans
+    from pcbench.records import layout
     from pcbench.records.store import read_runs
 
+    device, snapshots = means.where(), whole.snapshots
+    order = means.order(means.slurm, layout.plan(out, whole.hash), out, again) if means.slurm else None
+    executor = None if in_process or order else means.executor(snapshots, again, len(cells))
     runs, _ = read_runs(out)
-    executor = None
-    if (jobs or timeout) and not in_process:
-        from pcbench.executors import local
-
-        seconds = duration(timeout) if timeout else None
-        places = local.places(jobs or "1", device, len(cells))
-        executor = local.Processes(places, snapshots, again, seconds)
-    if announce(cells, device, runs, snapshots, again, default):
-        plans.keep(out, whole or frozen.freeze(cells, snapshots))
-    return work_through(of_cells(cells, out, device, runs, snapshots, again, in_process), pdb, executor)
+    announce(cells, device, runs, snapshots, again, default, means.gpu())
+    pieces = of_cells(cells, out, device, runs, snapshots, again, in_process)
+    if order:
+        return follow(pieces, whole, order, means.detach)
+    return work_through(pieces, pdb, executor, whole)

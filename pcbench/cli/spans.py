@@ -1,4 +1,4 @@
-"""Options that span cells: `--set lr=0.1,1,10`, `--ppc 1,3`, `--repetition 0-4`."""
+"""Options that span cells, `--set lr=0.1,1,10`, `--ppc 1,3`, `--repetition 0-4`; times and sizes."""
 
 from __future__ import annotations
 
@@ -49,6 +49,15 @@ def repetitions(texts: Sequence[str]) -> list[int]:
             raise UsageError(f"--repetition {text}: whole numbers or a range are needed, as in 0,2 or 0-4")
         chosen.update(range(first, last + 1))
     return sorted(chosen)
+
+
+def size(text: str) -> int:
+    """The bytes that `500M` and `8G` mean; UsageError for anything else."""
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([MGT])", text.strip(), re.ASCII)
+    count = int(float(match[1]) * (1 << {"M": 20, "G": 30, "T": 40}[match[2]])) if match else 0
+    if count <= 0:
+        raise UsageError(f"--memory {text}: a size is needed, as 500M or 8G")
+    return count
 
 
 def duration(text: str) -> float:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pcbench.cli.output import AsJson, Device, PluginFolders, opened, say
-from pcbench.cli.run import Jobs, Timeout
+from pcbench.cli.run import Detach, Jobs, Means, Memory, OnSlurm, Timeout, execute
 from pcbench.cli.stopping import interruptible
 from pcbench.errors import DataError
 from pcbench.records.named import RESULTS
@@ -64,13 +64,22 @@ def _watch(folder: Path, cells: Sequence[Standing]) -> None:
         time.sleep(EVERY)
         before, cells = _summary(cells), standings(folder)
         if _summary(cells) != before:
-            say(_summary(cells))
+            say(_summary(cells) + _left(cells))
 
 
 def _summary(cells: Sequence[Standing]) -> str:
     """`88 cells: 60 done, 4 running, 1 failed, 23 to do`."""
     counts = _counts(cells)
     return f"{len(cells)} cells: {', '.join(f'{count} {word}' for word, count in counts.items() if count)}"
+
+
+def _left(cells: Sequence[Standing]) -> str:
+    """`; about 2 h left`; empty where nobody can tell."""
+    from pcbench.records.standing import seconds_left
+    from pcbench.report.text import duration
+
+    seconds = seconds_left(cells)
+    return f"; about {duration(seconds)} left" if seconds is not None else ""
 
 
 def _counts(cells: Sequence[Standing]) -> dict[str, int]:
@@ -83,7 +92,7 @@ def _counts(cells: Sequence[Standing]) -> dict[str, int]:
 def _print(cells: Sequence[Standing], most: int, why: bool) -> None:
     from pcbench.records.standing import WORDS
 
-    say(_summary(cells))
+    say(_summary(cells) + _left(cells))
     for word in WORDS:
         if word == "done" or (word.startswith("to ") and not why):
             continue
@@ -97,8 +106,11 @@ def _print(cells: Sequence[Standing], most: int, why: bool) -> None:
 
 
 def _values(cells: Sequence[Standing]) -> dict[str, Any]:
+    from pcbench.records.standing import seconds_left
+
     return {
         "counts": _counts(cells),
+        "seconds left": seconds_left(cells),
         "cells": [
             {
                 "title": each.cell.title,
@@ -122,6 +134,9 @@ def retry(
     device: Device = "auto",
     jobs: Jobs = None,
     timeout: Timeout = None,
+    memory: Memory = None,
+    slurm: OnSlurm = None,
+    detach: Detach = False,
     plugins: PluginFolders = None,
     as_json: AsJson = False,
 ) -> None:
@@ -131,8 +146,7 @@ def retry(
     refuses: 'pcbench run' plans anew.
     """
     from pcbench.cli.outcomes import finish
-    from pcbench.cli.run import execute
-    from pcbench.engine import frozen, machine, server
+    from pcbench.engine import frozen, server
     from pcbench.records.standing import FAILED, standings
 
     asked = [
@@ -143,11 +157,13 @@ def retry(
     if not asked:
         say("There is nothing to retry.")
         return
-    server.start()
-    catalogue, chosen = opened(plugins), machine.choose_device(device)
+    means = Means(device, plugins or (), jobs, timeout, memory, slurm, detach)
+    if not slurm:
+        server.start()
+    catalogue = opened(plugins)
     outcomes = []
     for plan in {each.plan.hash: each.plan for each in asked}.values():
         cells = [each.cell for each in asked if each.plan.hash == plan.hash]
         thawed = frozen.thaw(catalogue, plan.of(cells))
-        outcomes += execute(thawed, chosen, folder, plan.snapshots, whole=plan, jobs=jobs, timeout=timeout)
+        outcomes += execute(thawed, folder, plan, means)
     finish(outcomes, (), folder, as_json, plugins or ())

@@ -14,7 +14,7 @@ import typer
 
 from pcbench.cli.complete import DATASETS, METHODS, PROTOCOLS
 from pcbench.cli.output import AsJson, Device, PluginFolders, opened, pairs, say, show, words
-from pcbench.cli.run import execute
+from pcbench.cli.run import Means, execute
 from pcbench.cli.spans import combinations, numbers, repetitions
 from pcbench.errors import UsageError
 
@@ -74,15 +74,15 @@ def tune(
     The defaults and every combination of the values are distilled from the other four fifths and scored on
     the held-out one. What was tried stands in the records: the board can say what chose a setting.
     """
-    from pcbench.engine import machine, plan, requests, server
+    from pcbench.engine import frozen, plan, requests, server
 
     spans = combinations(pairs(set_ or ()))
     fixed = _fixed(spans)
     if spans == [fixed]:
         raise UsageError("tune needs values of a method's parameter to try: --set KEY=A,B,C, repeatable")
     server.start()
-    chosen_device = machine.choose_device(device)
-    gpu = chosen_device.type == "cuda"
+    means = Means(device, plugins or ())
+    gpu = means.gpu()
     common = requests.with_defaults(
         plan.Request(
             methods=(method,),
@@ -97,7 +97,8 @@ def tune(
         common, [fixed, *spans], repetitions(words([repetition])), validation=True, snapshots="last"
     )
     planned = requests.planned(opened(plugins), asked, gpu)
-    outcomes = execute(planned.cells, chosen_device, out, planned.snapshots)
+    whole = frozen.freeze(planned.cells, planned.snapshots)
+    outcomes = execute(planned.cells, out, whole, means)
     tried = sorted(_tried(outcomes), key=lambda each: -each.mean)
     if as_json:
         typer.echo(json.dumps({"tried": [asdict(each) for each in tried]}, indent=1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pcbench.cli.output import debugging, say
@@ -15,30 +15,53 @@ from pcbench.errors import Interrupted
 if TYPE_CHECKING:
     from pcbench.engine.evaluate import Outcome, Report
     from pcbench.engine.working import Executor, Piece
+    from pcbench.executors.queued import Order
+    from pcbench.records.plans import Plan
 
 
 def work_through(
-    pieces: Sequence[Piece], pdb: bool = False, executor: Executor | None = None
+    pieces: Sequence[Piece],
+    pdb: bool = False,
+    executor: Executor | None = None,
+    plan: Plan | None = None,
 ) -> list[Outcome]:
     """The outcome of every piece. Interrupted where the user stops it.
 
-    executor: where pieces are done, unless in this process. pdb: where a plugin fails in this process,
-    Python's debugger opens in the frame that failed.
+    executor: where pieces are done, unless in this process. plan: what they are cells of. pdb: where a plugin
+    fails in this process, Python's debugger opens in the frame that failed.
     """
     from pcbench.engine import working
 
-    stop_at_signals()
     if pdb:
         from pcbench.engine.evaluate import debugger
 
         debugger.set(_post_mortem)
+    with _screen("what is finished is kept, run the same command to go on", pdb) as screen:
+        return working.work_through(pieces, _Shown(screen), executor, plan)
+
+
+def follow(pieces: Sequence[Piece], plan: Plan, order: Order, detach: bool) -> list[Outcome]:
+    """The outcome of every piece, once a cluster's tasks have worked through them. Interrupted as above.
+
+    plan: what they are cells of. order: how its tasks are submitted. detach: only of those that are done
+    already; the tasks are submitted, and nobody waits.
+    """
+    from pcbench.executors import queued
+
+    with _screen("the tasks go on; the same command looks after them again") as screen:
+        return queued.work_through(pieces, _Shown(screen), plan, order, screen.line, detach)
+
+
+@contextlib.contextmanager
+def _screen(kept: str, pdb: bool = False) -> Iterator[Screen]:
+    """Where work is shown until it ends, or until the user stops it, who is told what is kept."""
+    stop_at_signals()
     with progress(plain=pdb) as screen:
         try:
             with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is no part of the result
-                return working.work_through(pieces, _Shown(screen), executor)
+                yield screen
         except KeyboardInterrupt as stop:
-            kept = "interrupted; what is finished is kept, run the same command to go on"
-            raise Interrupted(kept) from stop
+            raise Interrupted(f"interrupted; {kept}") from stop
 
 
 class _Shown:

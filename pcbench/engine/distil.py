@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from pcbench.errors import DataError, Stopped
 from pcbench.records import layout
 from pcbench.records.log import Log
 from pcbench.records.models import DistillationRecord, Isolation, Memory, Run, Status
-from pcbench.records.state import Finished, Snapshots, not_kept, state
+from pcbench.records.state import NONE_FINISHED, Finished, Snapshots, not_kept, state
 from pcbench.records.store import read_distillation, read_evaluation, write_distillation
 
 
@@ -41,53 +41,53 @@ def execute(
     out: Path,
     device: torch.device,
     report: Report,
-    runs: Iterable[Run] | Finished = (),
+    finished: Finished = NONE_FINISHED,
     snapshots: Snapshots = "all",
     again: bool = False,
     in_process: bool = False,
 ) -> Outcome:
     """Bring one cell to its records below `out`, doing only what is not there yet.
 
-    runs: those that stand there. snapshots: those that students are trained on. again: a stale cell is
+    finished: the runs that stand there. snapshots: those that students are trained on. again: a stale cell is
     computed anew, beside what there is; else its reason is the outcome's problem. in_process: see `distil`. A
     method that fails leaves a record with its reason and no evaluation. An interruption is recorded, and
     raised.
     """
-    cell, folder, outcome = place(cell, out, runs, snapshots, again)
+    cell, folder, outcome = place(cell, out, finished, snapshots, again)
     if outcome is not None:
         return outcome
     layout.traceback(folder).unlink(missing_ok=True)
-    finished = _finished_distillation(folder, cell)
-    run = Run(folder, finished or distil(cell, folder, device, report, in_process), ())
+    there = _finished_distillation(folder, cell)
+    run = Run(folder, there or distil(cell, folder, device, report, in_process), ())
     status, reason = run.distillation.status, run.distillation.reason
     if status != "ok":
         return Outcome(run, cell.evaluation.network.label, problem=f"{status}: {reason}", status=status)
     outcome = evaluate(cell.evaluation, run, device, report, snapshots, again)
-    return replace(outcome, reused=outcome.reused and finished is not None)
+    return replace(outcome, reused=outcome.reused and there is not None)
 
 
 def known(
     cell: Cell,
     out: Path,
-    runs: Iterable[Run] | Finished = (),
+    finished: Finished = NONE_FINISHED,
     snapshots: Snapshots = "all",
     again: bool = False,
 ) -> Outcome | None:
     """What `execute` would give without computing anything: done, or stale and to stay so; else None."""
-    cell, folder, outcome = place(cell, out, runs, snapshots, again)
+    cell, folder, outcome = place(cell, out, finished, snapshots, again)
     if outcome is not None:
         return outcome
-    finished = _finished_distillation(folder, cell)
-    if finished is None:
+    record = _finished_distillation(folder, cell)
+    if record is None:
         return None
-    return known_scores(cell.evaluation, Run(folder, finished, ()), snapshots, again)
+    return known_scores(cell.evaluation, Run(folder, record, ()), snapshots, again)
 
 
 def place(
-    cell: Cell, out: Path, runs: Iterable[Run] | Finished, snapshots: Snapshots, again: bool
+    cell: Cell, out: Path, finished: Finished, snapshots: Snapshots, again: bool
 ) -> tuple[Cell, Path, Outcome | None]:
     """A cell as it is to be done, its folder and, where it is stale and to stay so, what it gives."""
-    there = state(cell.inputs, cell.evaluation.asked(cell.key), snapshots, runs)
+    there = state(cell.inputs, cell.evaluation.asked(cell.key), snapshots, finished)
     if there.run is not None and there.run.distillation.key == cell.inputs.key:
         if there.word == "to do":  # its curve is to be finer, and keeps what it has
             cell = cell.with_curve(there.run.distillation.inputs.curve)

@@ -22,6 +22,7 @@ from pcbench.engine.artifacts import load_snapshots
 from pcbench.engine.independence import check_students
 from pcbench.engine.plan import Evaluation
 from pcbench.engine.scores import Scored, ScoreStore
+from pcbench.engine.shares import shares
 from pcbench.errors import DataError
 from pcbench.ops.batches import POINT_BYTES, groups_at_once, in_chunks
 from pcbench.protocols.protocol import Recipe
@@ -186,10 +187,12 @@ def train_students(
     repetitions: Sequence[int],
     device: torch.device,
     report: Callable[[int, int], None],
+    stacks: int | None = None,
 ) -> Backbone:
     """S students trained on each of several sets of clouds, each set normalised: a stacked network.
 
     repetitions: the students' axes of the seeds, (S,); those of the first set stand first in the stack.
+    stacks: how many shares the students are divided into, by default one a thread.
     """
     streams = evaluation.streams()
     return students.train(
@@ -199,6 +202,7 @@ def train_students(
         [streams[repetition] for repetition in repetitions],
         report,
         sets=len(sets),
+        stacks=stacks,
     )
 
 
@@ -343,7 +347,7 @@ def _complete(
     total = sum(recipe.epochs for recipe in recipes)
     if missing:
         check_independent(evaluation, clouds_of[missing[0].clouds], device)
-    shares = [_Share() for _ in tests]
+    done = [_Share() for _ in tests]
 
     def train_and_test(part: slice) -> None:
         group, recipe, watch = missing[part], recipes[part.start], machine.Stopwatch(device)
@@ -356,7 +360,8 @@ def _complete(
             partial(_report_epochs, report, part.start * recipe.epochs, len(group), total),
         )
         trained = watch.read()
-        for test, share in zip(tests, shares, strict=True):
+        stacks = len(shares(network, len(group) * protocol.students, device))
+        for test, share in zip(tests, done, strict=True):
             lacking = [place for place, entry in enumerate(group) if test.lacks(entry.clouds)]
             if not lacking:
                 continue
@@ -370,13 +375,14 @@ def _complete(
                 if store:
                     store.put(test.inputs, scored)
             share.add([group[place].iteration for place in lacking], trained, answers.clock)
+            share.stacks = stacks
             test.write(entries, totals, share.work(memory, provenance))
 
     points = protocol.students * protocol.recipe.batch * protocol.points
     alike = len({recipe.lr for recipe in recipes}) <= 1
     at_once = groups_at_once(device, 1, POINT_BYTES * points) if alike else 1
     in_chunks(train_and_test, len(missing), at_once)
-    for test, share in zip(tests, shares, strict=True):
+    for test, share in zip(tests, done, strict=True):
         if not test.has(entries):  # all that was missing was taken over
             test.write(entries, evaluation.totals(test.inputs.variant), share.work(memory, provenance))
 
@@ -395,6 +401,8 @@ class _Share:
     """The training of their students."""
     test: Clock = NOTHING
     """Their test."""
+    stacks: int = 1
+    """Stacks that they were divided into."""
 
     def add(self, iterations: Sequence[int], train: Clock, test: Clock) -> None:
         """Count what was done for further snapshots."""
@@ -411,6 +419,7 @@ class _Share:
             test=self.test,
             memory=memory.read(),
             provenance=provenance.model_copy(update={"load": load}),
+            stacks=self.stacks,
         )
 
 

@@ -68,7 +68,8 @@ def now(device: torch.device) -> float:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory has run out, of the GPU or of the machine."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError)
+    refused = isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate" in str(error)
+    return refused or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def warm_up(device: torch.device) -> None:
@@ -244,6 +245,19 @@ def command() -> list[str]:
     return _command.get() or ["pcbench", *sys.argv[1:]]
 
 
+_attempt: ContextVar[str] = ContextVar("attempt", default="")
+
+
+@contextlib.contextmanager
+def attempted(attempt: str) -> Iterator[None]:
+    """What is recorded in the block was made by the attempt of this id."""
+    token = _attempt.set(attempt)
+    try:
+        yield
+    finally:
+        _attempt.reset(token)
+
+
 def provenance(device: torch.device, seconds: float = 0.0) -> Provenance:
     """Versions, commit, command and hardware of this process, and the machine's load over `seconds`."""
     commit, dirty = _git_state(Path(pcbench.__file__).parent)
@@ -257,6 +271,7 @@ def provenance(device: torch.device, seconds: float = 0.0) -> Provenance:
         git_dirty=dirty,
         hardware=hardware(device),
         load=load(seconds),
+        attempt=_attempt.get(),
     )
 
 

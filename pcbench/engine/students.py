@@ -6,7 +6,7 @@ streams, so that its scores are those it would have had alone, up to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from pcbench.api import Backbone
 from pcbench.clouds import PointClouds
+from pcbench.engine.shares import Check, at_once, shares
 from pcbench.ops import augment
 from pcbench.ops.batches import POINT_BYTES, groups_at_once, in_chunks
-from pcbench.ops.layers import set_dropout, shared_buffers, stack
+from pcbench.ops.layers import members, set_dropout, shared_buffers, stack
 from pcbench.ops.replay import Replayed, in_global_state
 from pcbench.protocols.protocol import Augmentation, Recipe
 from pcbench.seeds import Streams
@@ -33,29 +34,62 @@ def train(
     streams: Sequence[Streams],
     report: Callable[[int, int], None] | None = None,
     sets: int = 1,
+    stacks: int | None = None,
 ) -> Backbone:
     """Train one student per entry of `streams` on all clouds (B, N, 3); the result is stacked.
 
     sets: where the clouds are those of several sets of one size, one after another, every set has students of
     its own, those of the first set first, as if it were trained on alone. Streams used: `weights`, `order`,
     `dropout` and, where the recipe augments, `augmentation`. `report` gets the epochs done and in all.
+    stacks: how many shares the students are divided into, by default one a thread; rounding depends on it.
     """
-    device = clouds.points.device
     size, streams = len(clouds) // sets, [*streams] * sets
     first = torch.arange(sets).repeat_interleave(len(streams) // sets).unsqueeze(1) * size
+    device = clouds.points.device
     network = stack([build(stream.stream("weights")) for stream in streams]).to(device).train()
-    set_dropout(network, [stream.stream("dropout") for stream in streams])
     constants = {name: buffer.clone() for name, buffer in shared_buffers(network).items()}
-    orders = [stream.stream("order") for stream in streams]
     inputs: _Geometry | _Augmented
     if recipe.augmentation is None:
         inputs = _Geometry(network, clouds.points)
     else:
-        inputs = _Augmented(network, clouds.points, recipe.augmentation, streams)
-    parameters = list(network.parameters())
+        inputs = _Augmented(network, clouds.points, recipe.augmentation)
 
+    def learn(share: slice, check: Check) -> None:
+        students, own = members(network, share), streams[share]
+        set_dropout(students, [stream.stream("dropout") for stream in own])
+        generators = [stream.stream("order") for stream in own]
+        orders = (
+            torch.stack([torch.randperm(size, generator=g) for g in generators]) + first[share]
+            for _ in range(recipe.epochs)
+        )
+        for epochs in _epochs(students, clouds, inputs.for_students(own), recipe, orders):
+            if share.start == 0 and report is not None:
+                report(epochs, recipe.epochs)
+            check()
+
+    at_once(learn, shares(network, len(streams), device, stacks))
+    for name, buffer in shared_buffers(network).items():
+        if not torch.equal(buffer, constants[name]):
+            raise TypeError(
+                f"training moved the buffer {name!r}, which all students share: make it a layer's"
+            )
+    return network
+
+
+def _epochs(
+    network: Backbone,
+    clouds: PointClouds,
+    inputs: _Geometry | _Augmented,
+    recipe: Recipe,
+    orders: Iterable[Tensor],
+) -> Iterator[int]:
+    """Train S stacked students in place; gives the number of epochs done after each of them.
+
+    orders: the clouds of every epoch in their order, (S, clouds of a student).
+    """
     targets = clouds.labels if clouds.answers is None else clouds.answers
-    weights = clouds.weights
+    weights, device = clouds.weights, clouds.points.device
+    parameters = list(network.parameters())
 
     def gradients(
         targets: Tensor, weights: Tensor | None, points: Tensor, *geometry: Tensor
@@ -66,26 +100,18 @@ def train(
 
     step = gradients if in_global_state(network) else Replayed(gradients, device)
     optimiser = _optimiser(parameters, recipe)
-    for epoch in range(recipe.epochs):
+    for epoch, order in enumerate(orders):
         if recipe.drop_after is not None and epoch == recipe.drop_after + 1:
             optimiser = _optimiser(parameters, recipe)
         for group in optimiser.param_groups:
             group["lr"] = recipe.rate(epoch)
-        order = torch.stack([torch.randperm(size, generator=g) for g in orders]) + first
         for batch in order.to(device).split(recipe.batch, dim=1):
             weighed = None if weights is None else weights[batch]
             slopes = step(targets[batch], weighed, *inputs.batch(batch))
             for parameter, gradient in zip(parameters, slopes, strict=True):
                 parameter.grad = gradient
             optimiser.step()
-        if report is not None:
-            report(epoch + 1, recipe.epochs)
-    for name, buffer in shared_buffers(network).items():
-        if not torch.equal(buffer, constants[name]):
-            raise TypeError(
-                f"training moved the buffer {name!r}, which all students share: make it a layer's"
-            )
-    return network
+        yield epoch + 1
 
 
 def student_losses(
@@ -174,6 +200,10 @@ class _Geometry:
             return self._work_out(self.points[index])
         return [values[index].to(type_) for values, type_ in zip(self.kept, self.types, strict=True)]
 
+    def for_students(self, streams: Sequence[Streams]) -> _Geometry:  # noqa: ARG002
+        """All students are given the same clouds."""
+        return self
+
     def batch(self, index: Tensor) -> tuple[Tensor, ...]:
         """What a network is given of the clouds at `index` (S, B)."""
         return self.points[index], *self.of(index)
@@ -188,10 +218,14 @@ class _Augmented:
     """Clouds that are changed at random in every batch, each with a geometry of its own."""
 
     def __init__(
-        self, network: Backbone, points: Tensor, how: Augmentation, streams: Sequence[Streams]
+        self, network: Backbone, points: Tensor, how: Augmentation, streams: Sequence[Streams] = ()
     ) -> None:
         self.network, self.points, self.how = network, points, how
         self.generators = [stream.stream("augmentation") for stream in streams]
+
+    def for_students(self, streams: Sequence[Streams]) -> _Augmented:
+        """The changes that these students are given, each by its own stream."""
+        return _Augmented(self.network, self.points, self.how, streams)
 
     @torch.no_grad()
     def batch(self, index: Tensor) -> tuple[Tensor, ...]:

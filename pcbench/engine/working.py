@@ -21,12 +21,13 @@ from pcbench.engine.evaluate import Outcome, Report
 from pcbench.engine.plan import Cell, Evaluation
 from pcbench.errors import DataError
 from pcbench.protocols.variants import PLAIN
-from pcbench.records import attempts, layout
+from pcbench.records import attempts, layout, plans
 from pcbench.records.attempts import Attempt
 from pcbench.records.claims import Claims
 from pcbench.records.labels import title
 from pcbench.records.models import DistillationInputs, Run
-from pcbench.records.state import Finished, Snapshots
+from pcbench.records.plans import Plan
+from pcbench.records.state import NONE_FINISHED, Finished, Snapshots
 from pcbench.records.store import checked_run
 
 POLL = 1.0
@@ -49,7 +50,7 @@ class Piece:
     """Does it in this process."""
     cell: Cell | None = None
     """The cell that it is; None where new students are trained on a run of which no more is known."""
-    runs: Finished = field(default_factory=lambda: Finished(()))
+    finished: Finished = NONE_FINISHED
     """The runs that stood in the folder when the work was planned."""
 
     @property
@@ -76,8 +77,8 @@ class Executor(Protocol):
     def room(self) -> bool:
         """Whether a further piece can begin."""
 
-    def begin(self, place: int, piece: Piece, report: Report) -> None:
-        """Begin a piece; `report` is told how far it is."""
+    def begin(self, place: int, piece: Piece, report: Report, attempt: str) -> None:
+        """Begin a piece; `report` is told how far it is. attempt: its id, which the records carry."""
 
     def ended(self, wait: float) -> list[Ended]:
         """The pieces that have ended, waiting so many seconds for one."""
@@ -99,8 +100,9 @@ class Here:
         """See `Executor`, as for all below."""
         return not self._done
 
-    def begin(self, place: int, piece: Piece, report: Report) -> None:
-        self._done.append(Ended(place, piece.work(report)))
+    def begin(self, place: int, piece: Piece, report: Report, attempt: str) -> None:
+        with machine.attempted(attempt):
+            self._done.append(Ended(place, piece.work(report)))
 
     def ended(self, wait: float) -> list[Ended]:
         if not self._done:
@@ -135,14 +137,17 @@ class Watcher(Protocol):
 
 
 def work_through(
-    pieces: Sequence[Piece], watcher: Watcher, executor: Executor | None = None
+    pieces: Sequence[Piece], watcher: Watcher, executor: Executor | None = None, plan: Plan | None = None
 ) -> list[Outcome]:
     """What became of every piece, in their order; a failure is an outcome, an interruption is raised.
 
     A distillation that fails is not tried again for its other students, nor one that has failed in another
     process meanwhile. What other processes work at is waited for, and taken over where they are gone.
+
+    plan: what the pieces are cells of. It is left in their folder as soon as there is anything to do; where
+    there is not, nothing is written.
     """
-    work = _Work(pieces, watcher)
+    work = _Work(pieces, watcher, plan)
     with Claims() as claims, executor or Here() as place_of_work:
         try:
             work.through(claims, place_of_work)
@@ -155,10 +160,16 @@ def work_through(
 class _Work:
     """How far one call of `work_through` is."""
 
-    def __init__(self, pieces: Sequence[Piece], watcher: Watcher) -> None:
+    def __init__(self, pieces: Sequence[Piece], watcher: Watcher, plan: Plan | None) -> None:
         self.pieces, self.watcher = pieces, watcher
+        self.plan = plan
+        """What is still to be left in the folder; None where there is nothing to leave."""
         self.waiting = dict(enumerate(pieces))
         """The pieces that have not begun, by their place."""
+        self.looked_at: set[int] = set()
+        """Those of them of which it is known that there is work."""
+        self.elsewhere: set[int] = set()
+        """Those that another process had claimed, and may have done, at the last look."""
         self.running: dict[int, Attempt | None] = {}
         """Those that are at work, with the word that was left of it."""
         self.outcomes: dict[int, Outcome] = {}
@@ -195,9 +206,11 @@ class _Work:
                 break
             if piece.key in busy:
                 continue
-            outcome = self._known(piece)
-            if outcome is None and not claims.take(piece.out, piece.key):
+            outcome = self._known(place, piece)
+            if outcome is None and not self._claimed(place, piece, claims):
                 continue
+            if place in self.elsewhere:
+                outcome = outcome or self._done_elsewhere(piece, claims)
             del self.waiting[place]
             any_of_them = True
             report = self.watcher.begins(place + 1, len(self.pieces), piece.title)
@@ -206,16 +219,12 @@ class _Work:
                     self._bury(piece, claims)
                 self._note(place, outcome)
                 continue
-            outcome = self._known(piece)  # another process may have had it just before
-            if outcome is not None:
-                claims.release(piece.out, piece.key)
-                self._note(place, outcome)
-                continue
             busy.add(piece.key)
-            self.running[place] = (
+            attempt = (
                 attempts.begin(piece.out, piece.key, piece.evaluation, piece.title) if piece.cell else None
             )
-            executor.begin(place, piece, report)
+            self.running[place] = attempt
+            executor.begin(place, piece, report, attempt.id if attempt else "")
         return any_of_them
 
     def _bury(self, piece: Piece, claims: Claims) -> None:
@@ -227,11 +236,35 @@ class _Work:
             word.unlink(missing_ok=True)
             claims.release(piece.out, piece.key)
 
-    def _known(self, piece: Piece) -> Outcome | None:
-        """What became of a piece without any work here; None where there is work."""
+    def _known(self, place: int, piece: Piece) -> Outcome | None:
+        """What became of a piece without any work here; None where there is work.
+
+        To look at a piece reads its clouds, and is done once. What another process has done afterwards is
+        found by whoever gets the claim from it.
+        """
         if piece.key in self.failed and piece.cell is not None:
             return replace(self.failed[piece.key], network=piece.cell.evaluation.network.label)
+        if place in self.looked_at:
+            return None
+        self.looked_at.add(place)
         return piece.known() or self._failed_elsewhere(piece)
+
+    def _claimed(self, place: int, piece: Piece, claims: Claims) -> bool:
+        """Claim a piece that is to be done; whether no other process has it."""
+        if self.plan is not None:
+            plans.keep(piece.out, self.plan)
+            self.plan = None
+        if claims.take(piece.out, piece.key):
+            return True
+        self.elsewhere.add(place)
+        return False
+
+    def _done_elsewhere(self, piece: Piece, claims: Claims) -> Outcome | None:
+        """What became of a piece that another process had; None where there is work, and it stays claimed."""
+        outcome = piece.known() or self._failed_elsewhere(piece)
+        if outcome is not None:
+            claims.release(piece.out, piece.key)
+        return outcome
 
     def _failed_elsewhere(self, piece: Piece) -> Outcome | None:
         """The failure of a cell in another process since this call began."""
@@ -243,14 +276,7 @@ class _Work:
             return None
         if attempt.status == "running" or attempt.status == "interrupted":
             return None
-        try:
-            run = checked_run(layout.run_folder(piece.out, piece.cell.inputs)).run
-        except DataError:
-            return None
-        kept = Run(run.folder, run.distillation, ())
-        return Outcome(
-            kept, piece.cell.evaluation.network.label, problem=attempt.reason, status=attempt.status
-        )
+        return failed_elsewhere(piece.out, piece.cell, attempt.status, attempt.reason)
 
     def _ended(self, ended: Ended, claims: Claims) -> None:
         piece, outcome = self.pieces[ended.place], ended.outcome
@@ -343,6 +369,16 @@ def of_evaluations(
         )
         for run, students in evaluations
     ]
+
+
+def failed_elsewhere(out: Path, cell: Cell, status: attempts.Ending, reason: str) -> Outcome | None:
+    """The outcome of a cell that did not end well in another process; None where that left no record."""
+    try:
+        run = checked_run(layout.run_folder(out, cell.inputs)).run
+    except DataError:
+        return None
+    kept = Run(run.folder, run.distillation, ())
+    return Outcome(kept, cell.evaluation.network.label, problem=reason, status=status)
 
 
 def cell_title(inputs: DistillationInputs, evaluation: Evaluation) -> str:

@@ -84,6 +84,8 @@ class _Busy:
     """The process."""
     connection: Connection
     """The pipe to it."""
+    attempt: str
+    """The id of the attempt that it is."""
     due: float
     """When, by the monotonic clock, it must have ended by itself."""
     log: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES))
@@ -101,19 +103,22 @@ class Processes:
         snapshots: Snapshots,
         again: bool = False,
         timeout: float | None = None,
+        memory: int | None = None,
     ) -> None:
         self.free = list(where)
         """The places at which nobody works."""
         self.snapshots, self.again = snapshots, again
         self.timeout = timeout
         """Seconds that a cell may take."""
+        self.memory = memory
+        """Bytes of memory that the process of a cell, and that of its method, may take."""
         self.busy: list[_Busy] = []
 
     def room(self) -> bool:
         """See `working.Executor`, as for all below."""
         return bool(self.free)
 
-    def begin(self, place: int, piece: Piece, report: Report) -> None:
+    def begin(self, place: int, piece: Piece, report: Report, attempt: str) -> None:
         if piece.cell is None:
             raise TypeError(f"{piece.title} is no cell, and cannot be done in another process")
         context = server.context()
@@ -124,13 +129,13 @@ class Processes:
         theirs.close()
         where = self.free.pop(0)
         due = time.monotonic() + self.timeout + worker.PATIENCE if self.timeout else float("inf")
-        self.busy.append(_Busy(place, piece, piece.cell, report, where, process, ours, due))
+        self.busy.append(_Busy(place, piece, piece.cell, report, where, process, ours, attempt, due))
         with contextlib.suppress(BrokenMessage):  # what became of it is told where it is waited for
-            send(ours, Message("cell", self._order(piece, piece.cell, where)))
+            send(ours, Message("cell", self._order(piece, piece.cell, where, attempt)))
 
-    def _order(self, piece: Piece, cell: Cell, where: Place) -> dict[str, Any]:
+    def _order(self, piece: Piece, cell: Cell, where: Place, attempt: str) -> dict[str, Any]:
         """What the process of a cell is told."""
-        _, folder, _ = distil.place(cell, piece.out, piece.runs, self.snapshots, self.again)
+        _, folder, _ = distil.place(cell, piece.out, piece.finished, self.snapshots, self.again)
         return {
             "plan": frozen.freeze([cell], self.snapshots).model_dump(mode="json"),
             "plugins": [str(each.resolve()) for each in cell.catalogue.methods.folders],
@@ -142,7 +147,9 @@ class Processes:
             "threads": where.threads,
             "again": self.again,
             "timeout": self.timeout,
+            "memory": self.memory,
             "command": machine.command(),
+            "attempt": attempt,
         }
 
     def ended(self, wait_for: float) -> list[Ended]:
@@ -198,10 +205,13 @@ class Processes:
         )
 
     def _ended_from_outside(self, busy: _Busy, status: Status, reason: str) -> Outcome:
-        cell, folder, _ = distil.place(busy.cell, busy.piece.out, busy.piece.runs, self.snapshots, self.again)
+        cell, folder, _ = distil.place(
+            busy.cell, busy.piece.out, busy.piece.finished, self.snapshots, self.again
+        )
         if status == "timeout":
             reason += f": {self.timeout:g} s"
-        return distil.ended_from_outside(cell, folder, busy.where.device, status, reason)
+        with machine.attempted(busy.attempt):
+            return distil.ended_from_outside(cell, folder, busy.where.device, status, reason)
 
     def _left(self, busy: _Busy, outcome: Outcome) -> Ended:
         """The end of a piece; its process is gone then, and its place free."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import threading
@@ -24,6 +25,7 @@ from pcbench.engine.messages import BrokenMessage, Message, receive, send
 from pcbench.errors import PcbenchError, Stopped
 from pcbench.records import layout
 from pcbench.records.plans import Plan
+from pcbench.records.state import NONE_FINISHED, Finished
 from pcbench.records.store import read_run
 
 PATIENCE = 10.0
@@ -34,13 +36,19 @@ def main(connection: Connection) -> None:
     """Work at the cell that comes through the pipe."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        order = receive(connection).values
+    except BrokenMessage:
+        return
+    if order["memory"]:
+        _bound(order["memory"])
     apart.prepare()
     signal.signal(signal.SIGTERM, _stopped)
     signal.signal(signal.SIGALRM, _overdue)
     threading.Thread(target=_end_with_command, daemon=True).start()
     sys.stdout = sys.stderr = cast(TextIO, Lines(connection))
     try:
-        answer = _work(connection, receive(connection).values)
+        answer = _work(connection, order)
     except BrokenMessage:
         return
     except Stopped as stop:
@@ -67,18 +75,18 @@ def _work(connection: Connection, order: Mapping[str, Any]) -> Message:
     plan = Plan.model_validate(order["plan"])
     [cell] = frozen.thaw(open_catalogue([Path(folder) for folder in order["plugins"]]), plan)
     there = Path(order["run"])
-    runs = [read_run(there)[0]] if layout.is_run_folder(there) else []
+    finished = Finished([read_run(there)[0]]) if layout.is_run_folder(there) else NONE_FINISHED
 
     def report(phase: str, done: int, total: int) -> None:
         send(connection, Message("report", {"phase": phase, "done": done, "total": total}))
 
-    with machine.called_by(order["command"]):
+    with machine.called_by(order["command"]), machine.attempted(order["attempt"]):
         outcome = distil.execute(
             cell,
             Path(order["out"]),
             torch.device(order["device"]),
             report,
-            runs,
+            finished,
             plan.snapshots,
             order["again"],
         )
@@ -93,6 +101,15 @@ def _told(outcome: Outcome) -> dict[str, Any]:
         "problem": outcome.problem,
         "status": outcome.status,
     }
+
+
+def _bound(memory: int) -> None:
+    """Let this process, and the method's that is forked from it, take no more memory than so many bytes each.
+
+    What is bounded is memory of their own that they may write to, which Linux alone counts.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, hard))
 
 
 def _stopped(_number: int, _frame: FrameType | None) -> NoReturn:

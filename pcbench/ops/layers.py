@@ -373,6 +373,26 @@ def stack(networks: Sequence[Network]) -> Network:
     return stacked
 
 
+def members(network: Network, students: slice) -> Network:
+    """Some of the networks that are stacked as one of their own, which shares their memory.
+
+    What trains the part trains these members of the whole. Parameters carry the leading axis of the slice; a
+    buffer of the architecture itself is the same one.
+    """
+    shared: dict[int, Any] = {id(buffer): buffer for buffer in shared_buffers(network).values()}
+    for module in network.modules():
+        if not isinstance(module, Layer):
+            continue
+        for parameter in module._parameters.values():
+            if parameter is not None:
+                part = nn.Parameter(parameter.detach()[students], parameter.requires_grad)
+                shared[id(parameter)] = part
+        for buffer in module._buffers.values():
+            if buffer is not None:
+                shared[id(buffer)] = buffer[students]
+    return copy.deepcopy(network, shared)
+
+
 def copy_state(source: nn.Module, target: nn.Module) -> None:
     """Give a network the parameters, the buffers and the mode of another one of its kind, in place."""
     pairs = zip(target.state_dict().values(), source.state_dict().values(), strict=True)

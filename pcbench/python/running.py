@@ -14,6 +14,7 @@ from pcbench.engine import frozen, machine, requests, server, working
 from pcbench.engine.evaluate import Outcome
 from pcbench.engine.plan import Absent, Request
 from pcbench.errors import DataError, PcbenchError
+from pcbench.executors import local
 from pcbench.ops.draws import Draw
 from pcbench.python.arguments import (
     AnyPath,
@@ -31,7 +32,6 @@ from pcbench.python.arguments import (
 )
 from pcbench.python.distilled import folder_of
 from pcbench.python.progress import OnProgress, Told
-from pcbench.records import plans
 from pcbench.records.labels import title
 from pcbench.records.models import Run
 from pcbench.records.named import RESULTS, finished
@@ -128,6 +128,7 @@ def run(
     snapshots: Kept | None = None,
     again: Stale | None = None,
     in_process: bool = False,
+    jobs: int | Literal["auto"] | None = None,
     plugins: AnyPath | Sequence[AnyPath] = (),
     device: str = "auto",
     on_progress: OnProgress | None = None,
@@ -151,6 +152,8 @@ def run(
       iterations as (0, 20, 40), at which the set is then kept as well: a finer curve of the same work.
     - again: `stale` computes anew what older code made. plugins: folders of plugin files.
     - in_process: the method works in this process, for debuggers; its record is open division then.
+    - jobs: so many cells at once, each in a process of its own; `auto`: one a GPU or, without, one a core.
+      Default: one after another in this process.
     - device: `auto`, `cpu`, `cuda`, or one of several, `cuda:1`.
     - on_progress: called with a `Progress`, as `pcbench.show_progress` is. Default: silence.
 
@@ -183,11 +186,13 @@ def run(
     folder, where = path(out, "output"), machine.choose_device(device)
     planned = requests.planned(catalogue_of(plugins), asked, where.type == "cuda", in_process)
     runs, _ = read_runs(folder)
-    if planned.cells:
-        plans.keep(folder, frozen.freeze(planned.cells, planned.snapshots))
     with machine.called_by(command):
         pieces = working.of_cells(planned.cells, folder, where, runs, planned.snapshots, anew, in_process)
-        outcomes = working.work_through(pieces, Told(on_progress))
+        whole = frozen.freeze(planned.cells, planned.snapshots)
+        executor = None
+        if jobs is not None and not in_process:
+            executor = local.Processes(local.places(str(jobs), where, len(pieces)), planned.snapshots, anew)
+        outcomes = working.work_through(pieces, Told(on_progress), executor, whole)
     return Outcomes(tuple(outcomes), tuple(planned.absent))
 
 

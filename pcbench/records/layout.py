@@ -4,6 +4,7 @@
         plans/5a0c….json             each plan that was worked through here
         claims/3f9c0a12be.lock       a distillation that some process works at, on any machine
         attempts/3f9c0a12be-77ab01c3d9.json   a cell that is being worked at, or that did not end well
+        jobs/5a0c….json              what a cluster was given of a plan; what each task prints, beside it
     OUT/sadm-modelnet10-ppc1-3f9c0a12be/
         distillation.json            how the clouds were distilled, however that ended
         clouds.h5                    the clouds of every snapshot
@@ -141,6 +142,21 @@ def plans(out: Path) -> list[Path]:
 def plan(out: Path, plan_hash: str) -> Path:
     """The plan of that hash in a folder of runs."""
     return out / WORK / "plans" / f"{short(plan_hash)}.json"
+
+
+def jobs(out: Path, plan_hash: str) -> Path:
+    """What a cluster was given of the plan of that hash."""
+    return out / WORK / "jobs" / f"{short(plan_hash)}.json"
+
+
+def job_log(out: Path, plan_hash: str, job: int | str, task: int | str) -> Path:
+    """What a task of a cluster prints; job, task: its numbers, or what the cluster puts them for."""
+    return jobs(out, plan_hash).with_name(f"{short(plan_hash)}-{job}_{task}.log")
+
+
+def job_logs(out: Path, plan_hash: str) -> list[Path]:
+    """What all tasks that worked through a plan have printed."""
+    return sorted(jobs(out, plan_hash).parent.glob(f"{short(plan_hash)}-*.log"))
 
 
 def claims(out: Path) -> Path:

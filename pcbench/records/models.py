@@ -115,6 +115,13 @@ class Provenance(Model):
     """What the work was computed on."""
     load: float | None = Field(None, ge=0, le=1e6)
     """Processes that wanted a processor of the machine, on average while the work ran; None if unknown."""
+    attempt: Name = ""
+    """The attempt at the cell that did it: of two that worked at one cell, each wrote its own id. Empty where
+    no attempt was counted, and in older records."""
+
+    def idle(self) -> set[str]:
+        """What older records do not have."""
+        return set() if self.attempt else {"attempt"}
 
 
 BUSY = 0.6
@@ -439,6 +446,9 @@ class Work(Model):
     """Peak memory."""
     provenance: Provenance
     """Where and with what."""
+    stacks: int = Field(1, ge=1, le=LARGEST)
+    """Stacks that the students were divided into, each trained by a thread of its own; 1 in older records.
+    Rounding depends on it: who trains the same students again divides them alike."""
 
 
 class EvaluationRecord(Model):
@@ -746,6 +756,10 @@ class Run:
     def complete(self, evaluation: EvaluationRecord) -> bool:
         """Whether an evaluation has the score that tables show: that of the last snapshot."""
         return evaluation.headline.iteration == self.last
+
+    def reports(self, evaluation: EvaluationRecord) -> bool:
+        """Whether tables show an evaluation: it is complete, and the distillation ended well."""
+        return self.distillation.status == "ok" and self.complete(evaluation)
 
     def verification(self, evaluation: EvaluationRecord) -> VerificationRecord | None:
         """What is known of one of its evaluations."""

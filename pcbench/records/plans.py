@@ -121,9 +121,13 @@ class Plan(Model):
         """
         if not 1 <= number <= count:
             raise UsageError(f"share {number}/{count}: parts are numbered from 1 to {count}", "share")
+        part_of = self.parts(count)
+        return self.of([cell for cell in self.cells if part_of[cell.key] == number])
+
+    def parts(self, count: int) -> dict[str, int]:
+        """In which of `count` parts each distillation is, by its key; see `share`."""
         keys = dict.fromkeys(cell.key for cell in self.cells)
-        part_of = {key: (place + place // count) % count for place, key in enumerate(keys)}
-        return self.of([cell for cell in self.cells if part_of[cell.key] == number - 1])
+        return {key: (place + place // count) % count + 1 for place, key in enumerate(keys)}
 
 
 def hashed(values: dict[str, object]) -> str:

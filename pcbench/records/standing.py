@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -20,6 +23,8 @@ Word = Literal["done", "running", "lost", "failed", "timeout", "oom", "interrupt
 WORDS: tuple[Word, ...] = get_args(Word)
 FAILED: tuple[Word, ...] = ("failed", "timeout", "oom")
 """Those of which running the same again may give the same."""
+PACE = 50
+"""So many of the cells that were done last tell how long the others take."""
 
 
 @dataclass(frozen=True)
@@ -36,19 +41,38 @@ class Standing:
     """Who works at it and since when, or why it did not end well; empty where there is nothing to say."""
     log: tuple[str, ...] = ()
     """The last lines that its process printed, where it did not end well."""
+    ended: float | None = None
+    """When it was done, in seconds since 1970 by the clock of the files; None where it is not."""
 
 
-def standings(out: Path) -> list[Standing]:
-    """Every cell of the plans that were worked through in a folder, each once, in the order of the plans."""
+def standings(out: Path, of: Sequence[Plan] | None = None) -> list[Standing]:
+    """Every cell of the plans that were worked through in a folder, each once, in the order of the plans.
+
+    of: the plans that are asked for, unless all are.
+    """
     folders = _folders(out)
     tried = {path.stem: path for path in layout.attempts(out).glob("*.json")}
     known: dict[tuple[str, str], Standing] = {}
-    for plan in plans.kept(out):
+    for plan in plans.kept(out) if of is None else of:
         for cell in plan.cells:
             place = cell.key, cell.evaluation
             if place not in known:
                 known[place] = _standing(out, plan, cell, folders, tried)
     return list(known.values())
+
+
+def seconds_left(cells: Sequence[Standing]) -> float | None:
+    """How long the cells that are not done may take, at the pace of those that were done last.
+
+    The longest time between two of them is left out: it may be a night in which nobody worked. None where
+    nothing is at work, or too few are done to tell.
+    """
+    ended = sorted(each.ended for each in cells if each.ended is not None)[-PACE:]
+    between = sorted(later - earlier for earlier, later in itertools.pairwise(ended))[:-1]
+    if not between or all(each.word != "running" for each in cells):
+        return None
+    left = sum(each.word != "done" and each.word not in FAILED for each in cells)
+    return left * statistics.fmean(between)
 
 
 def _folders(out: Path) -> dict[str, Path]:
@@ -71,8 +95,9 @@ def _standing(
     folder = folders.get(layout.short(cell.key))
     if folder is None or not layout.is_run_folder(folder):
         return Standing(plan, cell, "to do")
-    if layout.evaluation(folder, cell.evaluation).exists():
-        return Standing(plan, cell, "done")
+    with contextlib.suppress(FileNotFoundError):
+        scored = layout.evaluation(folder, cell.evaluation).stat().st_mtime
+        return Standing(plan, cell, "done", ended=scored)
     try:
         record = read_distillation(layout.distillation(folder))
     except DataError as error:

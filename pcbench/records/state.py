@@ -54,6 +54,10 @@ class Finished:
                 self.by_request.setdefault(_request(run.distillation.inputs), []).append(run)
 
 
+NONE_FINISHED = Finished(())
+"""The runs of a folder that holds none."""
+
+
 def wanted(entries: Sequence[SnapshotEntry], snapshots: Snapshots) -> list[SnapshotEntry]:
     """The snapshots of a distillation that are asked for."""
     if snapshots == "all":
@@ -81,21 +85,20 @@ def state(
     asked: DistillationInputs,
     evaluations: Sequence[EvaluationInputs],
     snapshots: Snapshots,
-    runs: Iterable[Run] | Finished,
+    finished: Finished,
 ) -> State:
-    """The state of a cell by the records of `runs` alone; clouds and times are not looked at.
+    """The state of a cell by the records of finished runs alone; clouds and times are not looked at.
 
     A run of the same work counts. Where there is none, one that was asked for in the same words (see
     `same_request`) and is not the same work is stale; of several the nearest, by the number of reasons. A run
     that did not keep its synthetic set at the iterations of the curve that is asked for is to do once more.
     """
-    there = runs if isinstance(runs, Finished) else Finished(runs)
-    run = there.by_key.get(asked.key)
+    run = finished.by_key.get(asked.key)
     if run is not None:
         if missing := not_kept(run.distillation, asked.curve):
             return State("to do", (f"no snapshot at {', '.join(map(str, missing))} was kept",), run)
         return state_of_evaluations(run, evaluations, snapshots)
-    alike = there.by_request.get(_request(asked), ())
+    alike = finished.by_request.get(_request(asked), ())
     stale = [(differences(run.distillation.inputs, asked), run) for run in alike]
     if not stale:
         return State("to do")

@@ -118,9 +118,11 @@ def not_needed(out: Path) -> list[Waste]:
     undone = {each.plan.hash for each in cells if each.word != "done"}
     unfinished = {layout.short(each.cell.key) for each in cells if each.word != "done"}
     waste = [
-        Waste(layout.plan(out, each), "all its cells are done")
+        Waste(path, "all its cells are done")
         for each in dict.fromkeys(plan.hash for plan in plans.kept(out))
         if each not in undone
+        for path in (layout.plan(out, each), layout.jobs(out, each), *layout.job_logs(out, each))
+        if path.exists()
     ]
     waste += [
         Waste(path, "no heartbeat for an hour")

@@ -468,20 +468,13 @@ class Board:
 
 def results(run: Run, current: Current = NOTHING_KNOWN) -> list[Result]:
     """What tables need of a run, one an evaluation that has a headline; none of a run without a score."""
-    return [
-        result_of(run, evaluation, current) for evaluation in run.evaluations if _reported(run, evaluation)
-    ]
-
-
-def _reported(run: Run, evaluation: EvaluationRecord) -> bool:
-    """Whether an evaluation has the score that is reported: that of the distillation's last snapshot."""
-    return run.distillation.status == "ok" and run.complete(evaluation)
+    return [result_of(run, evaluation, current) for evaluation in run.evaluations if run.reports(evaluation)]
 
 
 def unfinished(run: Run, current: Current = NOTHING_KNOWN) -> Unfinished | None:
     """Why a run has no score, None where it has one."""
     distillation = run.distillation
-    if any(_reported(run, evaluation) for evaluation in run.evaluations):
+    if any(run.reports(evaluation) for evaluation in run.evaluations):
         return None
     not_yet = "its last snapshot is not evaluated" if run.evaluations else "distilled, not evaluated"
     reason = plain(distillation.reason) or not_yet

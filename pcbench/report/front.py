@@ -36,7 +36,7 @@ that keeps most of it."""
 
 
 MORE = "Mean class accuracy with its intervals"
-"""What is folded away below the charts."""
+"""What is folded away below the table."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,6 @@ class Front:
     """The table of all methods."""
     strip: Strip
     """Clouds of one class, method beside method."""
-    folded: tuple[Block, ...] = ()
-    """Other tables of the same."""
     charts: tuple[Block, ...] = ()
     """Closer looks at the same cells."""
 
@@ -269,6 +267,8 @@ def page(pages: Pages, choice: Choice, strip: Strip, figures: Sequence[Reported]
         "results",
         "Results",
         tables=(_table(choice, view, stand, columns, names),),
+        folded=(macc_of(view, stand, places, "board-macc", choice.title),),
+        folded_as=MORE,
         notes=(*copies_notes(cut.board, [cut.section], {place.name}), *view.notes(stand)),
     )
     return Front(
@@ -279,9 +279,6 @@ def page(pages: Pages, choice: Choice, strip: Strip, figures: Sequence[Reported]
         chart=_chart(choice, stand, columns, names, figures),
         block=block,
         strip=strip,
-        folded=(
-            Block("more-tables", MORE, tables=(macc_of(view, stand, places, "board-macc", choice.title),)),
-        ),
         charts=charts.blocks(shown),
     )
 

@@ -159,18 +159,18 @@ def _results(board: Board, section: BoardSection, rows: list[BoardRow], name: st
             cell = row.cells[place]
             title = data_title(board, place.name, place.data, place.standard)
             values = (
+                scored(cell),
                 Value(title, title),
                 Value(amount(place.ppc), float(place.ppc)),
-                scored(cell),
                 Value(spread(cell.macc.mean, cell.macc.interval.std), cell.macc.mean),
                 *(timed(cell, each) for each in hardware),
             )
             lines.append(Line(head(row.entry, board, section.setting.student), values))
     headings = (
+        Heading("oa", "Accuracy", note="%, mean ± std"),
         Heading("data", "Data set", "text"),
         Heading("ppc", "PPC"),
-        Heading("oa", "OA"),
-        Heading("macc", "mAcc"),
+        Heading("macc", "Class mean", note="mean of the classes, %"),
         *(
             Heading(f"time{n}", f"Time on {each}", note="seconds in exports")
             for n, each in enumerate(hardware, 1)
@@ -208,9 +208,10 @@ def _closer(
         block = Block(
             f"{name}-{number}",
             f"Closer: {title}",
-            text=_in_effect(row),
-            tables=(*tables, *classes),
+            tables=tuple(classes),
             plots=tuple(plots),
+            notes=(_in_effect(row),),
+            folded=tuple(tables),
         )
         yield block, [each for each in found if each is not None]
 

@@ -172,11 +172,19 @@ def _one(part: Cut, title: str, data: str, name: str) -> Block:
         tuple(columns.headings()),
         tuple(part.line(row, stand, [*columns.values(row)]) for row in ground.rows),
     )
-    tables = [accuracy, macc_of(part, stand, places, f"{name}-macc", about)]
-    tables += [spreads(part, stand, f"{name}-spread", about)] if compared else []
+    folded = [macc_of(part, stand, places, f"{name}-macc", about)]
+    folded += [spreads(part, stand, f"{name}-spread", about)] if compared else []
     notes = copies_notes(part.board, [section], {data})
     notes += ("† Not the data set of its card: classes or counts differ.",) if title.endswith("†") else ()
-    return Block(name, about, tables=tuple(tables), notes=(*notes, *part.notes(stand)), group=part.title)
+    return Block(
+        name,
+        about,
+        tables=(accuracy,),
+        folded=tuple(folded),
+        folded_as="Mean class accuracy, and what chance decides",
+        notes=(*notes, *part.notes(stand)),
+        group=part.title,
+    )
 
 
 class Columns:

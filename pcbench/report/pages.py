@@ -50,13 +50,32 @@ LEGEND: Sequence[tuple[str, str]] = (
 )  # fmt: skip
 """What stands in the table of the first screen, beside it."""
 
-INTRODUCTIONS: Mapping[str, str] = {
+SHARED = (
+    "Accuracy in percent on the whole test split, of the last snapshot, never of the best: mean ± "
+    "standard deviation (ddof 1) over the students, or over the distillations where there are "
+    "several, and the 95 % interval of the mean, then distillations × students of each. Only results "
+    "of one protocol, one student, one division and one draw share a table. Status: claimed by a "
+    "submitter, run here, re-evaluated or re-distilled by this board's maintainers, or refuted."
+)
+"""What shares a table, and what its numbers are."""
+
+RULES = (
+    "Rows are ranked, sorted and compared on the cells and repetitions that they have in common, "
+    "which the notes name; what few have is shown beside and counts for nobody. Rank: the median of a "
+    "bootstrap with its 95 % interval; a row that lacks a cell has its rank on those that it has. "
+    "Tier: cannot be told from the best of the tier, by the mean or in one cell, adjusted for all "
+    "pairs of rows. A difference from an anchor is of one cell, paired by seed, and p adjusted for "
+    "the rows alone: it can be told where tiers are one. Nothing is told apart below the resolution "
+    "of the test split. Gain: 0 is random selection, 1 the whole training split. Bold: the best mean "
+    "of its column. –: not measured, nothing is imputed. Rows whose parameters somebody chose, and "
+    "refuted ones, are not ranked. The anchor random is pcbench's own, by its code."
+)
+"""How rows are compared and ranked."""
+
+LEADS: Mapping[str, str] = {
     "tables": (
-        "Accuracy in percent on the whole test split, of the last snapshot, never of the best: mean ± "
-        "standard deviation (ddof 1) over the students, or over the distillations where there are "
-        "several, and the 95 % interval of the mean, then distillations × students of each. Only results "
-        "of one protocol, one student, one division and one draw share a table. Status: claimed by a "
-        "submitter, run here, re-evaluated or re-distilled by this board's maintainers, or refuted."
+        "Every cell that was measured: accuracy in percent on the whole test split, a table for each "
+        "protocol, student, division, draw and data set."
     ),
     "cross-architecture": (
         "Clouds distilled with one network, students of others: rows of methods, columns of students."
@@ -87,21 +106,7 @@ INTRODUCTIONS: Mapping[str, str] = {
     ),
     "runs/index": ("Every record that this site was made of."),
 }
-
-READING: Mapping[str, str] = {
-    "tables": (
-        "Rows are ranked, sorted and compared on the cells and repetitions that they have in common, "
-        "which the notes name; what few have is shown beside and counts for nobody. Rank: the median of a "
-        "bootstrap with its 95 % interval; a row that lacks a cell has its rank on those that it has. "
-        "Tier: cannot be told from the best of the tier, by the mean or in one cell, adjusted for all "
-        "pairs of rows. A difference from an anchor is of one cell, paired by seed, and p adjusted for "
-        "the rows alone: it can be told where tiers are one. Nothing is told apart below the resolution "
-        "of the test split. Gain: 0 is random selection, 1 the whole training split. Bold: the best mean "
-        "of its column. –: not measured, nothing is imputed. Rows whose parameters somebody chose, and "
-        "refuted ones, are not ranked. The anchor random is pcbench's own, by its code."
-    ),
-}
-"""How the tables of a page are to be read, where there is more to say than its introduction does."""
+"""What each page of tables is, in a sentence or two."""
 
 EMPTY: Mapping[str, str] = {
     "cross-architecture": (
@@ -142,8 +147,8 @@ class Renderer:
                     "blocks.html.j2",
                     part.page,
                     TITLES[name],
-                    introduction=INTRODUCTIONS[name],
-                    reading=READING.get(name, ""),
+                    introduction=LEADS[name],
+                    legend=LEGEND if name == "tables" else (),
                     empty=EMPTY.get(name, ""),
                     blocks=part.blocks,
                     parts=parts,
@@ -177,8 +182,8 @@ class Renderer:
     def reading(self) -> tuple[str, str]:
         """How all of it is to be read."""
         rules = (
-            ("What shares a table", INTRODUCTIONS["tables"]),
-            ("Comparison and ranks", READING["tables"]),
+            ("What shares a table", SHARED),
+            ("Comparison and ranks", RULES),
         )
         text = self._render("reading.html.j2", "reading", "How to read the board", legend=LEGEND, rules=rules)
         return "reading.html", text
@@ -217,15 +222,17 @@ class Renderer:
             .get_template("leaderboard.md.j2")
             .render(
                 blocks=blocks,
-                introduction=INTRODUCTIONS["tables"],
-                reading=READING["tables"],
+                introduction=SHARED,
+                reading=RULES,
                 base_url=self.base_url,
             )
         )
 
     def _citations(self, blocks: Iterable[Block]) -> dict[str, str]:
         """The BibTeX entries of the methods in some blocks, by method."""
-        names = sorted({line.head.name for block in blocks for table in block.tables for line in table.lines})
+        names = sorted(
+            {line.head.name for block in blocks for table in block.all_tables for line in table.lines}
+        )
         return {name: self.cited[name] for name in names if self.cited.get(name)}
 
 

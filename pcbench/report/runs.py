@@ -5,10 +5,11 @@ from __future__ import annotations
 import shlex
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pcbench.catalogue.describe import value_text
+from pcbench.protocols.variants import PLAIN
 from pcbench.records import labels, layout
 from pcbench.records.labels import amount, bare_amount
 from pcbench.records.layout import short
@@ -18,9 +19,9 @@ from pcbench.report.cells import NOTHING_KNOWN, MeasuredCell, page_name, peak_me
 from pcbench.report.current import Current
 from pcbench.report.details import Confusion, by_class, confusion, learning_curves
 from pcbench.report.status import MAINTAINERS, MEANING, finding, status_of, submitter
-from pcbench.report.tables import Block, Head, Heading, Line, Table, Value
+from pcbench.report.tables import MISSING, Block, Head, Heading, Line, Table, Value
 from pcbench.report.text import duration, number, plain, shown, size, spread
-from pcbench.report.values import beginning_note, bounds, method_page, run_page
+from pcbench.report.values import beginning_note, bounds, method_page, run_page, scored
 
 Pairs = tuple[tuple[str, str], ...]
 """Terms and what is said of each."""
@@ -45,7 +46,7 @@ class Evaluated:
     accuracy: str
     """Mean and standard deviation of the overall accuracy, in percent."""
     about: str
-    """Its 95 % interval, and what students it is of."""
+    """Its 95 % interval, and how many students it is of."""
     settings: Pairs
     """Protocol, recipe, test and times."""
     provenance: Pairs
@@ -81,9 +82,11 @@ class RunPage:
     stale: str
     """Why today's code would not make it; empty where it would, as far as is known."""
     inputs: Pairs
-    """What the distillation depended on, its time and memory."""
+    """What the distillation depended on for people, its time and memory."""
     params: Pairs
     """The method's parameters in effect."""
+    hashes: Pairs
+    """What the distillation depended on for programs."""
     again: str
     """The commands that make it again, a line each."""
     command: str
@@ -93,7 +96,7 @@ class RunPage:
     snapshots: tuple[SnapshotLine, ...]
     """Its snapshots in their order."""
     evaluations: tuple[Evaluated, ...]
-    """What students of them scored, in the order of the records."""
+    """What students of them scored, the one that lists show first."""
     log: Block | None
     """What the method logged, as plots; None where it logged nothing."""
     downloads: tuple[tuple[str, str], ...]
@@ -121,19 +124,21 @@ def page(run: Run, current: Current = NOTHING_KNOWN) -> RunPage:
         stale=plain("; ".join(current.distillation(inputs))),
         inputs=(
             ("Data set", f"{plain(data.name)} ({plain(data.variant)})" + ("" if data.standard else " †")),
-            ("Data hash", data.hash),
             ("Points", f"{data.points}, sampling: {plain(data.sampling)}"),
             ("PPC", bare_amount(inputs.ppc)),
             *_kept_as(distillation),
             ("Distilled with", f"{plain(inputs.network.label)}, source {short(inputs.network.source)}"),
             ("Iterations", str(inputs.iterations)),
-            ("Repetition", str(inputs.repetition)),
-            ("Method's source", inputs.source),
-            ("Engine", str(inputs.engine)),
+            ("Repetition", f"{inputs.repetition}, draw {plain(inputs.draw)}"),
             ("Time", _time(distillation)),
             *((("From", plain(distillation.origin)),) if distillation.origin else ()),
             *_memory(distillation),
+        ),
+        hashes=(
             ("Key", distillation.key),
+            ("Data", data.hash),
+            ("Method's source", inputs.source),
+            ("Engine", str(inputs.engine)),
         ),
         params=tuple((plain(key), shown(value)) for key, value in sorted(inputs.params.items())),
         again=commands.again(run),
@@ -144,11 +149,23 @@ def page(run: Run, current: Current = NOTHING_KNOWN) -> RunPage:
         ),
         evaluations=tuple(
             _evaluated(run, evaluation, current, f"e{number}")
-            for number, evaluation in enumerate(run.evaluations, 1)
+            for number, evaluation in enumerate(shown_first(run), 1)
         ),
         log=log,
         downloads=tuple((f"data/{name}/{file}", file) for file in files),
     )
+
+
+def shown_first(run: Run) -> list[EvaluationRecord]:
+    """Its evaluations, the one that stands for the run first: plain test clouds, students of the network that
+    it was distilled with."""
+    network = run.distillation.inputs.network
+
+    def order(evaluation: EvaluationRecord) -> tuple[bool, bool, bool]:
+        inputs = evaluation.inputs
+        return not run.reports(evaluation), inputs.variant != PLAIN, inputs.network != network
+
+    return sorted(run.evaluations, key=order)
 
 
 def _whose(run: Run) -> str:
@@ -240,7 +257,15 @@ def _evaluated(run: Run, evaluation: EvaluationRecord, current: Current, name: s
     plots, tables = learning_curves(f"{name}-curve", title, {"all students": cell})
     classes = by_class(f"{name}-class", title, {"accuracy": cell})
     raw = _raw(evaluation, f"{name}-raw", title)
-    block = Block(name, title, text=text.strip(), tables=(raw, *tables, *classes), plots=tuple(plots))
+    block = Block(
+        name,
+        title,
+        text=text.strip(),
+        tables=tuple(classes),
+        plots=tuple(plots),
+        folded=(raw, *tables),
+        folded_as="Every student's accuracy",
+    )
     protocol = inputs.protocol.model_dump(mode="json", exclude={"changes", "recipe", "whole"})
     recipe = inputs.protocol.recipe.model_dump(mode="json")
     settings = (
@@ -261,7 +286,7 @@ def _evaluated(run: Run, evaluation: EvaluationRecord, current: Current, name: s
     ends = "".join(f"95 % interval {each}, " for each in bounds(interval))
     return Evaluated(
         spread(interval.mean, interval.std),
-        f"{ends}{cell.students} students. {title}",
+        f"{ends}{cell.students} students",
         settings,
         provenance(evaluation.provenance.model_dump(mode="json", exclude={"command"})),
         "\n".join(plain(shlex.join(share.provenance.command)) for share in evaluation.work),
@@ -299,20 +324,26 @@ def _percent(share: float) -> Value:
 
 
 def listed(run: Run, current: Current = NOTHING_KNOWN) -> Line:
-    """A run's line in the list of all runs."""
+    """A run's line in the list of all runs: its accuracy, then what it is of."""
     distillation = run.distillation
     inputs = distillation.inputs
-    protocols = sorted({plain(evaluation.inputs.protocol.label) for evaluation in run.evaluations})
-    changed = ", ".join(f"{plain(key)}={shown(value)}" for key, value in sorted(inputs.variation.items()))
-    texts = (plain(inputs.method), changed, plain(inputs.data.name))
+    changed = tuple((plain(key), shown(value)) for key, value in sorted(inputs.variation.items()))
     status = f"{distillation.status}, stale" if current.distillation(inputs) else distillation.status
-    rest = (str(inputs.repetition), status, ", ".join(protocols), str(len(run.evaluations)))
+    first = next(filter(run.reports, shown_first(run)), None)
+    accuracy, rest = MISSING, ("", "")
+    if first is not None:
+        cell = MeasuredCell((result_of(run, first, current),))
+        accuracy = replace(scored(cell), link=None)
+        rest = plain(first.inputs.protocol.label), plain(first.inputs.network.label)
     name = page_name(distillation.key)
+    texts = (*rest, status, distillation.provenance.created[:10], str(len(run.evaluations)))
     return Line(
-        Head(name, run_page(name)),
+        Head(plain(inputs.method), run_page(name), changed, (f"run {name}",)),
         (
-            *(Value(text, text) for text in texts),
+            accuracy,
+            Value(plain(inputs.data.name), plain(inputs.data.name)),
             Value(amount(inputs.ppc), float(inputs.ppc)),
-            *(Value(text, text) for text in rest),
+            Value(str(inputs.repetition), float(inputs.repetition)),
+            *(Value(text, text) for text in texts),
         ),
     )

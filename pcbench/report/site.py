@@ -251,18 +251,22 @@ def _without_score(board: Board) -> list[Block]:
 
 
 def _all_runs(listed: Sequence[Line]) -> Block:
+    """Every run: the whole split and then the fewest clouds first, the most accurate first."""
+
     def order(line: Line) -> tuple[Any, ...]:
-        return tuple(value.data for value in line.values), line.head.name
+        accuracy, data, ppc, *_ = line.values
+        return data.data, ppc.value, -float(accuracy.value or 0), line.head.text
 
     headings = (
-        Heading("method", "Method", "text"),
-        Heading("variation", "Variation", "text"),
+        Heading("oa", "Accuracy", note="%, mean ± std"),
         Heading("data", "Data set", "text"),
         Heading("ppc", "PPC"),
         Heading("repetition", "Repetition"),
-        Heading("state", "Status", "text"),
         Heading("protocol", "Protocol", "text"),
+        Heading("student", "Student", "text"),
+        Heading("state", "Status", "text"),
+        Heading("made", "Made", "text"),
         Heading("evaluations", "Evaluations"),
     )
     lines = tuple(sorted(listed, key=order))
-    return Block("all-runs", "Records", tables=(Table("runs", "All runs", headings, lines, first="Run"),))
+    return Block("all-runs", "Records", tables=(Table("runs", "All runs", headings, lines),))

@@ -167,13 +167,20 @@ class Block:
     """Small print below the tables."""
     group: str = ""
     """Blocks of one group that follow one another have a common heading: this."""
-    folded: bool = False
-    """Whether its tables are folded away, for its plots show the same."""
+    folded: tuple[Table, ...] = ()
+    """Tables that are folded away below the others."""
+    folded_as: str = "The numbers"
+    """What is pressed to see these."""
+
+    @property
+    def all_tables(self) -> tuple[Table, ...]:
+        """Its tables, and those that are folded away."""
+        return *self.tables, *self.folded
 
     @property
     def cells(self) -> int:
         """The number of values and of marks, which make a page long."""
-        return sum(table.cells for table in self.tables) + sum(plot.marks for plot in self.plots)
+        return sum(table.cells for table in self.all_tables) + sum(plot.marks for plot in self.plots)
 
 
 @dataclass(frozen=True)
@@ -203,20 +210,23 @@ def paginated(page: str, blocks: Iterable[Block], room: int = CELLS_A_PAGE) -> l
 
 def split(block: Block, room: int) -> Iterator[Block]:
     """The block itself where it fits, or its lines in pieces that do; plots stay with the first piece."""
-    if block.cells <= room or not block.tables:
+    if block.cells <= room or not block.all_tables:
         yield block
         return
-    width = sum(len(table.headings) for table in block.tables)
+    width = sum(len(table.headings) for table in block.all_tables)
     step = max(1, room // max(width, 1))
-    longest = max(len(table.lines) for table in block.tables)
+    longest = max(len(table.lines) for table in block.all_tables)
     pieces = math.ceil(longest / step)
     for number in range(pieces):
-        tables = tuple(
-            replace(table, lines=table.lines[number * step : (number + 1) * step])
-            for table in block.tables
-            if len(table.lines) > number * step
+        tables, folded = (
+            tuple(
+                replace(table, lines=table.lines[number * step : (number + 1) * step])
+                for table in those
+                if len(table.lines) > number * step
+            )
+            for those in (block.tables, block.folded)
         )
         title = f"{block.title}, part {number + 1} of {pieces}"
         name = block.name if number == 0 else f"{block.name}-{number + 1}"
         plots = block.plots if number == 0 else ()
-        yield replace(block, name=name, title=title, tables=tables, plots=plots)
+        yield replace(block, name=name, title=title, tables=tables, folded=folded, plots=plots)

@@ -23,6 +23,8 @@ _WEB = re.compile(r"https?://[^\s\"'<>\\]+", re.IGNORECASE)
 def plain(text: str) -> str:
     """Text on one line, with control, formatting and unassigned characters replaced by U+FFFD."""
     joined = " ".join(text.split())
+    if joined.isprintable():  # then nothing is to be replaced, and most text is
+        return joined
     return "".join("\ufffd" if unicodedata.category(char).startswith("C") else char for char in joined)
 
 

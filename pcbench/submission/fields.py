@@ -159,6 +159,7 @@ FIELDS: Mapping[type[BaseModel], Mapping[str, tuple[str, str]]] = {
         "iterations": _checked(
             "scored snapshots; the last one, or equal clouds in a run beside it", "those before the last"
         ),
+        "stacks": _claimed("changes no score beyond rounding: " + NOBODY),
     },
     Clock: {
         "seconds": _checked("more than none where there was work", "the value: " + BY_REDISTIL),

@@ -196,6 +196,7 @@ class Judge:
             repetitions,
             self.device,
             partial(report, "train students"),
+            claim.scored.main_work.stacks,
         )
         answers = answers_of(evaluation, network, len(repetitions), inputs.variant, self.device)
         return answers.predictions.correct

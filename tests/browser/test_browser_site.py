@@ -150,6 +150,8 @@ def test_every_page_opens_over_http_and_finds_all_its_files(visit: Callable, bui
 
 def test_without_javascript_every_table_is_there(visit: Callable, built: Path):
     page = visit(built, java_script_enabled=False).open("tables.html")
+    for folded in page.locator("details.numbers > summary").all():
+        folded.click()
     shown = page.locator("table.board :is(td, th):visible").count()
     assert shown == page.locator("table.board :is(td, th)").count() > 50
 
@@ -272,6 +274,8 @@ def test_the_csv_of_every_table_of_the_overview_is_the_table(visit: Callable, bu
     page = visit(built).open("tables.html")
     tables = page.locator("table.board")
     assert tables.count() > 2
+    for folded in page.locator("details.numbers > summary").all():
+        folded.click()
     for table in tables.all():
         bar = table.locator("xpath=ancestor::div[contains(@class,'scroll')]/preceding-sibling::div[1]")
         bar.get_by_text("Export").click()

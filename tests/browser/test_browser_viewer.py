@@ -138,6 +138,22 @@ def test_a_finger_turns(visit, pages):
     assert inked(picture(page)).sum() > inked(before).sum()
 
 
+def test_all_classes_and_all_clouds_make_a_gallery(page):
+    page.get_by_role("combobox", name="Class").select_option("all classes")
+    names = page.locator(".names li")
+    sets = ["initial", "distilled", "nearest real cloud"]
+    assert names.all_inner_texts() == [f"{label}, {words}" for label in ("chair", "table") for words in sets]
+    assert status(page).startswith("all classes, cloud 1 of 2: initial, distilled")
+    parts = np.array_split(inked(picture(page)), 6, axis=1)
+    assert all(part.mean() > 0.02 for part in parts)
+    page.get_by_role("combobox", name="Cloud").select_option("all 2")
+    page.get_by_role("button", name="Show over time").click()
+    assert names.all_inner_texts() == [f"{label}, cloud {n}" for label in ("chair", "table") for n in (1, 2)]
+    assert status(page).startswith(
+        "all classes, all 2 clouds: iteration 60. 256 points each, coloured by how far"
+    )
+
+
 def test_class_cloud_and_set_are_chosen_and_said(page):
     first = picture(page)
     page.get_by_role("combobox", name="Class").select_option("table")

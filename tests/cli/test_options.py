@@ -17,8 +17,8 @@ from pcbench.errors import Thing
 ROOT = Path(package.__file__).parent
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 WHOLE_COMMAND = re.compile(r"pcbench [a-z]+ ")
-OTHER_PROGRAMS = ("engine/machine.py", "submission/commits.py")
-"""Where git is called."""
+OTHER_PROGRAMS = ("engine/machine.py", "submission/commits.py", "executors/slurm.py")
+"""Where git and Slurm are called."""
 TO_COPY = ("report/commands.py",)
 """Where commands are put together, word by word, that a reader copies from a page."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pcbench.cli.spans import duration
+from pcbench.cli.spans import duration, size
 from pcbench.errors import UsageError
 from pcbench.records import layout
 from pcbench.records.store import read_runs
@@ -72,6 +72,9 @@ MISTAKES = {
     "no plan": (("run", "--plan", "none.json"), 3, "none.json: cannot be read"),
     "no number": (("run", *TINY, "--jobs", "many"), 2, "'many' is no number of cells at once"),
     "no time": (("run", *TINY, "--timeout", "soon"), 2, "--timeout soon: seconds are needed"),
+    "no size": (("run", *TINY, "--memory", "much"), 2, "--memory much: a size is needed"),
+    "no profile": (("run", *TINY, "--slurm", "none.toml"), 2, "profile none.toml cannot be read"),
+    "a share of a cluster": (("run", *TINY, "--slurm", "x.toml", "--share", "1/2"), 2, "leave --share out"),
     "no folder": (("status", "nowhere"), 3, "there is no nowhere"),
     "nothing to merge": (("results", "merge", "nowhere"), 3, "there is no nowhere"),
 }
@@ -95,6 +98,17 @@ def test_a_folder_without_a_plan_says_so(pcbench):
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("1.5m", 90), ("2h", 7200), ("1d", 86400)])
 def test_times_are_read_as_they_are_written(text, seconds):
     assert duration(text) == seconds
+
+
+@pytest.mark.parametrize(("text", "count"), [("500M", 500 << 20), ("8G", 8 << 30), ("1.5G", 3 << 29)])
+def test_sizes_are_read_as_they_are_written(text, count):
+    assert size(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "8", "0G", "8GB", "-1G"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(UsageError, match="a size is needed"):
+        size(text)
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "1w", "h", "٣"])

@@ -33,7 +33,8 @@ def executed(out: Path, *methods: str, snapshots: Snapshots = "all", **settings:
     )
     cpu = torch.device("cpu")
     outcomes = [
-        run.execute(cell, out, cpu, lambda *_: None, (), snapshots) for cell in cells(CATALOGUE, request)
+        run.execute(cell, out, cpu, lambda *_: None, snapshots=snapshots)
+        for cell in cells(CATALOGUE, request)
     ]
     assert not any(outcome.problem for outcome in outcomes)
     return [outcome.run for outcome in outcomes]
@@ -140,6 +141,17 @@ def interrupted(tmp_path, monkeypatch) -> Path:
             executed(tmp_path, "dm")
     (folder,) = (path.parent for path in tmp_path.glob("*/distillation.json"))
     return folder
+
+
+@pytest.mark.parametrize(("threads", "stacks"), [(1, 1), (4, 2)])
+def test_a_record_says_into_how_many_stacks_its_students_were_divided(tmp_path, threads, stacks):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        (done,) = executed(tmp_path, "random")
+    finally:
+        torch.set_num_threads(before)
+    assert [share.stacks for share in done.evaluations[0].work] == [stacks]
 
 
 def test_an_interrupted_evaluation_goes_on_with_the_snapshot_that_it_was_at(interrupted, trainings):

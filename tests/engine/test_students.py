@@ -117,6 +117,23 @@ def test_together_equals_alone_whatever_the_recipe_asks_for(pointnet, few_clouds
     assert_together_is_alone(double_builder(pointnet), double(few_clouds), recipe, 2, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("threads", [2, 3])
+def test_students_are_the_same_however_many_threads_share_them(pointnet, few_clouds, threads):
+    """Dropout, order and augmentation included; five students, so that shares are of different sizes."""
+    build, clouds = double_builder(pointnet), double(few_clouds)
+    recipe = Recipe(epochs=4, drop_after=1, batch=4, augmentation=Augmentation(jitter=0.01))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = students.train(build, clouds, recipe, streams(5))
+        torch.set_num_threads(threads)
+        shared = students.train(build, clouds, recipe, streams(5))
+    finally:
+        torch.set_num_threads(before)
+    for number in range(5):
+        assert_close(weights(shared, number), weights(alone, number), rtol=1e-5, atol=1e-6)
+
+
 def test_a_protocols_recipe_is_followed_bit_for_bit(pointnet, few_clouds):
     """Against the loop that a recipe without schedule means: plain SGD, made anew after the drop."""
     ours = students.train(builder(pointnet), few_clouds, RECIPE, streams(2))

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from built_in import CATALOGUE
 from report_records import a_run
 
-from pcbench.engine import working
+from pcbench.engine import frozen, plan, working
 from pcbench.engine.evaluate import Outcome
 from pcbench.engine.working import Piece, work_through
 from pcbench.records import layout
 from pcbench.records.claims import Claims
 from pcbench.records.models import Run
+from pcbench.records.plans import Plan
 from pcbench.records.store import read_run
 
 
@@ -46,9 +48,11 @@ class Folder:
         self.out, self.seconds = out, seconds
         self.run: Run = read_run(a_run(out / "kept"))[0]
         self.done: list[str] = []
+        self.looks: list[str] = []
 
     def piece(self, name: str, key: str | None = None, fails: bool = False) -> Piece:
         def known() -> Outcome | None:
+            self.looks.append(name)
             return Outcome(self.run, "pointnet:paper", reused=True) if name in self.done else None
 
         def work(_: Any) -> Outcome:
@@ -59,6 +63,12 @@ class Folder:
             return Outcome(self.run, "pointnet:paper")
 
         return Piece(name, self.out, (key or name).ljust(64, "0"), known, work)
+
+
+@pytest.fixture(scope="module")
+def a_plan() -> Plan:
+    request = plan.Request(("random",), ("shapes10",), (1,), protocol="quick", settings={"points": "16"})
+    return frozen.freeze(plan.cells(CATALOGUE, request), "all")
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +116,29 @@ def test_pieces_of_one_distillation_are_never_at_work_at_once(tmp_path):
     first.join()
     assert folder.done == ["a", "b"]
     assert others.lines == ["waits for b", "b begins", "b done"]
+
+
+def test_clouds_are_read_once_however_long_another_process_is_at_work(tmp_path):
+    theirs, ours = Folder(tmp_path, seconds=0.5), Folder(tmp_path)
+    ours.done = theirs.done
+    other = threading.Thread(target=work_through, args=([theirs.piece("a")], Silent()))
+    other.start()
+    while not list(layout.claims(tmp_path).glob("*.lock")):
+        time.sleep(0.005)
+    outcomes = work_through([ours.piece("a"), ours.piece("b")], Silent())
+    other.join()
+    assert [outcome.reused for outcome in outcomes] == [True, False]
+    assert ours.looks == ["a", "b", "a"]  # again when the other process had given it back
+    assert theirs.looks == ["a"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_plan_is_left_where_there_is_anything_to_do_and_nothing_is_written_else(a_plan, there, tmp_path):
+    folder = Folder(tmp_path)
+    folder.done += ["a"] * there
+    work_through([folder.piece("a")], Silent(), plan=a_plan)
+    assert layout.plan(tmp_path, a_plan.hash).exists() != there
+    assert (tmp_path / layout.WORK).exists() != there
 
 
 def test_an_interruption_leaves_no_claim(tmp_path):

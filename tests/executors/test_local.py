@@ -29,6 +29,8 @@ import signal
 import time
 from collections.abc import Iterator
 
+import torch
+
 from pcbench.api import Method, Snapshot, Task
 
 
@@ -39,6 +41,16 @@ class Sleeps(Method):
 
     def distill(self, task: Task) -> Iterator[Snapshot]:
         time.sleep(600)
+        yield Snapshot(0, task.initial_clouds())
+
+
+class Swells(Method):
+    """Takes more memory than there is."""
+
+    name = "swells"
+
+    def distill(self, task: Task) -> Iterator[Snapshot]:
+        torch.ones(1 << 30, dtype=torch.float64)
         yield Snapshot(0, task.initial_clouds())
 
 
@@ -101,6 +113,17 @@ def test_what_dies_or_takes_too_long_is_told_and_can_be_tried_again(pcbench, tmp
     assert retried.code == 1
     assert retried.err.count("1 cell to do") == 2  # of each plan
     assert list(layout.claims(Path("results")).iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts the memory of one process")
+def test_a_process_that_takes_more_memory_than_it_may_ends_alone(pcbench, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "three.py").write_text(METHODS)
+    words = ("run", "--method", "swells,random", *TINY, "--plugins", "mine", "--memory", "4G")
+    done = pcbench(*words)
+    assert done.code == 1
+    assert "swells on shapes10, PPC 1: oom: " in done.err
+    assert "2 cells: 1 done, 1 oom" in pcbench("status").out
 
 
 def test_places_divide_the_cores(monkeypatch):

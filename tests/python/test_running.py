@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,8 @@ import numpy as np
 import pytest
 
 import pcbench
-from pcbench import Outcomes, PcbenchError, Progress
+from pcbench import Outcomes, PcbenchError, Progress, UsageError
+from pcbench.records import layout, plans
 from pcbench.records.store import read_run
 
 TINY = {"points": 16, "iterations": 2, "recipe.epochs": 1}
@@ -75,6 +77,22 @@ def test_what_a_callback_raises_is_not_the_fault_of_a_method(tmp_path: Path) -> 
     assert [outcome.reused for outcome in pcbench.run("random", **asked).checked()] == [True]
 
 
+def test_cells_are_worked_at_at_once_and_their_records_name_the_attempts(tmp_path: Path) -> None:
+    asked = {"ppc": 1, "settings": TINY, "seeds": 1, "out": tmp_path}
+    done = pcbench.run(["random", "herding"], **asked, jobs=2).checked()
+    made = [outcome.run for outcome in done]
+    ids = [run.distillation.provenance.attempt for run in made]
+    assert [re.fullmatch(r"[0-9a-f]{16}", each) is not None for each in ids] == [True, True]
+    assert len(set(ids)) == 2
+    assert [run.evaluations[0].provenance.attempt for run in made] == ids
+    layout.plan(tmp_path, plans.kept(tmp_path)[0].hash).unlink()
+    again = pcbench.run(["random", "herding"], **asked, jobs="auto")
+    assert [outcome.reused for outcome in again] == [True, True]
+    assert layout.plans(tmp_path) == []  # nothing was to do, so that nothing is written
+    with pytest.raises(UsageError, match="no number of cells at once"):
+        pcbench.run("random", **asked, jobs=0)
+
+
 def test_what_is_done_is_not_computed_again(ran: Outcomes, results_folder: Path) -> None:
     numbers = {"points": np.int64(16), "iterations": 2, "recipe.epochs": np.float64(1)}
     again = pcbench.run("random", ppc=np.int64(1), settings=numbers, seeds=2, out=str(results_folder))
@@ -86,7 +104,7 @@ def test_several_settings_are_a_cell_each(results_folder: Path) -> None:
 
     asked = [{"lr": 1.0}, {"lr": 5.0}]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(running.working, "work_through", lambda pieces, watcher: [])
+        patch.setattr(running.working, "work_through", lambda *_, **__: [])
         patch.setattr(running.working, "of_cells", lambda cells, *rest: planned.extend(cells))
         planned: list = []
         pcbench.run("sadm", settings=asked, repetition=range(2), out=results_folder)

@@ -16,7 +16,7 @@ from pcbench.engine.plan import Request
 from pcbench.records import attempts, layout, plans, upkeep
 from pcbench.records.claims import LOST, Claims
 from pcbench.records.plans import Plan, PlannedCell
-from pcbench.records.standing import standings
+from pcbench.records.standing import seconds_left, standings
 from pcbench.records.store import read_run, read_runs
 
 METHODS = ("random", "herding", "kcenter", "sadm", "dm", "dc")
@@ -68,6 +68,19 @@ def test_each_cell_has_a_word_and_a_reason(planned, tmp_path):
     assert f"process {os.getpid()} on " in cells[2].why
     assert "the next 'pcbench run' or 'retry' takes it over" in cells[3].why
     assert cells[4].cell == fifth
+
+
+def test_the_pace_of_what_was_done_last_tells_how_long_the_rest_takes(planned, tmp_path):
+    for place, at in enumerate((1000.0, 1010.0, 1020.0, 99_000.0)):  # a night between the last two
+        cell = planned[place]
+        os.utime(layout.evaluation(finished(tmp_path, cell), cell.evaluation), (at, at))
+    assert seconds_left(standings(tmp_path)) is None  # nobody is at work
+    with Claims() as claims:
+        claims.take(tmp_path, planned[4].key)
+        attempts.begin(tmp_path, planned[4].key, planned[4].evaluation, planned[4].title)
+        assert seconds_left(standings(tmp_path)) == 20.0  # of two cells
+        layout.evaluation(finished(tmp_path, planned[5]), planned[5].evaluation).unlink()
+        assert seconds_left(standings(tmp_path)[2:]) is None  # of too few is known
 
 
 def test_an_attempt_that_ended_well_leaves_nothing(planned, tmp_path):

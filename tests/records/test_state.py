@@ -20,7 +20,7 @@ from pcbench.records.models import (
     SnapshotScores,
     Work,
 )
-from pcbench.records.state import outdated, state
+from pcbench.records.state import Finished, outdated, state
 
 PROVENANCE = provenance()
 
@@ -62,7 +62,7 @@ ASKED, SCORED = a_distillation_inputs(), an_evaluation_inputs()
 
 
 def label(*runs: Run, snapshots: Any = "all") -> str:
-    return state(ASKED, [SCORED], snapshots, runs).label
+    return state(ASKED, [SCORED], snapshots, Finished(runs)).label
 
 
 def test_what_is_there_is_done_and_what_is_not_is_to_do():

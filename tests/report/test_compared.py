@@ -397,7 +397,7 @@ def test_the_spread_between_draws_stands_beside_that_between_students(tmp_path: 
         a_run(tmp_path, method="sadm", repetition=repetition, right=right(score))
     a_run(tmp_path, method="dm", right=right(15))
     (block,) = overview.blocks(made(tmp_path))
-    (table,) = [table for table in block.tables if table.name.endswith("-spread")]
+    (table,) = [table for table in block.folded if table.name.endswith("-spread")]
     found = {line.head.name: line.values for line in table.lines}
     draws, students, covers = found["sadm"]
     assert draws.value == pytest.approx(100 * 10 / 30 / 2**0.5, abs=1)

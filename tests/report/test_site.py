@@ -155,6 +155,31 @@ def test_html_shows_the_cells(two_by_two: Path) -> None:
     assert text.count("<strong>") == 4
 
 
+def test_the_list_of_runs_begins_with_their_accuracies(two_by_two: Path) -> None:
+    a_run(two_by_two, method="m3d", status="failed", reason="out of memory")
+    head, *lines = rows(files(two_by_two)["runs/index.html"], "runs")
+    assert head[:4] == ["Method", "Accuracy %, mean ± std", "Data set", "PPC"]
+    assert [(line[0].split(" run ")[0], line[1].split(" ")[0], line[3]) for line in lines] == [
+        ("sadm", "65.0", "PPC 1"),
+        ("random", "20.0", "PPC 1"),
+        ("m3d", "–", "PPC 1"),
+        ("sadm", "65.0", "PPC 3"),
+        ("random", "20.0", "PPC 3"),
+        ("dm lr=0.1", "6.7", "PPC 3"),
+    ]
+
+
+def test_the_page_of_a_run_opens_with_the_plain_test_and_folds_the_others(tmp_path: Path) -> None:
+    a_run(tmp_path, right=[(2, 2)] * 10, test="so3")
+    folder = a_run(tmp_path, right=[(5, 10)] * 10)
+    made = files(tmp_path)
+    text = made[page_of(made, "runs", "sadm")]
+    opening, folded = text.split('<div class="screen">')[0], re.findall(r"<summary>(.*?)</summary>", text)
+    assert re.search(r"<strong>50\.0 ± 0\.0", opening)
+    assert any(re.match(r"13\.3 ± 0\.0.*test so3", " ".join(words.split())) for words in folded)
+    assert str(folder) not in text
+
+
 def test_every_page_is_semantic_and_asks_no_other_host(two_by_two: Path) -> None:
     made = files(two_by_two)
     for path, text in made.items():

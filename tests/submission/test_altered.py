@@ -315,6 +315,7 @@ CLAIMED: dict[str, tuple[Callable[[Json], None], Callable[[Json], None]]] = {
     "distillation.clock.seconds": (put("clock.seconds", 100.0), nothing),
     "distillation.snapshots.seconds": (put("snapshots.-1.seconds", 0.01), nothing),
     "distillation.inputs.draw": (put("inputs.draw", "nested"), nothing),
+    "evaluation.work.stacks": (nothing, put(f"{WORK}.stacks", 2)),
     "evaluation.work.train.seconds": (nothing, put(f"{WORK}.train.seconds", 1e-3)),
     "evaluation.snapshots.correct": (nothing, counted([50] * 10, lambda t: t - 3)),
 }

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from pcbench.api import PointClouds, Snapshot
 from pcbench.cli.main import app
+from pcbench.engine import shares, students
 from pcbench.engine.artifacts import load_snapshots, save_snapshots
 from pcbench.engine.likeness import Copy
 from pcbench.errors import DataError
@@ -203,6 +204,25 @@ def test_a_record_of_more_or_fewer_threads_is_tried_with_as_many(pcbench, submit
     assert (found["verdict"], found["same_hardware"]) == ("verified", True)
     assert found["provenance"]["hardware"]["threads"] == before + 1
     assert torch.get_num_threads() == before
+
+
+def test_the_students_of_a_record_are_divided_as_they_were(pcbench, submitted, monkeypatch):
+    """Rounding depends on the stacks, so that counts are equal only with as many of them."""
+    stacks: list[int] = []
+
+    def at_once(work, parts):
+        stacks.append(len(parts))
+        return shares.at_once(work, parts)
+
+    def change(data: dict[str, Any]) -> None:
+        data["work"][0]["stacks"] = 2
+
+    submitted.edit(submitted.evaluation, change)
+    submitted.reseal()
+    monkeypatch.setattr(students, "at_once", at_once)
+    (found,) = verdicts(pcbench("verify", "mine", "--json"))
+    assert found["verdict"] == "verified"
+    assert stacks == [2]
 
 
 def test_distilling_anew_tells_its_own_time_and_compares_the_clouds(pcbench, submitted):
