@@ -34,7 +34,7 @@ from pcbench.engine.plan import Cell, Evaluation
 from pcbench.errors import PcbenchError
 from pcbench.ops.batches import ClassIndex
 from pcbench.protocols.protocol import Recipe
-from pcbench.records.models import BUSY, NOTHING, Clock, Count, DistillationInputs, Hardware, Seconds
+from pcbench.records.models import BUSY, Clock, Count, DistillationInputs, Hardware, Seconds
 from pcbench.seeds import Streams
 
 PATIENCE = 3.0
@@ -478,16 +478,14 @@ def _trained(
     clouds = batch.normalised().to(device)
 
     def timed(steps: int) -> tuple[Backbone, float]:
-        watch, ends = machine.Stopwatch(device), [NOTHING]
+        watch = machine.Stopwatch(device)
 
-        def note(done: int, total: int) -> None:
+        def note(done: int, _: int) -> None:
             if done == 1:
                 watch.restart()  # what comes once is in the first step
-            elif done == total:
-                ends.append(watch.read())
 
         network = students.train(build, clouds, recipe.model_copy(update={"epochs": steps}), streams, note)
-        return network, undisturbed(ends[-1], machine.hardware(device)) / (steps - 1)
+        return network, undisturbed(watch.read(), machine.hardware(device)) / (steps - 1)
 
     network, step = timed(2)
     return (network, step) if step >= ENOUGH else timed(2 + int(ENOUGH / max(step, 1e-4)))
