@@ -275,7 +275,7 @@ class _Observer:
         """See `assignment.Runner`, as for all below."""
         if phase != "prepare" or done >= total:
             return
-        now = self.watch.read()
+        now, self.peak = self.watch.read(), machine.process_bytes("VmHWM", self.pid)
         self.prepared.append((done, now))
         self.parts = total
         if self._undisturbed(now) > (PATIENCE if self.part == 1.0 else WORTH):
@@ -295,7 +295,7 @@ class _Observer:
         return DistilTrial(
             before=part * self.parts / self.part,
             step=0.0,
-            host_bytes=machine.process_bytes("VmHWM", self.pid),
+            host_bytes=self.peak,
             set_bytes=inputs.plain_bytes,
             clouds=inputs.ppc * len(inputs.data.class_names),
             points=inputs.data.points,
@@ -304,14 +304,13 @@ class _Observer:
         )
 
     def snapshot(self, snapshot: Snapshot) -> None:
-        now = self.watch.read()
+        now, self.peak = self.watch.read(), machine.process_bytes("VmHWM", self.pid)
         self.last = snapshot
         self.updates.append((snapshot.iteration, now))
         if len(self.steps) < 2 or snapshot.iteration == self.cell.inputs.iterations:
             return
         (_, begun), (_, when) = self._window()
         if when - begun >= ENOUGH or when > PATIENCE:
-            self.peak = machine.process_bytes("VmHWM", self.pid)
             raise _Enough
 
     @property
