@@ -27,6 +27,8 @@ from pcbench.errors import PcbenchError
 from pcbench.records.models import Run
 from pcbench.report.text import duration, size
 
+LONGEST = 1200.0
+"""Wall seconds after which first steps are given up: the machine may be busy."""
 SHORTER: Mapping[str, Mapping[str, int]] = {
     "dance": {"pool": 1, "pool_epochs": 4},
     "ncfm": {"pool": 1, "pool_epochs": 4},
@@ -72,7 +74,7 @@ def rows(cell: Cell, device: torch.device, with_students: bool) -> Iterator[Row]
     """What a cell was expected to take, and took."""
     name, folder = cell.inputs.method, Path(tempfile.mkdtemp(prefix="pcbench-estimates-"))
     begun = machine.now(device)
-    trial = trials.try_distillation(cell, device)
+    trial = trials.try_distillation(cell, device, LONGEST)
     tried = machine.now(device) - begun
     record = distil.distil(cell, folder, device, lambda *_: None)
     if record.status != "ok":
