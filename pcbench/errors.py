@@ -19,6 +19,7 @@ Thing: TypeAlias = Literal[
     "suite",
     "test",
     "snapshots",
+    "sampling",
     "device",
     "plugins",
     "output",

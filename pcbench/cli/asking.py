@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, get_ty
 import typer
 
 from pcbench.cli.complete import BACKBONES, DATASETS, METHODS, PROTOCOLS, SNAPSHOTS, SUITES
-from pcbench.cli.output import WhichDraw, pairs, snapshots_of, words
+from pcbench.cli.output import WhichDraw, WhichPoints, pairs, snapshots_of, words
 from pcbench.cli.spans import combinations, numbers, repetitions
 
 if TYPE_CHECKING:
@@ -115,6 +115,14 @@ class Asking:
             "draw of SADM's code), per-ppc. Default: the suite's; else nested.",
         ),
     ] = None
+    sampling: Annotated[
+        WhichPoints | None,
+        typer.Option(
+            "--sampling",
+            help="Which of a cloud's stored points are used, where more are stored (pcbench data import "
+            "--points). Default: first.",
+        ),
+    ] = None
     snapshots: Annotated[
         str | None,
         typer.Option(
@@ -151,6 +159,7 @@ class Asking:
                 protocol=self.protocol or "",
                 students=self.seeds,
                 draw=self.draw.choice if self.draw else "nested",
+                sampling=self.sampling.value if self.sampling else None,
             ),
             spans=combinations(pairs(self.set_ or ())),
             repetitions=repetitions(words(self.repetition) or ["0"]),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pcbench.cli import data_fetch
-from pcbench.cli.output import AsJson, PluginFolders, opened, progress_bars, say, show
+from pcbench.cli.output import AsJson, PluginFolders, WhichPoints, opened, progress_bars, say, show
 from pcbench.cli.show import show_data
 from pcbench.cli.stopping import interruptible
 from pcbench.errors import DataError, UsageError, did_you_mean
@@ -28,14 +28,6 @@ app = typer.Typer(
 )
 app.command("fetch")(data_fetch.fetch)
 app.command("show")(show_data)
-
-
-class Sampled(enum.StrEnum):
-    """How the stored points are chosen where a copy has more."""
-
-    farthest = "farthest"
-    first = "first"
-    random = "random"
 
 
 class Upsampled(enum.StrEnum):
@@ -71,8 +63,8 @@ def import_(
     name: Annotated[str, typer.Argument(help="The data set, as 'pcbench data list' names it.")],
     path: Annotated[Path, typer.Argument(help="The folder that holds its files; see 'pcbench docs data'.")],
     sampling: Annotated[
-        Sampled, typer.Option("--sampling", help="How points are chosen where a cloud has more.")
-    ] = Sampled.farthest,
+        WhichPoints, typer.Option("--sampling", help="How points are chosen where a cloud has more.")
+    ] = WhichPoints.farthest,
     points: Annotated[
         int | None,
         typer.Option("--points", min=64, max=10_000, help="Points stored of a cloud.  [default: 1024]"),

@@ -19,6 +19,7 @@ OPTIONS: Mapping[Thing, str] = {
     "suite": "--suite",
     "test": "--test",
     "snapshots": "--snapshots",
+    "sampling": "--sampling",
     "device": "--device",
     "plugins": "--plugins",
     "output": "--out",

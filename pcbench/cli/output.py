@@ -45,6 +45,14 @@ def snapshots_of(text: str | None) -> Snapshots | None:
     return tuple(map(int, iterations))
 
 
+class WhichPoints(enum.StrEnum):
+    """How the points of a cloud are chosen where there are more."""
+
+    farthest = "farthest"
+    first = "first"
+    random = "random"
+
+
 class WhichDraw(enum.StrEnum):
     """Which training clouds distillations start from."""
 

@@ -246,12 +246,13 @@ def _clouds(folder: Path, entry: SnapshotEntry) -> PointClouds:
 
 def _data_of(record: DistillationRecord, datasets: Registry[Dataset]) -> tuple[Dataset | None, Splits | None]:
     """The data set of a run and its splits, as far as they are here; a warning says what is missing."""
+    from pcbench.datasets import sampled
 
     inputs = record.inputs.data
     dataset = None
     try:
         dataset = datasets.load(inputs.name)()
-        splits = dataset.load(inputs.points)
+        splits = sampled.load(dataset, inputs.points, inputs.sampling)
         if splits.content_hash == inputs.hash:
             return dataset, splits
         why = (

@@ -25,6 +25,7 @@ from pcbench.engine.scores import Scored, ScoreStore
 from pcbench.engine.shares import shares
 from pcbench.errors import DataError
 from pcbench.ops.batches import POINT_BYTES, groups_at_once, in_chunks
+from pcbench.ops.names import REDRAWN
 from pcbench.protocols.protocol import Recipe
 from pcbench.protocols.variants import Variant
 from pcbench.records import layout, predictions
@@ -182,27 +183,31 @@ def check_independent(evaluation: Evaluation, clouds: PointClouds, device: torch
 
 def train_students(
     evaluation: Evaluation,
-    sets: Sequence[PointClouds],
+    sets: Sequence[Snapshot],
     recipe: Recipe,
     repetitions: Sequence[int],
     device: torch.device,
     report: Callable[[int, int], None],
     stacks: int | None = None,
 ) -> Backbone:
-    """S students trained on each of several sets of clouds, each set normalised: a stacked network.
+    """S students trained on each of several synthetic sets, their clouds normalised: a stacked network.
+
+    A set that is drawn anew in every epoch is trained on alone.
 
     repetitions: the students' axes of the seeds, (S,); those of the first set stand first in the stack.
     stacks: how many shares the students are divided into, by default one a thread.
     """
     streams = evaluation.streams()
+    redraws = [each.stored.redraw() for each in sets if each.stored is not None]
     return students.train(
         evaluation.build,
-        concatenate([clouds.normalised() for clouds in sets]).to(device),
+        concatenate([each.clouds.normalised() for each in sets]).to(device),
         recipe,
         [streams[repetition] for repetition in repetitions],
         report,
         sets=len(sets),
         stacks=stacks,
+        redraw=redraws[0] if redraws else None,
     )
 
 
@@ -332,9 +337,7 @@ def _complete(
     provenance = machine.provenance(device)
     distillation, protocol = run.distillation, evaluation.protocol
     stored = stored_snapshots(evaluation.splits, run.folder, distillation)
-    clouds_of = {
-        entry.clouds: snapshot.clouds for entry, snapshot in zip(distillation.snapshots, stored, strict=True)
-    }
+    kept = {entry.clouds: snapshot for entry, snapshot in zip(distillation.snapshots, stored, strict=True)}
     store = None if distillation.inputs.is_whole else ScoreStore(run.folder.parent, provenance)
     if store:
         for test in tests:
@@ -346,14 +349,14 @@ def _complete(
     recipes = [recipe_for(evaluation, distillation, entry.iteration) for entry in missing]
     total = sum(recipe.epochs for recipe in recipes)
     if missing:
-        check_independent(evaluation, clouds_of[missing[0].clouds], device)
+        check_independent(evaluation, kept[missing[0].clouds].clouds, device)
     done = [_Share() for _ in tests]
 
     def train_and_test(part: slice) -> None:
         group, recipe, watch = missing[part], recipes[part.start], machine.Stopwatch(device)
         network = train_students(
             evaluation,
-            [clouds_of[entry.clouds] for entry in group],
+            [kept[entry.clouds] for entry in group],
             recipe,
             range(protocol.students),
             device,
@@ -379,7 +382,8 @@ def _complete(
             test.write(entries, totals, share.work(memory, provenance))
 
     points = protocol.students * protocol.recipe.batch * protocol.points
-    alike = len({recipe.lr for recipe in recipes}) <= 1
+    drawn = any(entry.expansion in REDRAWN for entry in missing)
+    alike = len({recipe.lr for recipe in recipes}) <= 1 and not drawn
     at_once = groups_at_once(device, 1, POINT_BYTES * points) if alike else 1
     in_chunks(train_and_test, len(missing), at_once)
     for test, share in zip(tests, done, strict=True):

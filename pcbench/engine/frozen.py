@@ -112,7 +112,7 @@ def _cell(parts: Parts, plan: Plan, cell: PlannedCell, methods: dict[int, Chosen
         methods[cell.method] = _chosen(parts, plan.methods[cell.method])
     choice = methods[cell.method]
     protocol, planned = plan.protocols[cell.protocol], plan.datasets[cell.data]
-    splits, data = parts.data(planned.name, planned.points)
+    splits, data = parts.data(planned.name, planned.points, planned.sampling)
     if not same_work(planned, data):
         reasons = "; ".join(differences(planned, data))
         raise DataError(f"{cell.title}: {planned.name} is not what was planned with ({reasons}): plan again")

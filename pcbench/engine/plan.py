@@ -18,6 +18,7 @@ from pcbench.catalogue import Catalogue, Registry
 from pcbench.catalogue.imports import past_the_face
 from pcbench.catalogue.kinds import LABELS, split_spec
 from pcbench.catalogue.loading import Plugin, UnusablePlugin
+from pcbench.datasets import sampled
 from pcbench.engine import apart, crossing, methods
 from pcbench.engine.methods import ChosenMethod
 from pcbench.engine.testing import changed
@@ -62,6 +63,8 @@ class Request:
     """Which of the repeated distillations."""
     draw: Draw = "nested"
     """Which training clouds the distillations start from."""
+    sampling: str | None = None
+    """Which of a cloud's stored points are used, a `Sampling` or the words of a record; None: the first."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What departs from the defaults of the methods or from the protocol, by name."""
     evaluate: tuple[str, ...] = ()
@@ -227,7 +230,7 @@ class Parts:
         self.catalogue, self.in_process = catalogue, in_process
         self.methods, self.backbones = catalogue.methods, catalogue.backbones
         self.datasets = catalogue.datasets
-        self._loaded: dict[tuple[str, int], tuple[Splits, DataInputs]] = {}
+        self._loaded: dict[tuple[str, int, str | None], tuple[Splits, DataInputs]] = {}
         self._chosen: dict[tuple[str, str], ChosenMethod] = {}
         self._networks: dict[str, tuple[type[Backbone], Network]] = {}
         self._rules: dict[tuple[str, str, str], Protocol] = {}
@@ -246,13 +249,13 @@ class Parts:
             return methods.chosen(self.catalogue, spec, values, origin)
         return apart.choose(self.catalogue, spec, values, origin)
 
-    def data(self, name: str, points: int) -> tuple[Splits, DataInputs]:
-        """A data set, loaded once for each number of points."""
-        if (name, points) not in self._loaded:
+    def data(self, name: str, points: int, sampling: str | None = None) -> tuple[Splits, DataInputs]:
+        """A data set, loaded once for each number of points and way to choose them."""
+        if (name, points, sampling) not in self._loaded:
             dataset = self.datasets.load(name)()
-            splits = dataset.load(points)
-            self._loaded[name, points] = splits, data_inputs(dataset, splits)
-        return self._loaded[name, points]
+            splits = sampled.load(dataset, points, sampling)
+            self._loaded[name, points, sampling] = splits, data_inputs(dataset, splits)
+        return self._loaded[name, points, sampling]
 
     def variant(self, label: str, dataset: str) -> Variant:
         """A test of students of a data set by its label; UsageError where it has none of that kind."""
@@ -264,7 +267,7 @@ class Parts:
         name, points = variant.on or trained.name, variant.points or trained.points
         classes = crossing.shared(self.datasets, trained.name, name) if variant.on else ()
         try:
-            splits, data = self.data(name, points)
+            splits, data = self.data(name, points, None if variant.on else trained.sampling)
         except DataError as error:
             raise DataError(f"test {variant.label}: {name}: {error}", "test") from error
         if not classes:
@@ -401,10 +404,11 @@ def _cells(request: Request, plan: Parts) -> list[Cell]:
     whole = [(WHOLE, chosen) for chosen in chosen_methods if chosen.whole]
     small = [(ppc, chosen) for ppc in request.ppcs for chosen in chosen_methods if not chosen.whole]
     cells = []
-    for splits, data in [plan.data(name, rules.points) for name in request.datasets]:
+    for splits, data in [plan.data(name, rules.points, request.sampling) for name in request.datasets]:
         for ppc, chosen in (*whole, *small):
             _check_ppc(ppc, data.name, splits, request.origin)
             _check_draw(request, data.name, splits)
+            _check_sampling(request, data)
             inputs = inputs_of(
                 chosen, data, ppc, rules, network, rules.whole, request.repetition, request.draw
             )
@@ -448,7 +452,7 @@ def evaluations(
                 f"{run.folder} does not follow protocol {own.label}: it has {inputs.data.points} points and "
                 f"snapshots {', '.join(map(str, inputs.snapshots))}"
             )
-        splits, data = plan.data(inputs.data.name, inputs.data.points)
+        splits, data = plan.data(inputs.data.name, inputs.data.points, inputs.data.sampling)
         if not same_work(inputs.data, data):
             raise DataError(
                 f"{run.folder}: was distilled from another {data.name} than the one on this machine "
@@ -618,6 +622,17 @@ def _check_draw(request: Request, dataset: str, splits: Splits) -> None:
             draws.authors(splits.train, 1, splits.official_order)
         except DataError as error:
             raise DataError(f"{dataset}: {error}") from error
+
+
+def _check_sampling(request: Request, data: DataInputs) -> None:
+    """UsageError where the points of a data set were not chosen in the way that is asked for."""
+    asked = request.sampling
+    if asked not in (None, data.sampling, data.sampling.partition(sampled.OF)[0]):
+        raise UsageError(
+            f"{data.name}: no {asked} sampling of {data.points} points: they are {data.sampling!r}, and no "
+            "others are stored to choose among: leave it out, or import the data set with more points",
+            "sampling",
+        )
 
 
 def _check_ppc(ppc: int, dataset: str, splits: Splits, origin: str) -> None:

@@ -7,13 +7,14 @@ streams, so that its scores are those it would have had alone, up to rounding.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcbench.api import Backbone
-from pcbench.clouds import PointClouds
+from pcbench.clouds import PointClouds, unit_sphere
 from pcbench.engine.shares import Check, at_once, shares
 from pcbench.ops import augment
 from pcbench.ops.batches import POINT_BYTES, groups_at_once, in_chunks
@@ -26,6 +27,9 @@ TEST_POINTS = 1 << 16  # points of one test chunk, all students together
 GEOMETRY_BYTES = 1 << 30  # what is kept of all clouds' geometry; above that it is worked out for every batch
 GEOMETRY_CLOUDS = 64  # clouds whose geometry is worked out together
 
+Redraw: TypeAlias = Callable[[torch.Generator], Tensor]
+"""What draws the points (B, N, 3) of one student's clouds for one epoch."""
+
 
 def train(
     build: Callable[[torch.Generator], Backbone],
@@ -35,6 +39,7 @@ def train(
     report: Callable[[int, int], None] | None = None,
     sets: int = 1,
     stacks: int | None = None,
+    redraw: Redraw | None = None,
 ) -> Backbone:
     """Train one student per entry of `streams` on all clouds (B, N, 3); the result is stacked.
 
@@ -42,17 +47,18 @@ def train(
     its own, those of the first set first, as if it were trained on alone. Streams used: `weights`, `order`,
     `dropout` and, where the recipe augments, `augmentation`. `report` gets the epochs done and in all.
     stacks: how many shares the students are divided into, by default one a thread; rounding depends on it.
+    redraw: of a single set that is drawn anew in every epoch, what draws its clouds by the stream `redraw`.
     """
     size, streams = len(clouds) // sets, [*streams] * sets
     first = torch.arange(sets).repeat_interleave(len(streams) // sets).unsqueeze(1) * size
     device = clouds.points.device
     network = stack([build(stream.stream("weights")) for stream in streams]).to(device).train()
     constants = {name: buffer.clone() for name, buffer in shared_buffers(network).items()}
-    inputs: _Geometry | _Augmented
-    if recipe.augmentation is None:
+    inputs: _Geometry | _Changing
+    if recipe.augmentation is None and redraw is None:
         inputs = _Geometry(network, clouds.points)
     else:
-        inputs = _Augmented(network, clouds.points, recipe.augmentation)
+        inputs = _Changing(network, clouds.points, recipe.augmentation or Augmentation(), redraw)
 
     def learn(share: slice, check: Check) -> None:
         students, own = members(network, share), streams[share]
@@ -79,7 +85,7 @@ def train(
 def _epochs(
     network: Backbone,
     clouds: PointClouds,
-    inputs: _Geometry | _Augmented,
+    inputs: _Geometry | _Changing,
     recipe: Recipe,
     orders: Iterable[Tensor],
 ) -> Iterator[int]:
@@ -101,6 +107,7 @@ def _epochs(
     step = gradients if in_global_state(network) else Replayed(gradients, device)
     optimiser = _optimiser(parameters, recipe)
     for epoch, order in enumerate(orders):
+        inputs.begin_epoch()
         if recipe.drop_after is not None and epoch == recipe.drop_after + 1:
             optimiser = _optimiser(parameters, recipe)
         for group in optimiser.param_groups:
@@ -204,6 +211,9 @@ class _Geometry:
         """All students are given the same clouds."""
         return self
 
+    def begin_epoch(self) -> None:
+        """The clouds are the same in every epoch."""
+
     def batch(self, index: Tensor) -> tuple[Tensor, ...]:
         """What a network is given of the clouds at `index` (S, B)."""
         return self.points[index], *self.of(index)
@@ -214,23 +224,42 @@ def _narrow(values: Tensor) -> Tensor:
     return values.int() if values.dtype == torch.int64 else values
 
 
-class _Augmented:
-    """Clouds that are changed at random in every batch, each with a geometry of its own."""
+class _Changing:
+    """Clouds that are drawn anew in every epoch, or changed at random in every batch, or both.
+
+    Each batch has a geometry of its own.
+    """
 
     def __init__(
-        self, network: Backbone, points: Tensor, how: Augmentation, streams: Sequence[Streams] = ()
+        self,
+        network: Backbone,
+        points: Tensor,
+        how: Augmentation,
+        redraw: Redraw | None,
+        streams: Sequence[Streams] = (),
     ) -> None:
-        self.network, self.points, self.how = network, points, how
+        self.network, self.points, self.how, self.redraw = network, points, how, redraw
         self.generators = [stream.stream("augmentation") for stream in streams]
+        self.redraws = [stream.stream("redraw") for stream in streams] if redraw else []
 
-    def for_students(self, streams: Sequence[Streams]) -> _Augmented:
-        """The changes that these students are given, each by its own stream."""
-        return _Augmented(self.network, self.points, self.how, streams)
+    def for_students(self, streams: Sequence[Streams]) -> _Changing:
+        """What these students are given, each by its own streams."""
+        return _Changing(self.network, self.points, self.how, self.redraw, streams)
+
+    def begin_epoch(self) -> None:
+        """Draw every student's clouds, (S, B, N, 3), where they are drawn."""
+        if self.redraw is not None:
+            drawn = [unit_sphere(self.redraw(generator)) for generator in self.redraws]
+            self.points = torch.stack(drawn).to(self.points.device)
 
     @torch.no_grad()
     def batch(self, index: Tensor) -> tuple[Tensor, ...]:
         """What a network is given of the clouds at `index` (S, B)."""
-        how, generators, xyz = self.how, self.generators, self.points[index]
+        how, generators = self.how, self.generators
+        if self.redraw is None:
+            xyz = self.points[index]
+        else:
+            xyz = self.points[torch.arange(len(index), device=index.device).unsqueeze(1), index]
         if how.turn is not None:
             xyz = augment.turn(xyz, how.turn, generators)
         if how.scale is not None:

@@ -61,6 +61,27 @@ def morph(tensors: Mapping[str, Tensor]) -> Tensor:
     return torch.cat([anchors, mixtures], 1)
 
 
+def mixtures(tensors: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
+    """Anchors and mixtures of them that are drawn: anchors (S, M, n, 3), count, L as an integer ().
+
+    Gives (S, M + L, n, 3), of every slot the M anchors first. Mixture l is Σ_j e_j / (Σ_i e_i) · anchor_j,
+    point by point, e_j = −ln u_j, u_j uniform: its shares are uniform on the simplex. A student draws them
+    anew in every epoch.
+    """
+    anchors, count = _shaped(tensors, {"anchors": 4, "count": 0})
+    points = _clouds(anchors)
+    more = 0 if count.is_floating_point() else int(count)
+    if more < 1:
+        raise DataError(f"'count' is {count.item()}, not a whole number of 1 or more")
+    slots, kept, size = points.shape[:3]
+    _check_size(slots * (kept + more) * size * 3)
+    uniform = torch.rand(slots, more, kept, generator=generator, dtype=torch.float64)
+    drawn = -torch.log1p(-uniform)  # of 1 − u, which is never 0
+    shares = (drawn / drawn.sum(2, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)).to(points)
+    mixed = torch.bmm(shares, points.flatten(2)).unflatten(2, (size, 3))
+    return torch.cat([points, mixed], 1)
+
+
 def _shaped(tensors: Mapping[str, Tensor], dimensions: Mapping[str, int]) -> list[Tensor]:
     """The tensors of these names; DataError for others, or for another number of axes."""
     if tensors.keys() != dimensions.keys():
@@ -94,9 +115,19 @@ def _check_size(values: int) -> None:
         raise DataError(f"an expansion makes more than {MOST_VALUES} coordinates")
 
 
+DRAWN: Mapping[str, Callable[[Mapping[str, Tensor], torch.Generator], Tensor]] = {"mixtures": mixtures}
+"""By the name of an expansion that draws: tensors and a stream -> points, always of the same shape."""
+
+
+def _one_drawing(name: str) -> Callable[[Mapping[str, Tensor]], Tensor]:
+    """The drawing that stands for all of them where clouds are counted, compared and shown."""
+    return lambda tensors: DRAWN[name](tensors, torch.Generator().manual_seed(0))
+
+
 EXPANSIONS: Mapping[str, Callable[[Mapping[str, Tensor]], Tensor]] = {
     "plain": plain,
     "upsample": upsample,
     "morph": morph,
+    **{name: _one_drawing(name) for name in DRAWN},
 }
 """By the name of an expansion: tensors -> points of the clouds of every slot, (S, C, n, 3), S = K · PPC."""

@@ -16,5 +16,8 @@ DRAWS: tuple[Draw, ...] = get_args(Draw)
 UNKNOWN: Final = "unknown"
 """The draw of a set that was distilled elsewhere: no draw of ours, and not among DRAWS."""
 
+REDRAWN: Final = ("mixtures",)
+"""The expansions that students draw anew in every epoch."""
+
 OWN: Final = "own"
 """A method's own expansion: what it made is kept beside the tensors, since nobody else can make it."""

@@ -20,7 +20,7 @@ from torch import Tensor
 from pcbench.clouds import PointClouds
 from pcbench.common.files import canonical_json
 from pcbench.errors import DataError
-from pcbench.ops.expansions import EXPANSIONS, MOST_VALUES
+from pcbench.ops.expansions import DRAWN, EXPANSIONS, MOST_VALUES
 from pcbench.ops.names import OWN
 
 PROBABILITIES: Final = "probabilities"
@@ -142,6 +142,21 @@ class Stored:
             self._weights(count),
         )
 
+    def redraw(self) -> Callable[[torch.Generator], Tensor] | None:
+        """What draws the points (B, N, 3) of a student's clouds for an epoch, from a stream of the student's.
+
+        None where the clouds are the same in every epoch. Clouds stand in the order of `expand`.
+        """
+        if self.expansion not in DRAWN:
+            return None
+        draw, tensors = DRAWN[self.expansion], self._for_expansion()
+        return lambda generator: draw(tensors, generator).flatten(0, 1)
+
+    def _for_expansion(self) -> dict[str, Tensor]:
+        """The tensors that the expansion takes."""
+        beside = (PROBABILITIES, CLOUD_WEIGHTS, STUDENT_LR)
+        return {name: tensor for name, tensor in self.tensors.items() if name not in beside}
+
     def _expanded(self) -> Tensor:
         """Points of the clouds of every slot, (S, C, n, 3)."""
         if self.expansion == OWN:
@@ -156,8 +171,7 @@ class Stored:
             raise DataError(f"there is no expansion {self.expansion[:40]!r}: known are {known}")
         if self.points is not None:
             raise DataError(f"points beside the tensors are of an own expansion, not of {self.expansion}")
-        beside = (PROBABILITIES, CLOUD_WEIGHTS, STUDENT_LR)
-        return EXPANSIONS[self.expansion]({n: t for n, t in self.tensors.items() if n not in beside})
+        return EXPANSIONS[self.expansion](self._for_expansion())
 
     def _answers(self, count: int, classes: int) -> Tensor | None:
         """Probabilities (B, K) that sum to one; None where students learn the classes."""

@@ -16,6 +16,7 @@ from pcbench.engine.plan import Absent, Request
 from pcbench.errors import DataError, PcbenchError
 from pcbench.executors import local
 from pcbench.ops.draws import Draw
+from pcbench.ops.sampling import Sampling
 from pcbench.python.arguments import (
     AnyPath,
     Kept,
@@ -124,6 +125,7 @@ def run(
     seeds: int | None = None,
     split: Split = "test",
     draw: Draw | None = None,
+    sampling: Sampling | None = None,
     out: AnyPath = RESULTS,
     snapshots: Kept | None = None,
     again: Stale | None = None,
@@ -148,6 +150,8 @@ def run(
     - repetition: which repeated distillations, as 0 or range(5). seeds: students per snapshot.
     - suite: a suite's name or file, of which the others choose a part.
     - split: `validation` tests on a fifth of the training clouds. draw: `nested`, `authors` or `per-ppc`.
+    - sampling: which of a cloud's stored points are used, where more are stored: `first`, `farthest` or
+      `random`. Default: first.
     - out: the folder of the records. snapshots: those that students are trained on, `last`, `all`, or
       iterations as (0, 20, 40), at which the set is then kept as well: a finer curve of the same work.
     - again: `stale` computes anew what older code made. plugins: folders of plugin files.
@@ -174,6 +178,7 @@ def run(
             protocol=protocol or "",
             students=None if seeds is None else whole_number(seeds, "students"),
             draw=choice(draw, Draw, "draw") if draw else "nested",
+            sampling=None if sampling is None else choice(sampling, Sampling, "sampling"),
         ),
         spans=spans(settings),
         repetitions=whole_numbers(repetition, "repetition"),

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from pcbench.common.schema import LABEL, Model, Sha256
 from pcbench.common.text import one_line
+from pcbench.ops.names import REDRAWN
 from pcbench.protocols.protocol import Protocol, Recipe, rightly_named
 from pcbench.protocols.variants import PLAIN, Variant
 from pcbench.records import identity
@@ -357,12 +358,13 @@ class DistillationRecord(Model):
 
     @property
     def marks(self) -> list[str]:
-        """What the last snapshot has students learn beside clouds and classes, in words."""
+        """What the last snapshot has students learn other than fixed clouds and classes, in words."""
         if not self.snapshots:
             return []
         last = self.snapshots[-1]
         rate = "" if last.student_lr is None else f"the method's learning rate, {last.student_lr:g}"
-        words = ("soft labels" * last.soft, "weights of clouds" * last.weighted, rate)
+        drawn = "clouds that are drawn anew in every epoch" * (last.expansion in REDRAWN)
+        words = ("soft labels" * last.soft, "weights of clouds" * last.weighted, drawn, rate)
         return [word for word in words if word]
 
     @property

@@ -127,8 +127,8 @@ def _stale_evaluation(run: Run, asked: EvaluationInputs) -> list[str]:
 def same_request(one: DistillationInputs, other: DistillationInputs) -> bool:
     """Whether two distillations are of the same place on a board, so that one can only replace the other.
 
-    They are asked for in the same words: another parameter, PPC, draw or repetition is another cell, a
-    default that has changed since is not.
+    They are asked for in the same words: another parameter, PPC, draw, sampling or repetition is another
+    cell, a default that has changed since is not.
     """
     return _request(one) == _request(other)
 
@@ -140,6 +140,7 @@ def _request(inputs: DistillationInputs) -> str:
             inputs.variation,
             inputs.data.name,
             inputs.data.points,
+            inputs.data.sampling,
             inputs.ppc,
             inputs.draw,
             inputs.repetition,

@@ -141,10 +141,10 @@ class Judge:
         made = self._distilled(claim, report) if self.wish.redistil else Made(_kept(claim, evaluation))
         check_independent(evaluation, made.clouds, self.device)
         with as_many_threads(claim.scored.provenance.hardware):
-            correct = self._counts(claim, evaluation, made.clouds, report)
+            correct = self._counts(claim, evaluation, made.snapshot, report)
             found = Found(claim, made, correct, machine.provenance(self.device))
         if found.judgement == "equivalence":
-            found = replace(found, more=self._further(claim, evaluation, made.clouds, report))
+            found = replace(found, more=self._further(claim, evaluation, made.snapshot, report))
         if self.wish.fresh:
             found = replace(found, fresh=self._fresh(claim, evaluation, report))
         if not claim.run.distillation.inputs.is_whole:
@@ -178,9 +178,9 @@ class Judge:
     # Students
 
     def _counts(
-        self, claim: Claim, evaluation: Evaluation, clouds: PointClouds, report: Report, further: int = 0
+        self, claim: Claim, evaluation: Evaluation, snapshot: Snapshot, report: Report, further: int = 0
     ) -> list[list[int]]:
-        """Right answers (S, K) of the record's students, or (E, K) of further ones, trained on the clouds."""
+        """Right answers (S, K) of the record's students, or (E, K) of further ones, trained on the set."""
         inputs = claim.scored.inputs
         repetitions = inputs.repetitions
         if further:
@@ -191,7 +191,7 @@ class Judge:
             evaluation = replace(evaluation, protocol=rules)
         network = train_students(
             evaluation,
-            [clouds],
+            [snapshot],
             recipe_for(evaluation, claim.run.distillation, claim.scored.headline.iteration),
             repetitions,
             self.device,
@@ -202,10 +202,10 @@ class Judge:
         return answers.predictions.correct
 
     def _further(
-        self, claim: Claim, evaluation: Evaluation, clouds: PointClouds, report: Report
+        self, claim: Claim, evaluation: Evaluation, snapshot: Snapshot, report: Report
     ) -> list[list[int]]:
         further = (self.wish.students or 0) - len(claim.scored.inputs.repetitions)
-        return self._counts(claim, evaluation, clouds, report, further) if further > 0 else []
+        return self._counts(claim, evaluation, snapshot, report, further) if further > 0 else []
 
     # Distilling anew
 
@@ -227,8 +227,8 @@ class Judge:
         means: dict[int, float] = {}
         while len(means) < self.wish.fresh:
             repetition = 1000 + secrets.randbelow(1 << 31)
-            clouds = self._distilled(claim, report, repetition).clouds
-            counts = self._counts(claim, evaluation, clouds, report)
+            snapshot = self._distilled(claim, report, repetition).snapshot
+            counts = self._counts(claim, evaluation, snapshot, report)
             means[repetition] = statistics.fmean(accuracies(right, totals)[0] for right in counts)
         return means
 
@@ -425,6 +425,7 @@ def _cell(catalogue: Catalogue, claim: Claim, repetition: int | None = None) -> 
         protocol=rules.base,
         repetition=made.repetition if repetition is None else repetition,
         draw=draws.named(made.draw),
+        sampling=made.data.sampling,
         settings={**rules.changes, **made.variation},
         evaluate=(claim.scored.inputs.network.label,),
     )

@@ -134,6 +134,27 @@ def test_students_are_the_same_however_many_threads_share_them(pointnet, few_clo
         assert_close(weights(shared, number), weights(alone, number), rtol=1e-5, atol=1e-6)
 
 
+def test_a_set_that_is_drawn_anew_in_every_epoch_comes_from_each_students_own_stream(pointnet, few_clouds):
+    """Every epoch asks once a student; two students see different clouds, each those that it sees alone."""
+    build, clouds, seen = double_builder(pointnet), double(few_clouds), []
+
+    def redraw(generator: torch.Generator) -> Tensor:
+        moved = torch.randn(clouds.points.shape, generator=generator, dtype=torch.float64)
+        seen.append(float(moved.sum()))
+        return clouds.points + 0.1 * moved
+
+    both = students.train(build, clouds, RECIPE, streams(2), stacks=1, redraw=redraw)
+    assert len(set(seen)) == 2 * RECIPE.epochs
+    asked = seen[::2]
+    seen.clear()
+    alone = students.train(build, clouds, RECIPE, streams(1), redraw=redraw)
+    assert seen == asked
+    assert_close(weights(both, 0), weights(alone, 0), rtol=1e-5, atol=1e-6)
+    fixed = students.train(build, clouds, RECIPE, streams(1))
+    with pytest.raises(AssertionError):
+        assert_close(weights(fixed, 0), weights(alone, 0), rtol=1e-5, atol=1e-6)
+
+
 def test_a_protocols_recipe_is_followed_bit_for_bit(pointnet, few_clouds):
     """Against the loop that a recipe without schedule means: plain SGD, made anew after the drop."""
     ours = students.train(builder(pointnet), few_clouds, RECIPE, streams(2))

@@ -46,6 +46,43 @@ def test_mixtures_are_weighted_sums_point_by_point() -> None:
                     )
 
 
+def drawn_set(slots: int = 2, anchors: int = 3, count: int = 400) -> Stored:
+    points = torch.randn(slots, anchors, 5, 3, generator=torch.Generator().manual_seed(1))
+    return Stored("mixtures", {"anchors": points, "count": torch.tensor(count, dtype=torch.int16)})
+
+
+def test_drawn_mixtures_lie_among_their_anchors_uniformly() -> None:
+    """The shares of a mixture, found by least squares, lie on the simplex; their moments are Dirichlet's."""
+    stored = drawn_set()
+    redraw = stored.redraw()
+    assert redraw is not None
+    points = redraw(torch.Generator().manual_seed(2)).view(2, 403, 15).double()
+    for slot in range(2):
+        anchors = stored.tensors["anchors"][slot].flatten(1).double()
+        assert torch.equal(points[slot, :3], anchors)
+        shares = torch.linalg.lstsq(anchors.T, points[slot, 3:].T).solution.T  # (L, M)
+        assert torch.allclose(shares @ anchors, points[slot, 3:], atol=1e-6)
+        assert torch.allclose(shares.sum(1), torch.ones(400, dtype=torch.float64), atol=1e-5)
+        assert float(shares.min()) > -1e-5
+        # Dirichlet(1, 1, 1): a share has mean 1/3 and variance 1/18; the mean of 400 an error of 0.012
+        assert torch.allclose(shares.mean(0), torch.full((3,), 1 / 3, dtype=torch.float64), atol=0.05)
+        assert torch.allclose(shares.var(0), torch.full((3,), 1 / 18, dtype=torch.float64), atol=0.015)
+
+
+def test_a_drawing_depends_on_its_stream_alone_and_one_stands_for_all() -> None:
+    stored = drawn_set(count=4)
+    redraw = stored.redraw()
+    assert redraw is not None
+    one, again, other = (redraw(torch.Generator().manual_seed(seed)) for seed in (5, 5, 6))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    clouds = stored.expand(NAMES)
+    assert torch.equal(clouds.points, stored.expand(NAMES).points)
+    assert clouds.points.shape == one.shape
+    assert torch.equal(clouds.points.view(2, 7, 5, 3)[:, :3], stored.tensors["anchors"])
+    assert a_set().redraw() is None
+
+
 def test_bytes_are_those_of_the_tensors() -> None:
     assert a_set().bytes == 4 * (4 * 3 * 5 * 3 + 4 * 2 * 2)
 
@@ -61,7 +98,10 @@ def test_the_hash_is_that_of_the_documented_bytes() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"expansion": "magic"}, "there is no expansion 'magic': known are plain, upsample, morph, own"),
+        (
+            {"expansion": "magic"},
+            "there is no expansion 'magic': known are plain, upsample, morph, mixtures, own",
+        ),
         ({"weights": torch.zeros(4, 2, 3)}, r"are not \(S, M, n, 3\) and \(S, L, M - 1\)"),
         ({"weights": torch.zeros(4, 2, 2).double()}, "'weights' is torch.float64"),
         ({"more": torch.zeros(1)}, r"are \['anchors', 'more', 'weights'\] instead of"),

@@ -108,6 +108,7 @@ def test_a_result_of_the_same_request_that_is_other_work_is_stale(change, reason
         {"ppc": 3},
         {"repetition": 1},
         {"draw": "authors"},
+        {"data": ASKED.data.model_copy(update={"sampling": "farthest", "hash": "0" * 64})},
         {"method": "dm"},
         {"iterations": 61, "snapshots": [0, 61]},
     ],

@@ -47,6 +47,9 @@ class Kept(Method["Kept.Params"]):
                 stored = Stored("plain", tensors | more)
             case "rate":
                 stored = Stored("plain", tensors | {"student_lr": torch.tensor(0.05)})
+            case "drawn":
+                count = torch.tensor(3, dtype=torch.int8)
+                stored = Stored("mixtures", {"anchors": points.half(), "count": count})
             case "heavy":
                 stored = Stored("plain", {"points": points})
             case _:
@@ -55,7 +58,7 @@ class Kept(Method["Kept.Params"]):
         yield Snapshot(0, stored.expand(task.train.class_names, task.ppc), stored)
 '''
 SETTINGS = {"points": 32, "iterations": 1, "recipe.epochs": 2, "students": 2}
-HOW = ("soft", "rate", "heavy", "own")
+HOW = ("soft", "rate", "heavy", "own", "drawn")
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +104,12 @@ def test_records_say_what_is_kept_and_what_students_learn(runs: dict[str, Run]) 
     assert (last["heavy"].bytes, last["heavy"].soft) == (2 * half, False)
     assert (last["own"].expansion, last["own"].bytes) == ("own", 0)
     assert (last["own"].trained_on, last["own"].trained_points) == (20, 4)
+    assert (last["drawn"].expansion, last["drawn"].bytes, last["drawn"].trained_on) == (
+        "mixtures",
+        half + 1,
+        50,
+    )
+    assert runs["drawn"].distillation.marks == ["clouds that are drawn anew in every epoch"]
     assert runs["soft"].distillation.marks == ["soft labels", "weights of clouds"]
     assert runs["rate"].distillation.marks == ["the method's learning rate, 0.05"]
 
@@ -121,7 +130,7 @@ def in_standard(run: Run) -> Run:
 
 def test_only_what_anybody_can_expand_within_the_bytes_is_closed(runs: dict[str, Run]) -> None:
     divisions = {how: division(in_standard(run)) for how, run in runs.items()}
-    assert divisions == {"soft": "closed", "rate": "open", "heavy": "open", "own": "open"}
+    assert divisions == {"soft": "closed", "rate": "open", "heavy": "open", "own": "open", "drawn": "closed"}
 
 
 def test_students_learn_what_the_set_says(runs: dict[str, Run]) -> None:

@@ -21,7 +21,7 @@ def findings(run: Run, catalogue: Catalogue, at_hand: AtHand) -> Iterator[Findin
     and `pcbench verify` weighs it.
     """
     inputs = run.distillation.inputs
-    loaded = at_hand.load(inputs.data.name, inputs.data.points)
+    loaded = at_hand.load(inputs.data.name, inputs.data.points, inputs.data.sampling)
     if loaded is None:
         return
     from pcbench.engine.artifacts import load_snapshots

@@ -87,27 +87,29 @@ class AtHand:
     """Where they are found."""
     all_there: bool = False
     """Whether those are loaded too that were imported; else only those that are made."""
-    _loaded: dict[tuple[str, int], Loaded | None] = field(default_factory=dict)
+    _loaded: dict[tuple[str, int, str | None], Loaded | None] = field(default_factory=dict)
 
-    def load(self, name: str, points: int) -> Loaded | None:
-        """A data set; None where it is not at hand, or too much is asked for."""
-        if (name, points) not in self._loaded:
+    def load(self, name: str, points: int, sampling: str | None = None) -> Loaded | None:
+        """A data set as a record names it; None where it is not at hand, or too much is asked for."""
+        asked = name, points, sampling
+        if asked not in self._loaded:
             full = len(self._loaded) >= MOST_LOADED or points > MOST_POINTS
-            self._loaded[name, points] = None if full else self._load(name, points)
-        return self._loaded[name, points]
+            self._loaded[asked] = None if full else self._load(*asked)
+        return self._loaded[asked]
 
-    def _load(self, name: str, points: int) -> Loaded | None:
+    def _load(self, name: str, points: int, sampling: str | None) -> Loaded | None:
         registry = self.catalogue.datasets
         if not has_torch() or name not in registry:
             return None
         made = registry.get(name).built_in and redistributable(name, registry)
         if not (made or self.all_there) or not registry.load(name)().present():
             return None
+        from pcbench.datasets import sampled
         from pcbench.engine.plan import data_inputs
 
         dataset = registry.load(name)()
         try:
-            splits = dataset.load(points)
+            splits = sampled.load(dataset, points, sampling)
         except PcbenchError:  # fewer points are stored than the record has: nothing can be compared
             return None
         return Loaded(splits, data_inputs(dataset, splits), made)
@@ -118,7 +120,7 @@ def findings(run: Run, catalogue: Catalogue, at_hand: AtHand) -> Iterator[Findin
     file, data = layout.distillation(run.folder), run.distillation.inputs.data
     for told in _by_card(data, card(catalogue, data.name)):
         yield Finding("wrong-data", file, told)
-    loaded = at_hand.load(data.name, data.points)
+    loaded = at_hand.load(data.name, data.points, data.sampling)
     if loaded is not None and loaded.comparable(data):
         for told in [*_differing(data, loaded.data), *_of_training(run, loaded.splits)]:
             yield Finding("wrong-data", file, told)
@@ -177,7 +179,8 @@ def _axis(variant: Variant, known: Card) -> Iterator[str]:
 
 def tested(trained: DataInputs, variant: Variant, catalogue: Catalogue, at_hand: AtHand) -> Loaded | None:
     """What students of a data set are tested on, where it is at hand."""
-    loaded = at_hand.load(variant.on or trained.name, variant.points or trained.points)
+    sampling = None if variant.on else trained.sampling
+    loaded = at_hand.load(variant.on or trained.name, variant.points or trained.points, sampling)
     if loaded is None or variant.on is None:
         return loaded
     from pcbench.engine import crossing
