@@ -13,7 +13,7 @@ import argparse
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,6 +26,17 @@ from pcbench.engine.plan import Cell, Request, cells
 from pcbench.errors import PcbenchError
 from pcbench.records.models import Run
 from pcbench.report.text import duration, size
+
+LONGEST = 1200.0
+"""Wall seconds after which first steps are given up: the machine may be busy."""
+SHORTER: Mapping[str, Mapping[str, int]] = {
+    "dance": {"pool": 1, "pool_epochs": 4},
+    "ncfm": {"pool": 1, "pool_epochs": 4},
+    "el2n": {"networks": 1, "epochs": 6},
+    "forgetting": {"epochs": 6},
+    "mtt": {"experts": 2, "expert_epochs": 6},
+}
+"""Parameters of methods that prepare for minutes: less of the same."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,7 @@ def rows(cell: Cell, device: torch.device, with_students: bool) -> Iterator[Row]
     """What a cell was expected to take, and took."""
     name, folder = cell.inputs.method, Path(tempfile.mkdtemp(prefix="pcbench-estimates-"))
     begun = machine.now(device)
-    trial = trials.try_distillation(cell, device)
+    trial = trials.try_distillation(cell, device, LONGEST)
     tried = machine.now(device) - begun
     record = distil.distil(cell, folder, device, lambda *_: None)
     if record.status != "ok":
@@ -106,6 +117,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--backbones", default="", help="likewise, of students; none: -")
     parser.add_argument("--iterations", type=int, default=60)
     parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--whole-epochs", type=int, default=6)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(words)
     catalogue, device = open_catalogue(), machine.choose_device("auto")
@@ -115,7 +127,7 @@ def main(words: Sequence[str] | None = None) -> None:
         "iterations": given.iterations,
         "snapshot_every": given.iterations,
         "recipe.epochs": given.epochs,
-        "whole.epochs": 10,
+        "whole.epochs": given.whole_epochs,
     }
     asked = [(method, "pointnet", False) for method in methods if method != "-"]
     asked += [("random", backbone, True) for backbone in backbones if backbone != "-"]
@@ -123,7 +135,10 @@ def main(words: Sequence[str] | None = None) -> None:
         print("| | estimated | measured | ratio | tried in | memory | measured | load |")
         print("|---|---:|---:|---:|---:|---:|---:|---:|", flush=True)
     for method, backbone, with_students in asked:
-        request = Request((method,), (given.dataset,), (given.ppc,), backbone, "lite", settings=settings)
+        more = SHORTER.get(method, {})
+        request = Request(
+            (method,), (given.dataset,), (given.ppc,), backbone, "lite", settings=settings | more
+        )
         (cell,) = cells(catalogue, request)
         try:
             for row in rows(cell, device, with_students):

@@ -30,6 +30,8 @@ from pcbench.records.state import Finished, Snapshots, State, state, wanted
 
 FIRST_STEPS = "its first steps"
 """What an estimate is based on where no run is."""
+NO_UPDATES = ", which tell nothing of its updates"
+"""What is added where a method prepares for so long that these were not reached."""
 RECORDS_BYTES = 32 << 10
 """What the files of a run take beside clouds and predictions, roughly."""
 
@@ -273,6 +275,7 @@ def _by_trial(
     own = tried is inputs
     seconds = trial.seconds(inputs.iterations) * _classes(inputs, tried) * known.correction(tried)
     words = FIRST_STEPS if own else f"first steps at PPC {tried.ppc} on {tried.data.name}"
+    words += "" if trial.updates else NO_UPDATES
     per_cloud = trial.set_bytes / max(1, tried.ppc * len(tried.data.class_names))
     plain = inputs.ppc * len(inputs.data.class_names)
     return _Distillation(

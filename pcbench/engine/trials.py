@@ -34,15 +34,17 @@ from pcbench.engine.plan import Cell, Evaluation
 from pcbench.errors import PcbenchError
 from pcbench.ops.batches import ClassIndex
 from pcbench.protocols.protocol import Recipe
-from pcbench.records.models import BUSY, NOTHING, Clock, Count, DistillationInputs, Hardware, Seconds
+from pcbench.records.models import BUSY, Clock, Count, DistillationInputs, Hardware, Seconds
 from pcbench.seeds import Streams
 
 PATIENCE = 3.0
 """Seconds after which a trial is content with two steps, and looks no longer at what precedes them."""
 ENOUGH = 0.5
-"""Seconds of steps that tell what a step takes."""
+"""Seconds of steps that tell what a step takes; as all others but the next, those of an idle machine."""
 LONGEST = 60.0
-"""Seconds after which a trial is given up: nothing is known then."""
+"""Wall seconds after which a trial is stopped, with whatever is known by then."""
+WORTH = 20.0
+"""Seconds of work before the first step, with fewer training clouds, that are waited for."""
 FEW = 512
 """Training clouds, or some more, that stand for all where what precedes the first step is long."""
 FOLDER = "trials"
@@ -68,6 +70,8 @@ class DistilTrial(Model):
     """Points of each."""
     iterates: bool
     """Whether it has more snapshots than one."""
+    updates: bool = True
+    """Whether its updates were timed; if not, what precedes them took too long to be waited for."""
 
     def seconds(self, iterations: int) -> float:
         """Wall seconds of so many updates."""
@@ -206,6 +210,11 @@ class _Enough(Exception):
 class _TooLong(PcbenchError):
     """What precedes the first step takes too long to be waited for."""
 
+    def __init__(self, reason: str, trial: DistilTrial | None = None) -> None:
+        super().__init__(reason)
+        self.trial = trial
+        """What is known all the same: how long it takes, without the updates after it."""
+
 
 @dataclass
 class _Observer:
@@ -225,6 +234,10 @@ class _Observer:
     """That process."""
     updates: list[tuple[int, Clock]] = field(default_factory=list)
     """Iterations at which it gave a snapshot, which ends all that was queued on a GPU, and when."""
+    prepared: list[tuple[int, Clock]] = field(default_factory=list)
+    """What it had done by then of what it prepares."""
+    parts: int = 0
+    """Of so many."""
     last: Snapshot | None = None
     """The last of these snapshots."""
     spared: float = 0.0
@@ -236,13 +249,12 @@ class _Observer:
         """What follows from all this. ended: when it was stopped, or had ended."""
         if self.last is None:
             raise _TooLong(f"{self.cell.inputs.method}: gave nothing")
-        steps = [(done, when) for done, when in self.updates if done]
         before, step = self._undisturbed(ended), 0.0
-        if len(steps) > 1:
-            (first, begun), (done, when) = _window(steps)
-            step = (self._undisturbed(when) - self._undisturbed(begun)) / (done - first)
-            before = self._undisturbed(steps[0][1]) - step * (steps[0][0] - 1)
-        elif steps and self.cell.inputs.iterations > 1:
+        if len(self.steps) > 1:
+            (first, begun), (done, when) = self._window()
+            step = (when - begun) / (done - first)
+            before = self.steps[0][1] - step * (self.steps[0][0] - 1)
+        elif self.steps and self.cell.inputs.iterations > 1:
             raise _TooLong(f"{self.cell.inputs.method}: gave no second step")
         clouds, stored = self.last.clouds, self.last.stored
         kept = stored.arrays.values() if stored is not None else (clouds.points, clouds.labels)
@@ -253,7 +265,7 @@ class _Observer:
             set_bytes=0 if self.cell.method.whole else sum(tensor.nbytes for tensor in kept),
             clouds=len(clouds),
             points=clouds.points_per_cloud,
-            iterates=bool(steps),
+            iterates=bool(self.steps),
         )
 
     def _undisturbed(self, clock: Clock) -> float:
@@ -261,20 +273,56 @@ class _Observer:
 
     def report(self, phase: str, done: int, total: int) -> None:
         """See `assignment.Runner`, as for all below."""
-        if phase == "prepare" and done < total and self.part == 1.0 and self.watch.read().seconds > PATIENCE:
-            raise _TooLong("the work before the first step is long")
+        if phase != "prepare" or done >= total:
+            return
+        now, self.peak = self.watch.read(), machine.process_bytes("VmHWM", self.pid)
+        self.prepared.append((done, now))
+        self.parts = total
+        if self._undisturbed(now) > (PATIENCE if self.part == 1.0 else WORTH):
+            raise _TooLong(f"{self.cell.inputs.method}: prepares for long", self.preparing())
+
+    def preparing(self) -> DistilTrial | None:
+        """A method that prepares for long, by what it has done of that; None where that is too little.
+
+        Of what comes afterwards nothing is known: whether it iterates is told by a snapshot that came before.
+        """
+        marks = [(done, self._undisturbed(when)) for done, when in self.prepared]
+        if len(marks) < 2 or marks[-1][1] - marks[0][1] < ENOUGH:
+            return None
+        (first, begun), (done, when) = marks[0], marks[-1]
+        part = (when - begun) / (done - first)
+        inputs = self.cell.inputs
+        return DistilTrial(
+            before=part * self.parts / self.part,
+            step=0.0,
+            host_bytes=self.peak,
+            set_bytes=inputs.plain_bytes,
+            clouds=inputs.ppc * len(inputs.data.class_names),
+            points=inputs.data.points,
+            iterates=self.last is not None,
+            updates=False,
+        )
 
     def snapshot(self, snapshot: Snapshot) -> None:
-        now = self.watch.read()
+        now, self.peak = self.watch.read(), machine.process_bytes("VmHWM", self.pid)
         self.last = snapshot
         self.updates.append((snapshot.iteration, now))
-        steps = [(done, when) for done, when in self.updates if done]
-        if len(steps) < 2 or snapshot.iteration == self.cell.inputs.iterations:
+        if len(self.steps) < 2 or snapshot.iteration == self.cell.inputs.iterations:
             return
-        (_, begun), (_, when) = _window(steps)
-        if when.seconds - begun.seconds >= ENOUGH or now.seconds > PATIENCE:
-            self.peak = machine.process_bytes("VmHWM", self.pid)
+        (_, begun), (_, when) = self._window()
+        if when - begun >= ENOUGH or when > PATIENCE:
             raise _Enough
+
+    @property
+    def steps(self) -> list[tuple[int, float]]:
+        """The updates at which it gave a snapshot, and after how many seconds."""
+        return [(done, self._undisturbed(when)) for done, when in self.updates if done]
+
+    def _window(self) -> tuple[tuple[int, float], tuple[int, float]]:
+        """Between which two of them a step is timed: the last ones, far enough apart."""
+        *earlier, last = self.steps
+        far = (each for each in reversed(earlier) if last[1] - each[1] >= ENOUGH)
+        return next(far, earlier[0]), last
 
     def went_on(self) -> None:
         """There is nothing to go on from."""
@@ -313,13 +361,6 @@ class _Observer:
         return dict(tensors)
 
 
-def _window(steps: list[tuple[int, Clock]]) -> tuple[tuple[int, Clock], tuple[int, Clock]]:
-    """Between which two of the noted steps a step is timed: the last ones, far enough apart."""
-    last = steps[-1]
-    far = (each for each in reversed(steps[:-1]) if last[1].seconds - each[1].seconds >= ENOUGH)
-    return next(far, steps[0]), last
-
-
 def try_distillation(cell: Cell, device: torch.device, longest: float = LONGEST) -> DistilTrial:
     """Time the first steps of a cell's method. PcbenchError where it fails, or is too slow to tell.
 
@@ -327,15 +368,23 @@ def try_distillation(cell: Cell, device: torch.device, longest: float = LONGEST)
     """
     machine.warm_up(device)
     train = cell.evaluation.splits.train
+    few = max(cell.inputs.ppc, -(-FEW // train.classes))
+    part = train.select(torch.cat([row[row >= 0][:few] for row in ClassIndex(train).table()]).sort().values)
     try:
         return _observed(cell, train, device, longest)
-    except _TooLong:
-        most = int(train.counts().max())
-        few = max(cell.inputs.ppc, -(-FEW // train.classes))
-        if few >= most:
+    except _TooLong as error:
+        known = error.trial
+        waiting = known.before * len(part) / len(train) if known else 0.0
+        if known and waiting > min(WORTH, longest):
+            return known
+        if len(part) == len(train):
             raise
-        index = torch.cat([row[row >= 0][:few] for row in ClassIndex(train).table()])
-        return _observed(cell, train.select(index.sort().values), device, longest)
+    try:
+        return _observed(cell, part, device, longest)
+    except _TooLong as error:
+        if error.trial is None:
+            raise
+        return error.trial
 
 
 def _observed(cell: Cell, train: PointClouds, device: torch.device, longest: float) -> DistilTrial:
@@ -362,9 +411,11 @@ def _observed(cell: Cell, train: PointClouds, device: torch.device, longest: flo
         except _Enough:
             process.process.kill()  # a step may take longer than its process is waited for
         except MethodFailed as error:
-            if killed.is_set():
-                raise _TooLong(f"{cell.inputs.method}: no step came within {longest:.0f} s") from error
-            raise
+            if not killed.is_set():
+                raise
+            if len(observer.steps) < 2:
+                reason = f"{cell.inputs.method}: no two steps came within {longest:.0f} s"
+                raise _TooLong(reason, observer.preparing()) from error
         return observer.trial(observer.watch.read())
 
 
@@ -426,16 +477,14 @@ def _trained(
     clouds = batch.normalised().to(device)
 
     def timed(steps: int) -> tuple[Backbone, float]:
-        watch, ends = machine.Stopwatch(device), [NOTHING]
+        watch = machine.Stopwatch(device)
 
-        def note(done: int, total: int) -> None:
+        def note(done: int, _: int) -> None:
             if done == 1:
                 watch.restart()  # what comes once is in the first step
-            elif done == total:
-                ends.append(watch.read())
 
         network = students.train(build, clouds, recipe.model_copy(update={"epochs": steps}), streams, note)
-        return network, undisturbed(ends[-1], machine.hardware(device)) / (steps - 1)
+        return network, undisturbed(watch.read(), machine.hardware(device)) / (steps - 1)
 
     network, step = timed(2)
     return (network, step) if step >= ENOUGH else timed(2 + int(ENOUGH / max(step, 1e-4)))

@@ -101,13 +101,53 @@ def test_what_is_made_of_a_part_of_the_training_clouds_counts_for_all(clock: lis
     assert watching.spared == pytest.approx(9.0)
 
 
-def test_long_work_before_the_first_step_is_not_waited_for(clock: list[float]) -> None:
+@pytest.mark.parametrize("iterates", [False, True])
+def test_long_work_before_the_first_step_is_not_waited_for(clock: list[float], iterates: bool) -> None:
+    """Four seconds for one of ten parts: the other nine will take as long."""
     watching = observer(planned("el2n"))
+    if iterates:
+        watching.snapshot(snapshot(watching.cell, 0))
     watching.report("prepare", 1, 10)
     clock[0] += trials.PATIENCE + 1
     watching.report("distil", 0, 500)
-    with pytest.raises(trials._TooLong):
+    with pytest.raises(trials._TooLong) as caught:
         watching.report("prepare", 2, 10)
+    trial = caught.value.trial
+    assert trial is not None
+    assert trial.seconds(1500) == pytest.approx(10 * (trials.PATIENCE + 1))
+    assert (trial.updates, trial.iterates, trial.clouds) == (False, iterates, 10)
+
+
+LONG = DistilTrial(
+    before=0, step=0, host_bytes=1, set_bytes=1, clouds=10, points=16, iterates=True, updates=False
+)
+
+
+@pytest.mark.parametrize(("whole", "times"), [(30.0, 2), (500.0, 1)])
+def test_fewer_clouds_are_tried_where_that_is_worth_its_while(
+    monkeypatch: pytest.MonkeyPatch, whole: float, times: int
+) -> None:
+    """About half of the clouds are few: half of 30 s are waited for, half of 500 s are not."""
+    sizes = []
+
+    def observed(*given: object) -> DistilTrial:
+        sizes.append(len(given[1]))  # type: ignore[arg-type]
+        known = DistilTrial(
+            before=whole,
+            step=0,
+            host_bytes=1,
+            set_bytes=1,
+            clouds=10,
+            points=16,
+            iterates=True,
+            updates=False,
+        )
+        raise trials._TooLong("prepares for long", known)
+
+    monkeypatch.setattr(trials, "_observed", observed)
+    trial = trials.try_distillation(planned("dance"), CPU)
+    assert (trial.before, trial.updates) == (whole, False)
+    assert sizes == [1000, 520][:times]
 
 
 def test_the_first_steps_of_a_method_and_of_its_students(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +288,7 @@ def test_where_preparing_is_long_fewer_training_clouds_stand_for_all(
 ) -> None:
     """1000 clouds of a millisecond and more: a second and a half at most, told from half of them."""
     monkeypatch.setattr(trials, "PATIENCE", 0.2)
-    monkeypatch.setattr(trials, "ENOUGH", 0.03)
+    monkeypatch.setattr(trials, "ENOUGH", 0.2)
     sizes: list[int] = []
     distil = apart.distil
 
@@ -260,7 +300,7 @@ def test_where_preparing_is_long_fewer_training_clouds_stand_for_all(
     trial = trials.try_distillation(planned("slow", catalogue=plugins), CPU)
     assert sizes == [1000, 520]
     assert 1.0 <= trial.before < 10
-    assert 0.01 <= trial.step < 0.1
+    assert 0.006 < trial.step < 0.03  # a step of ten milliseconds
 
 
 def test_a_method_that_fails_cannot_be_timed(plugins: object) -> None:
