@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
@@ -471,6 +472,7 @@ def _bounds(mean: float, terms: Sequence[tuple[float, int]], level: float) -> tu
     return mean - half, mean + half
 
 
+@lru_cache(maxsize=4096)
 def _quantile(level: float, freedom: float) -> float:
     from scipy.special import stdtrit  # slow to import, and not every command computes an interval
 

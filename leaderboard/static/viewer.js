@@ -146,7 +146,7 @@
    * @param {number} many @param {number} group so many belong together and stand in one row where they can @param {number} width
    */
   function grid(many, group, width) {
-    const fit = Math.max(2, Math.floor(width / (many > group ? 105 : 150)));
+    const fit = Math.max(2, Math.floor(width / (many > group ? 95 : 150)));
     const together = group > 1 && group <= fit ? group * Math.floor(fit / group) : fit;
     const columns = many <= IN_A_ROW ? many : Math.min(many, together);
     return { columns, rows: Math.ceil(many / columns) };

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Collection
 from typing import Annotated, Any, TypeAlias
 
@@ -42,9 +43,13 @@ class Model(BaseModel):
                 waiting += part
         return schema
 
+
+class Abridged(Model):
+    """A model that is written without the fields that have no effect beside the values of the others."""
+
+    @abstractmethod
     def idle(self) -> Collection[str]:
-        """The fields that have no effect beside the values of the others, and are therefore not written."""
-        return ()
+        """The names of these fields."""
 
     @model_serializer(mode="wrap")
     def _without_idle_fields(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:

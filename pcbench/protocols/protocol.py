@@ -13,7 +13,7 @@ from pydantic import (
     field_validator,
 )
 
-from pcbench.common.schema import LABEL, Model
+from pcbench.common.schema import LABEL, Abridged, Model
 from pcbench.errors import UsageError, did_you_mean
 
 MOST = 1 << 20  # the largest number of epochs, steps, clouds or points that a protocol may name
@@ -87,7 +87,7 @@ class Augmentation(Model):
         return scale
 
 
-class Recipe(Model):
+class Recipe(Abridged):
     """How one network is trained.
 
     By default SGD with one drop of the rate, where momentum starts anew; a recipe with a `schedule` has that

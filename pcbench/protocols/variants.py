@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pcbench.common.schema import Model
+from pcbench.common.schema import Abridged
 from pcbench.errors import UsageError, did_you_mean
 
 Kind = Literal["plain", "up", "so3", "jitter", "dropout", "occlusion", "scale", "outliers", "points"]
@@ -30,7 +30,7 @@ KINDS: tuple[Kind, ...] = (
 )  # fmt: skip
 
 
-class Variant(Model):
+class Variant(Abridged):
     """One way to change the test clouds. A field that is None has no meaning for the kind."""
 
     kind: Kind = "plain"

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from pcbench.common.schema import LABEL, Model, Sha256
+from pcbench.common.schema import LABEL, Abridged, Model, Sha256
 from pcbench.common.text import one_line
 from pcbench.ops.names import REDRAWN
 from pcbench.protocols.protocol import Protocol, Recipe, rightly_named
@@ -271,7 +271,7 @@ class DistillationInputs(Model):
         return 12 * len(self.data.class_names) * self.ppc * self.data.points
 
 
-class SnapshotEntry(Model):
+class SnapshotEntry(Abridged):
     """One snapshot of the synthetic set."""
 
     iteration: Count
@@ -303,7 +303,7 @@ class SnapshotEntry(Model):
         return plain | rare
 
 
-class DistillationRecord(Model):
+class DistillationRecord(Abridged):
     """One distillation, however it ended."""
 
     schema_version: Literal[2] = SCHEMA_VERSION

@@ -466,9 +466,34 @@ class Board:
         return [section for section in self.sections if not section.setting.test]
 
 
+@dataclass(frozen=True, eq=False)
+class MeasuredRun:
+    """A run with what pages and tables need of its evaluations, worked out once."""
+
+    run: Run
+    """The run."""
+    current: Current = NOTHING_KNOWN
+    """What makes it stale."""
+
+    @functools.cached_property
+    def cells(self) -> Mapping[str, MeasuredCell]:
+        """Every evaluation as a cell of its own, by its key."""
+        return {e.key: MeasuredCell((result_of(self.run, e, self.current),)) for e in self.run.evaluations}
+
+    @functools.cached_property
+    def stale(self) -> tuple[str, ...]:
+        """Why today's code would not distil it so; empty where it would, as far as is known."""
+        return self.current.distillation(self.run.distillation.inputs)
+
+    @property
+    def results(self) -> list[Result]:
+        """What tables show of it, one an evaluation that has a headline; none of a run without a score."""
+        return [self.cells[each.key].results[0] for each in self.run.evaluations if self.run.reports(each)]
+
+
 def results(run: Run, current: Current = NOTHING_KNOWN) -> list[Result]:
-    """What tables need of a run, one an evaluation that has a headline; none of a run without a score."""
-    return [result_of(run, evaluation, current) for evaluation in run.evaluations if run.reports(evaluation)]
+    """What tables show of a run."""
+    return MeasuredRun(run, current).results
 
 
 def unfinished(run: Run, current: Current = NOTHING_KNOWN) -> Unfinished | None:

@@ -165,8 +165,8 @@ def dots(
     reported: str = "",
 ) -> Dots:
     """The chart of rows in their order; rows of one tier stand together."""
-    wide = _layout(rows, lines, width=680, left=176, right=580, ticks=6)
-    narrow = _layout(rows, lines, width=340, left=104, right=248, ticks=4)
+    wide = _layout(rows, lines, width=680, left=176, right=568, ticks=6)
+    narrow = _layout(rows, lines, width=340, left=104, right=230, ticks=4)
     return Dots(name, title, description, x_label, wide, narrow, reported)
 
 

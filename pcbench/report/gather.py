@@ -23,7 +23,7 @@ from pcbench.records.log import as_text, read
 from pcbench.records.models import Run
 from pcbench.records.store import orphans, read_run
 from pcbench.report import runs
-from pcbench.report.cells import NOTHING_KNOWN, Result, Unfinished, page_name, results, unfinished
+from pcbench.report.cells import NOTHING_KNOWN, MeasuredRun, Result, Unfinished, page_name, unfinished
 from pcbench.report.current import Current
 from pcbench.report.output import SiteFolder
 from pcbench.report.pages import Renderer
@@ -58,14 +58,17 @@ class Slim:
     """Its line in the list of all runs."""
 
     @classmethod
-    def of(cls, run: Run, current: Current) -> Slim:
+    def of(cls, measured: MeasuredRun) -> Slim:
         """What tables need of a run."""
+        run = measured.run
         distillation = run.distillation
         snapshots = sum(len(evaluation.snapshots) for evaluation in run.evaluations)
         submitted = submitter(run) is not None
         rank = distillation.status != "ok", submitted, -len(run.evaluations), -snapshots, str(run.folder)
-        scores, line = tuple(results(run, current)), runs.listed(run, current)
-        return cls(run.folder, distillation.key, rank, scores, unfinished(run, current), line)
+        without = unfinished(run, measured.current)
+        return cls(
+            run.folder, distillation.key, rank, tuple(measured.results), without, runs.listed(measured)
+        )
 
 
 @dataclass
@@ -114,9 +117,9 @@ def gather(
     visit: called with every run that can be read, also with those that do not count.
     """
 
-    def visited(run: Run) -> Iterator[Written]:
+    def visited(measured: MeasuredRun) -> Iterator[Written]:
         if visit is not None:
-            visit(run)
+            visit(measured.run)
         return iter(())
 
     read = (_read(folder, current, visited) for folder in run_folders(source))
@@ -135,7 +138,7 @@ def write_runs(
     folders = run_folders(source)
     with_clouds = [folder for folder in folders if layout.clouds(folder).is_file()]
     without = sorted(set(folders) - set(with_clouds))
-    rendered = partial(_files, renderer=Renderer(base_url), current=current)
+    rendered = partial(_files, renderer=Renderer(base_url))
     stamp, known = made_of_code(base_url, current), target.intact()
 
     def put(found: _Read, page: str) -> None:
@@ -143,7 +146,8 @@ def write_runs(
             target.put(page, found.made_of, found.files)
         elif not target.keep(page, found.made_of):  # another run of the same distillation took its place
             shown = clouds if layout.clouds(found.folder).is_file() else None
-            target.put(page, found.made_of, tuple(rendered(read_run(found.folder)[0], clouds=shown)))
+            again = MeasuredRun(read_run(found.folder)[0], current)
+            target.put(page, found.made_of, tuple(rendered(again, clouds=shown)))
 
     def read() -> Iterator[_Read]:
         one = partial(_read, current=current, stamp=stamp, known=known)
@@ -234,7 +238,7 @@ def _worked(folder: Path) -> _Read:
 def _read(
     folder: Path,
     current: Current,
-    files: Callable[[Run], Iterator[Written]],
+    files: Callable[[MeasuredRun], Iterator[Written]],
     stamp: str = "",
     known: frozenset[str] = frozenset(),
     clouds: Clouds | None = None,
@@ -250,16 +254,18 @@ def _read(
         return _Read(folder, None, (str(error),))
     made_of = _made_of(folder, stamp, clouds, run) if stamp else ""
     told = len(clouds.problems) if clouds else 0
-    made = None if made_of in known else tuple(files(run))
+    measured = MeasuredRun(run, current)
+    made = None if made_of in known else tuple(files(measured))
     if clouds and len(clouds.problems) > told:
         made_of = ""  # the next build tells it again
-    return _Read(folder, Slim.of(run, current), tuple(problems), made, made_of)
+    return _Read(folder, Slim.of(measured), tuple(problems), made, made_of)
 
 
-def _files(run: Run, renderer: Renderer, current: Current, clouds: Clouds | None) -> Iterator[Written]:
+def _files(measured: MeasuredRun, renderer: Renderer, clouds: Clouds | None) -> Iterator[Written]:
     """A run's page, its records, and its clouds where they are shown."""
+    run = measured.run
     shown = clouds.of(run) if clouds else None
-    page, name = runs.page(run, current), page_name(run.distillation.key)
+    page, name = runs.page(measured), page_name(run.distillation.key)
     yield renderer.run(page, viewer=shown is not None)
     if shown is not None:
         yield f"clouds/{name}.js", shown.script

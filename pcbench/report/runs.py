@@ -15,8 +15,7 @@ from pcbench.records.labels import amount, bare_amount
 from pcbench.records.layout import short
 from pcbench.records.models import DistillationRecord, EvaluationRecord, Memory, Run
 from pcbench.report import commands, logged
-from pcbench.report.cells import NOTHING_KNOWN, MeasuredCell, page_name, peak_memory, result_of
-from pcbench.report.current import Current
+from pcbench.report.cells import MeasuredRun, page_name, peak_memory
 from pcbench.report.details import Confusion, by_class, confusion, learning_curves
 from pcbench.report.status import MAINTAINERS, MEANING, finding, status_of, submitter
 from pcbench.report.tables import MISSING, Block, Head, Heading, Line, Table, Value
@@ -106,8 +105,9 @@ class RunPage:
 BUSY = "busy machine, not comparable"
 
 
-def page(run: Run, current: Current = NOTHING_KNOWN) -> RunPage:
-    """The page of a run. current: what makes it stale."""
+def page(measured: MeasuredRun) -> RunPage:
+    """The page of a run."""
+    run = measured.run
     distillation = run.distillation
     inputs, name = distillation.inputs, page_name(distillation.key)
     data, log = inputs.data, logged.block(run)
@@ -121,7 +121,7 @@ def page(run: Run, current: Current = NOTHING_KNOWN) -> RunPage:
         whose=_whose(run),
         status=distillation.status,
         reason=plain(distillation.reason),
-        stale=plain("; ".join(current.distillation(inputs))),
+        stale=plain("; ".join(measured.stale)),
         inputs=(
             ("Data set", f"{plain(data.name)} ({plain(data.variant)})" + ("" if data.standard else " †")),
             ("Points", f"{data.points}, sampling: {plain(data.sampling)}"),
@@ -148,7 +148,7 @@ def page(run: Run, current: Current = NOTHING_KNOWN) -> RunPage:
             SnapshotLine(e.iteration, duration(e.seconds), e.clouds) for e in distillation.snapshots
         ),
         evaluations=tuple(
-            _evaluated(run, evaluation, current, f"e{number}")
+            _evaluated(measured, evaluation, f"e{number}")
             for number, evaluation in enumerate(shown_first(run), 1)
         ),
         log=log,
@@ -241,12 +241,13 @@ def provenance(values: Mapping[str, Any]) -> Pairs:
     return tuple(found)
 
 
-def _evaluated(run: Run, evaluation: EvaluationRecord, current: Current, name: str) -> Evaluated:
-    inputs, cell = evaluation.inputs, MeasuredCell((result_of(run, evaluation, current),))
-    stale = current.evaluation(inputs)
+def _evaluated(measured: MeasuredRun, evaluation: EvaluationRecord, name: str) -> Evaluated:
+    run, inputs, cell = measured.run, evaluation.inputs, measured.cells[evaluation.key]
+    stale = measured.current.evaluation(inputs)
     status = status_of(run, evaluation)
     said = [f"Stale: {'; '.join(stale)}."] if stale else []
-    said += [f"{_sentence(status.text)} That is, {MEANING[status.state]}."]
+    said += [_sentence(status.text)]
+    said += [] if status.state == "run here" else [f"That is, {MEANING[status.state]}."]
     checks = [each for each in run.verifications if each.evaluation == evaluation.key]
     said += [f"Made again {each.provenance.created[:10]}: {finding(each)}." for each in checks]
     text = " ".join(plain(words) for words in said)
@@ -323,17 +324,17 @@ def _percent(share: float) -> Value:
     return Value(number(100 * share, 2), 100 * share)
 
 
-def listed(run: Run, current: Current = NOTHING_KNOWN) -> Line:
+def listed(measured: MeasuredRun) -> Line:
     """A run's line in the list of all runs: its accuracy, then what it is of."""
+    run = measured.run
     distillation = run.distillation
     inputs = distillation.inputs
     changed = tuple((plain(key), shown(value)) for key, value in sorted(inputs.variation.items()))
-    status = f"{distillation.status}, stale" if current.distillation(inputs) else distillation.status
+    status = f"{distillation.status}, stale" if measured.stale else distillation.status
     first = next(filter(run.reports, shown_first(run)), None)
     accuracy, rest = MISSING, ("", "")
     if first is not None:
-        cell = MeasuredCell((result_of(run, first, current),))
-        accuracy = replace(scored(cell), link=None)
+        accuracy = replace(scored(measured.cells[first.key]), link=None)
         rest = plain(first.inputs.protocol.label), plain(first.inputs.network.label)
     name = page_name(distillation.key)
     texts = (*rest, status, distillation.provenance.created[:10], str(len(run.evaluations)))

@@ -251,11 +251,12 @@ def _without_score(board: Board) -> list[Block]:
 
 
 def _all_runs(listed: Sequence[Line]) -> Block:
-    """Every run: the whole split and then the fewest clouds first, the most accurate first."""
+    """Every run: what may be compared side by side, the whole split and few clouds first, the best first."""
 
     def order(line: Line) -> tuple[Any, ...]:
-        accuracy, data, ppc, *_ = line.values
-        return data.data, ppc.value, -float(accuracy.value or 0), line.head.text
+        accuracy, data, ppc, _, protocol, student, *_ = line.values
+        alike = data.data, ppc.value, accuracy.value is None, protocol.text, student.text
+        return *alike, -float(accuracy.value or 0), line.head.text
 
     headings = (
         Heading("oa", "Accuracy", note="%, mean ± std"),

@@ -78,6 +78,11 @@ class Value:
         )
 
     @property
+    def bare(self) -> bool:
+        """Whether it is its text and nothing else, as most values are."""
+        return not (self.note or self.link or self.badge or self.best or self.look or self.more)
+
+    @property
     def spread(self) -> str:
         """The standard deviation as it is exported, or nothing."""
         return "" if self.std is None else exported(self.std)

@@ -7,7 +7,6 @@ import re
 import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
@@ -20,8 +19,8 @@ from pcbench.cli.leaderboard import app
 from pcbench.common.text import one_line
 from pcbench.errors import DataError, UsageError
 from pcbench.protocols.protocol import QUICK
-from pcbench.records.models import Run
 from pcbench.report import gather, site
+from pcbench.report.cells import MeasuredRun
 from pcbench.report.output import MANIFEST
 from pcbench.report.runs import RunPage
 from pcbench.report.text import duration, escape_markdown, plain
@@ -380,9 +379,9 @@ def test_a_build_makes_only_the_pages_of_runs_that_changed(
     made: list[str] = []
     page = gather.runs.page
 
-    def noted(run: Run, *rest: Any) -> RunPage:
-        made.append(run.distillation.inputs.method)
-        return page(run, *rest)
+    def noted(measured: MeasuredRun) -> RunPage:
+        made.append(measured.run.distillation.inputs.method)
+        return page(measured)
 
     monkeypatch.setattr(gather.runs, "page", noted)
     out = tmp_path / "site"

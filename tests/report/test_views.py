@@ -11,7 +11,7 @@ from report_records import a_run
 from pcbench.protocols.protocol import LITE, PAPER
 from pcbench.records.store import read_distillation, read_runs
 from pcbench.report import against_papers, comparisons, methods, overview, runs, timing
-from pcbench.report.cells import Board, page_name
+from pcbench.report.cells import Board, MeasuredRun, page_name
 from pcbench.report.gather import gather
 from pcbench.report.site import board_of
 from pcbench.report.svg import PlotData, PlotPoint, linear_ticks, log_ticks, scatter
@@ -177,7 +177,10 @@ def test_memory_is_that_of_the_gpu_or_of_the_methods_own_process(tmp_path: Path)
     (block,) = timing.blocks(made(tmp_path))
     own = size(MEMORY.host_bytes)
     assert {line.head.name: line.values[2].text for line in block.tables[0].lines} == {"sadm": own, "dm": "–"}
-    pages = {run.distillation.inputs.method: dict(runs.page(run).inputs) for run in read_runs(tmp_path)[0]}
+    pages = {
+        run.distillation.inputs.method: dict(runs.page(MeasuredRun(run)).inputs)
+        for run in read_runs(tmp_path)[0]
+    }
     assert pages["sadm"]["Peak memory of the method's process, torch included"] == own
     assert not [label for label in pages["dm"] if "memory" in label]
 
@@ -204,8 +207,9 @@ def test_every_figure_of_a_method_names_its_parameters(tmp_path: Path) -> None:
     closer = {block.title: block for block in page.blocks if block.title.startswith("Closer")}
     setting = "Protocol quick, student pointnet:paper"
     assert set(closer) == {f"Closer: modelnet10, rotate=false, {setting}", f"Closer: shapes10, {setting}"}
-    assert closer[f"Closer: modelnet10, rotate=false, {setting}"].text == "Parameters: lr 1.0, rotate false."
-    assert closer[f"Closer: shapes10, {setting}"].text == "Parameters, the defaults: lr 1.0."
+    notes = {title.removesuffix(f", {setting}"): block.notes for title, block in closer.items()}
+    assert notes["Closer: modelnet10, rotate=false"] == ("Parameters: lr 1.0, rotate false.",)
+    assert notes["Closer: shapes10"] == ("Parameters, the defaults: lr 1.0.",)
     titles = [plot.title for block in closer.values() for plot in block.plots]
     assert any("rotate=false" in title for title in titles)
 
