@@ -95,7 +95,7 @@ class Hardware(Model):
         return self.name if self.device == "cuda" else f"{self.name}, {self.threads} threads"
 
 
-class Provenance(Model):
+class Provenance(Abridged):
     """Where, when and with what a piece of work was done. None of it enters a key."""
 
     created: Name
@@ -453,7 +453,7 @@ class Work(Model):
     Rounding depends on it: who trains the same students again divides them alike."""
 
 
-class EvaluationRecord(Model):
+class EvaluationRecord(Abridged):
     """Students trained and tested on snapshots of a distillation: on the last one, or on several.
 
     Snapshots that are evaluated later are added to the same record. Records of several tests may share one

@@ -178,6 +178,7 @@ FIELDS: Mapping[type[BaseModel], Mapping[str, tuple[str, str]]] = {
         "git_commit": _checked("has the form of a commit", VALUE),
         "git_dirty": _checked("stands beside a commit", VALUE),
         "load": _claimed(NOBODY),
+        "attempt": _claimed(NOBODY),
     },
     Hardware: {
         "device": _checked("fits the memory", VALUE),

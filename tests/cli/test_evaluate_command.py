@@ -118,8 +118,8 @@ def test_scores_of_one_test_are_not_those_of_another(pcbench, run):
 def test_more_points_than_a_data_set_has_are_refused(pcbench, run, monkeypatch):
     load = plan.Parts.data
 
-    def limited(found, name, points):
-        splits, data = load(found, name, min(points, 16))
+    def limited(found, name, points, sampling=None):
+        splits, data = load(found, name, min(points, 16), sampling)
         resample(splits.test, points, "first")
         return splits, data
 

@@ -38,7 +38,7 @@ class Terminal:
 
 TYPOS = (
     ("rnu", "No such command 'rnu'. Did you mean"),
-    ("run --metod sadm", "No such option: --metod (Possible options: --method"),
+    ("run --metod sadm", "No such option: --metod (Possible options: --memory, --method"),
     ("run --method", "Option '--method' requires an argument"),
     ("run --ppc three", "--ppc three: whole numbers are needed, as in --ppc 1,3,10"),
     ("run --method my_methud --plugins mine", "unknown method 'my_methud'. Did you mean my_method?"),

@@ -90,7 +90,7 @@ def test_what_students_answered_is_kept_beside_their_scores(tmp_path):
     (cell,) = cells(CATALOGUE, request)
     network = evaluate.train_students(
         cell.evaluation,
-        [load_snapshots(layout.clouds(dm.folder), dm.distillation.snapshots)[-1].clouds],
+        [load_snapshots(layout.clouds(dm.folder), dm.distillation.snapshots)[-1]],
         cell.evaluation.protocol.recipe,
         range(2),
         torch.device("cpu"),

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, create_model
 from record_parts import NETWORK, a_distillation_inputs, an_evaluation_inputs
 
 from pcbench.common.files import digest
+from pcbench.common.schema import Abridged, Model
 from pcbench.protocols import protocol as protocols
 from pcbench.protocols.protocol import LITE, PAPER, QUICK, Recipe, customised
 from pcbench.protocols.variants import named
@@ -216,3 +217,14 @@ def test_a_key_is_the_hash_of_what_identifies_the_inputs_in_canonical_form():
     odd = a_distillation_inputs(params={"ü": [True, None, 1, 1.0, 1e-7, {"b": "ä\n", "a": []}], "lr": 0.1})
     for inputs in (a_distillation_inputs(), odd, an_evaluation_inputs()):
         assert key(inputs) == digest({"kind": type(inputs).__name__, **hashed(inputs)})
+
+
+def test_whoever_names_idle_fields_leaves_them_out():
+    """A model that says which of its fields are idle, and is none that leaves them out, writes them."""
+    waiting, forgotten = [Model], set()
+    while waiting:
+        model = waiting.pop()
+        waiting += model.__subclasses__()
+        if hasattr(model, "idle") and not issubclass(model, Abridged):
+            forgotten.add(model.__name__)
+    assert not forgotten
