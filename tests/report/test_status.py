@@ -211,7 +211,7 @@ def test_every_badge_of_the_published_site_is_explained_by_a_record(tmp_path: Pa
     assert not problems
     assert unexplained(pages, runs) == []
     kinds = {words for text in pages.values() for words, _ in Badges(text).found}
-    assert kinds == {"run here", "reported"}
+    assert kinds == {"run here", "re-distilled", "reported"}
     exported = json.loads((tmp_path / "data" / "leaderboard.json").read_text())
     cells = [cell for section in exported["sections"] for cell in section["cells"]]
     assert {(cell["status"], cell["status_by"]) for cell in cells} <= explanations(runs)
