@@ -30,11 +30,12 @@ def load(dataset: Dataset, points: int, sampling: str | None = None) -> Splits:
     points than are stored.
     """
     splits = dataset.load(points)
-    how = (sampling or splits.sampling).partition(OF)[0]
-    manifest = dataset.manifest() if isinstance(dataset, Importable) else None
-    if sampling == splits.sampling or manifest is None or manifest.points == points:
+    if sampling is None or sampling == splits.sampling:
         return splits
-    match how:
+    manifest = dataset.manifest() if isinstance(dataset, Importable) else None
+    if manifest is None or manifest.points == points:
+        return splits
+    match how := sampling.partition(OF)[0]:
         case "random" | "farthest":
             return _chosen(dataset.load(manifest.points), points, how)
         case _:

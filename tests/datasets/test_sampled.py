@@ -136,3 +136,12 @@ def test_a_sampling_that_there_is_not_is_refused(pcbench):
     assert done.code == 2
     assert "shapes10: no random sampling of 256 points" in done.err
     assert "(--sampling)" in done.err
+
+
+def test_what_was_sampled_when_it_was_imported_stays_as_it_is_unless_a_run_asks(tmp_path):
+    layouts.normal_resampled(tmp_path / "in" / "modelnet40_normal_resampled")
+    for how in ("farthest", "random"):
+        options = ImportOptions(sampling=how, points=128, allow_incomplete=True)
+        ModelNet40().import_from(tmp_path / "in", quiet, options)
+        default, plain = sampled.load(ModelNet40(), 32), ModelNet40().load(32)
+        assert (default.sampling, default.content_hash) == (how, plain.content_hash)
