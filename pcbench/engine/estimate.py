@@ -410,8 +410,7 @@ def _students_by_trial(cell: Cell, tried: Cell, known: Known, step_factor: float
         return None
     evaluation, clouds = cell.evaluation, _clouds(cell, step_factor)
     recipe = evaluation.protocol.whole if cell.inputs.is_whole else evaluation.protocol.recipe
-    if recipe.equal_steps and step_factor != 1:
-        recipe = recipe.shortened(step_factor)
+    recipe = recipe.for_set(step_factor)
     seconds = trial.seconds(clouds, recipe.epochs, len(evaluation.splits.test) * len(evaluation.variants))
     memory = trial.device_bytes if known.hardware.device == "cuda" else trial.host_bytes
     own = tried is cell

@@ -25,7 +25,6 @@ from pcbench.engine.scores import Scored, ScoreStore
 from pcbench.engine.shares import shares
 from pcbench.errors import DataError
 from pcbench.ops.batches import POINT_BYTES, groups_at_once, in_chunks
-from pcbench.ops.names import REDRAWN
 from pcbench.protocols.protocol import Recipe
 from pcbench.protocols.variants import Variant
 from pcbench.records import layout, predictions
@@ -165,11 +164,11 @@ def recipe_for(evaluation: Evaluation, distillation: DistillationRecord, iterati
     """How students are trained on the snapshot of an iteration."""
     if distillation.inputs.is_whole:
         return evaluation.protocol.whole
-    recipe, more = evaluation.protocol.recipe, distillation.step_factor
+    recipe = evaluation.protocol.recipe
     (rate,) = [entry.student_lr for entry in distillation.snapshots if entry.iteration == iteration]
     if rate is not None:
         recipe = recipe.model_copy(update={"lr": rate})
-    return recipe.shortened(more) if recipe.equal_steps and more != 1 else recipe
+    return recipe.for_set(distillation.step_factor)
 
 
 def check_independent(evaluation: Evaluation, clouds: PointClouds, device: torch.device) -> None:
@@ -198,7 +197,7 @@ def train_students(
     stacks: how many shares the students are divided into, by default one a thread.
     """
     streams = evaluation.streams()
-    redraws = [each.stored.redraw() for each in sets if each.stored is not None]
+    redraw, *_ = map(_redraw, sets)
     return students.train(
         evaluation.build,
         concatenate([each.clouds.normalised() for each in sets]).to(device),
@@ -207,8 +206,13 @@ def train_students(
         report,
         sets=len(sets),
         stacks=stacks,
-        redraw=redraws[0] if redraws else None,
+        redraw=redraw,
     )
+
+
+def _redraw(snapshot: Snapshot) -> students.Redraw | None:
+    """What draws a set anew in every epoch; None where its clouds are always the same."""
+    return None if snapshot.stored is None else snapshot.stored.redraw()
 
 
 @dataclass(frozen=True)
@@ -382,7 +386,7 @@ def _complete(
             test.write(entries, totals, share.work(memory, provenance))
 
     points = protocol.students * protocol.recipe.batch * protocol.points
-    drawn = any(entry.expansion in REDRAWN for entry in missing)
+    drawn = any(_redraw(kept[entry.clouds]) for entry in missing)
     alike = len({recipe.lr for recipe in recipes}) <= 1 and not drawn
     at_once = groups_at_once(device, 1, POINT_BYTES * points) if alike else 1
     in_chunks(train_and_test, len(missing), at_once)

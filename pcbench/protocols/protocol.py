@@ -153,6 +153,13 @@ class Recipe(Abridged):
         drop = None if self.drop_after is None else max(0, round((self.drop_after + 1) / factor) - 1)
         return self.model_copy(update={"epochs": max(1, round(self.epochs / factor)), "drop_after": drop})
 
+    def for_set(self, factor: float) -> Recipe:
+        """The recipe for a set of `factor` times as many clouds as PPC of every class.
+
+        It is shortened where students are to take as many steps as on plain clouds.
+        """
+        return self.shortened(factor) if self.equal_steps and factor != 1 else self
+
     def rate(self, epoch: int) -> float:
         """The learning rate of an epoch, counted from 0."""
         if self.schedule is not None:

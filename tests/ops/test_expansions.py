@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from pcbench.errors import DataError
+from pcbench.ops.expansions import DRAWN
+from pcbench.ops.names import REDRAWN
 from pcbench.ops.stored import Stored
 
 NAMES = ("a", "b")
@@ -81,6 +83,10 @@ def test_a_drawing_depends_on_its_stream_alone_and_one_stands_for_all() -> None:
     assert clouds.points.shape == one.shape
     assert torch.equal(clouds.points.view(2, 7, 5, 3)[:, :3], stored.tensors["anchors"])
     assert a_set().redraw() is None
+
+
+def test_whoever_has_no_torch_knows_the_expansions_that_draw_by_name() -> None:
+    assert tuple(DRAWN) == REDRAWN
 
 
 def test_bytes_are_those_of_the_tensors() -> None:
