@@ -45,6 +45,10 @@ class TensorCache:
         debt, self._debt = self._debt, NOTHING
         return debt
 
+    def charge(self, cost: Clock) -> None:
+        """Work that was done before, such as by an interrupted run, and that counts as the method's own."""
+        self._debt += cost
+
     def get(self, inputs: Mapping[str, Any], make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """The tensors of `make` by name, in alphabetical order, on the device.
 

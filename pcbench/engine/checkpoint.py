@@ -7,18 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from pydantic import ValidationError
 
 from pcbench.api import Snapshot
-from pcbench.common.files import canonical_json
-from pcbench.common.hdf5 import open_hdf5, own_array, own_group, write_array, write_hdf5
+from pcbench.common.hdf5 import open_hdf5, write_hdf5
 from pcbench.common.schema import Model
 from pcbench.engine import machine
 from pcbench.engine.artifacts import load_snapshots, write_snapshots
 from pcbench.engine.assignment import Earlier
 from pcbench.engine.optimisers import State, packed, unpacked
+from pcbench.engine.state_files import read_header, read_state, write_state
 from pcbench.errors import DataError
 from pcbench.records.models import NOTHING, Clock, Count, SnapshotEntry
 
@@ -130,26 +128,21 @@ class Checkpoint:
 
 
 def _save(path: Path, kept: _Kept) -> None:
-    """Write the file: `header`, a group of clouds for every snapshot, and `state` with `0.value`, …"""
-    header = canonical_json(kept.header.model_dump(mode="json")).encode()
-    tensors = {name: tensor.numpy() for name, tensor in packed(kept.state).items()}
+    """Write the file: a header, a group of clouds for every snapshot, and a state with `0.value`, …"""
+    tensors = packed(kept.state)
     with write_hdf5(path) as file:
-        file.create_dataset("header", data=np.bytes_(header))
         write_snapshots(file, kept.snapshots)
-        group = file.create_group("state")
-        for name, array in tensors.items():
-            write_array(group, name, array)
+        write_state(file, kept.header, tensors)
 
 
 def _load(path: Path, about: Mapping[str, str]) -> _Kept | None:
     """What a file holds, if it can be read and belongs to `about`."""
     try:
         with open_hdf5(path) as file:
-            header = _Header.model_validate_json(own_array(file, "header")[()])
-            group = own_group(file, "state")
-            if header.about != about or group is None:
+            header = read_header(file, _Header)
+            if header.about != about:
                 return None
-            tensors = {name: torch.from_numpy(np.asarray(own_array(group, name)[()])) for name in group}
+            tensors = read_state(file)
         return _Kept(header, load_snapshots(path, header.snapshots), unpacked(tensors))
-    except (DataError, ValidationError, ValueError, TypeError, KeyError):
+    except (DataError, ValueError, KeyError):
         return None

@@ -28,6 +28,7 @@ from pcbench.engine.evaluate import known as known_scores
 from pcbench.engine.likeness import points_of_test
 from pcbench.engine.optimisers import State
 from pcbench.engine.plan import Cell
+from pcbench.engine.unfinished import Unfinished
 from pcbench.errors import DataError, Stopped
 from pcbench.records import layout
 from pcbench.records.log import Log
@@ -341,8 +342,18 @@ class _Runner:
         def build(generator: torch.Generator) -> Backbone:
             return self.cell.backbone.build(self.train.classes, preset, generator)
 
-        report = partial(self.show, "train feature network")
-        stacked = students.train(build, self.train.to(self.device), recipe, [self.streams], report)
+        about = {**self.common, "recipe": recipe.model_dump(mode="json")}
+        reached = Unfinished(cache_root() / "training" / layout.short(digest(about)), about, self.device)
+        stacked = students.train(
+            build,
+            self.train.to(self.device),
+            recipe,
+            [self.streams],
+            partial(self.show, "train feature network"),
+            keeper=reached,
+        )
+        self.cache.charge(reached.earlier)
+        reached.end()
         return {name: values[0] for name, values in stacked.state_dict().items()}
 
 

@@ -23,6 +23,7 @@ from pcbench.engine.independence import check_students
 from pcbench.engine.plan import Evaluation
 from pcbench.engine.scores import Scored, ScoreStore
 from pcbench.engine.shares import shares
+from pcbench.engine.unfinished import Keeper, Unfinished
 from pcbench.errors import DataError
 from pcbench.ops.batches import POINT_BYTES, groups_at_once, in_chunks
 from pcbench.protocols.protocol import Recipe
@@ -188,13 +189,15 @@ def train_students(
     device: torch.device,
     report: Callable[[int, int], None],
     stacks: int | None = None,
+    keeper: Keeper | None = None,
 ) -> Backbone:
     """S students trained on each of several synthetic sets, their clouds normalised: a stacked network.
 
     A set that is drawn anew in every epoch is trained on alone.
 
     repetitions: the students' axes of the seeds, (S,); those of the first set stand first in the stack.
-    stacks: how many shares the students are divided into, by default one a thread.
+    stacks: how many shares the students are divided into, by default one a thread. keeper: keeps what they
+    have reached.
     """
     streams = evaluation.streams()
     redraw, *_ = map(_redraw, sets)
@@ -207,6 +210,7 @@ def train_students(
         sets=len(sets),
         stacks=stacks,
         redraw=redraw,
+        keeper=keeper,
     )
 
 
@@ -357,7 +361,16 @@ def _complete(
     done = [_Share() for _ in tests]
 
     def train_and_test(part: slice) -> None:
-        group, recipe, watch = missing[part], recipes[part.start], machine.Stopwatch(device)
+        group, recipe = missing[part], recipes[part.start]
+        reached = Unfinished(
+            layout.training(run.folder, tests[0].inputs.key),
+            {
+                "evaluation": tests[0].inputs.key,
+                "clouds": [entry.clouds for entry in group],
+                "recipe": recipe.model_dump(mode="json"),
+            },
+            device,
+        )
         network = train_students(
             evaluation,
             [kept[entry.clouds] for entry in group],
@@ -365,8 +378,9 @@ def _complete(
             range(protocol.students),
             device,
             partial(_report_epochs, report, part.start * recipe.epochs, len(group), total),
+            keeper=reached,
         )
-        trained = watch.read()
+        trained = reached.clock
         stacks = len(shares(network, len(group) * protocol.students, device))
         for test, share in zip(tests, done, strict=True):
             lacking = [place for place, entry in enumerate(group) if test.lacks(entry.clouds)]
@@ -384,6 +398,7 @@ def _complete(
             share.add([group[place].iteration for place in lacking], trained, answers.clock)
             share.stacks = stacks
             test.write(entries, totals, share.work(memory, provenance))
+        reached.end()
 
     points = protocol.students * protocol.recipe.batch * protocol.points
     drawn = any(_redraw(kept[entry.clouds]) for entry in missing)

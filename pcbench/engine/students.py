@@ -6,7 +6,7 @@ streams, so that its scores are those it would have had alone, up to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import torch
@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from pcbench.api import Backbone
 from pcbench.clouds import PointClouds, unit_sphere
+from pcbench.engine.optimisers import packed, put_back, state_of, unpacked
 from pcbench.engine.shares import Check, at_once, shares
+from pcbench.engine.unfinished import Keeper, Left, State
 from pcbench.ops import augment
 from pcbench.ops.batches import POINT_BYTES, groups_at_once, in_chunks
 from pcbench.ops.layers import members, set_dropout, shared_buffers, stack
@@ -30,6 +32,9 @@ GEOMETRY_CLOUDS = 64  # clouds whose geometry is worked out together
 Redraw: TypeAlias = Callable[[torch.Generator], Tensor]
 """What draws the points (B, N, 3) of one student's clouds for one epoch."""
 
+Sources: TypeAlias = Mapping[str, Sequence[torch.Generator]]
+"""Where every student draws from, by what for: `dropout`, `order`, `augmentation`, `redraw`."""
+
 
 def train(
     build: Callable[[torch.Generator], Backbone],
@@ -40,6 +45,7 @@ def train(
     sets: int = 1,
     stacks: int | None = None,
     redraw: Redraw | None = None,
+    keeper: Keeper | None = None,
 ) -> Backbone:
     """Train one student per entry of `streams` on all clouds (B, N, 3); the result is stacked.
 
@@ -48,6 +54,8 @@ def train(
     `dropout` and, where the recipe augments, `augmentation`. `report` gets the epochs done and in all.
     stacks: how many shares the students are divided into, by default one a thread; rounding depends on it.
     redraw: of a single set that is drawn anew in every epoch, what draws its clouds by the stream `redraw`.
+    keeper: keeps what the students have reached, and has what they had reached before an interruption; the
+    result is the same, bit for bit, as without one.
     """
     size, streams = len(clouds) // sets, [*streams] * sets
     first = torch.arange(sets).repeat_interleave(len(streams) // sets).unsqueeze(1) * size
@@ -61,16 +69,17 @@ def train(
         inputs = _Changing(network, clouds.points, recipe.augmentation or Augmentation(), redraw)
 
     def learn(share: slice, check: Check) -> None:
-        students, own = members(network, share), streams[share]
-        set_dropout(students, [stream.stream("dropout") for stream in own])
-        generators = [stream.stream("order") for stream in own]
-        orders = (
-            torch.stack([torch.randperm(size, generator=g) for g in generators]) + first[share]
-            for _ in range(recipe.epochs)
-        )
-        for epochs in _epochs(students, clouds, inputs.for_students(own), recipe, orders):
+        students = _Students(members(network, share), clouds, inputs, recipe, streams[share], first[share])
+        if keeper is not None and (left := keeper.left(share)) is not None:
+            students.go_on(left)
             if share.start == 0 and report is not None:
-                report(epochs, recipe.epochs)
+                report(students.epochs, recipe.epochs)
+        while students.epochs < recipe.epochs:
+            students.learn(size)
+            if share.start == 0 and report is not None:
+                report(students.epochs, recipe.epochs)
+            if keeper is not None:
+                keeper.keep(share, students.epochs, students.state)
             check()
 
     at_once(learn, shares(network, len(streams), device, stacks))
@@ -82,43 +91,96 @@ def train(
     return network
 
 
-def _epochs(
-    network: Backbone,
-    clouds: PointClouds,
-    inputs: _Geometry | _Changing,
-    recipe: Recipe,
-    orders: Iterable[Tensor],
-) -> Iterator[int]:
-    """Train S stacked students in place; gives the number of epochs done after each of them.
+class _Students:
+    """Some stacked students that are trained in place, an epoch at a time, on clouds that all of them share.
 
-    orders: the clouds of every epoch in their order, (S, clouds of a student).
+    first: the first of the clouds of each, (S, 1).
     """
-    targets = clouds.labels if clouds.answers is None else clouds.answers
-    weights, device = clouds.weights, clouds.points.device
-    parameters = list(network.parameters())
 
-    def gradients(
-        targets: Tensor, weights: Tensor | None, points: Tensor, *geometry: Tensor
+    def __init__(
+        self,
+        network: Backbone,
+        clouds: PointClouds,
+        inputs: _Geometry | _Changing,
+        recipe: Recipe,
+        streams: Sequence[Streams],
+        first: Tensor,
+    ) -> None:
+        self.network, self.clouds, self.recipe, self.first = network, clouds, recipe, first
+        self.epochs = 0
+        """Epochs done."""
+        self.generators = {
+            purpose: [stream.stream(purpose) for stream in streams]
+            for purpose in ("dropout", "order", "augmentation", "redraw")
+        }
+        """Where every student draws from, by what for."""
+        set_dropout(network, self.generators["dropout"])
+        self.inputs = inputs.for_students(self.generators)
+        self.parameters = list(network.parameters())
+        self.optimiser = _optimiser(self.parameters, recipe)
+        in_python = in_global_state(network)
+        self._step = self._gradients if in_python else Replayed(self._gradients, clouds.points.device)
+
+    def learn(self, size: int) -> None:
+        """One epoch over the `size` clouds of every student, each in an order of its own."""
+        recipe, clouds = self.recipe, self.clouds
+        targets = clouds.labels if clouds.answers is None else clouds.answers
+        weights = clouds.weights
+        drawn = [torch.randperm(size, generator=generator) for generator in self.generators["order"]]
+        order = (torch.stack(drawn) + self.first).to(clouds.points.device)
+        self.inputs.begin_epoch()
+        if recipe.drop_after is not None and self.epochs == recipe.drop_after + 1:
+            self.optimiser = _optimiser(self.parameters, recipe)
+        for group in self.optimiser.param_groups:
+            group["lr"] = recipe.rate(self.epochs)
+        for batch in order.split(recipe.batch, dim=1):
+            weighed = None if weights is None else weights[batch]
+            slopes = self._step(targets[batch], weighed, *self.inputs.batch(batch))
+            for parameter, gradient in zip(self.parameters, slopes, strict=True):
+                parameter.grad = gradient
+            self.optimiser.step()
+        self.epochs += 1
+
+    def _gradients(
+        self, targets: Tensor, weights: Tensor | None, points: Tensor, *geometry: Tensor
     ) -> tuple[Tensor, ...]:
-        losses = student_losses(network(points, *geometry), targets, recipe.label_smoothing, weights)
-        slopes = torch.autograd.grad(losses.sum(), parameters, allow_unused=True, materialize_grads=True)
+        logits = self.network(points, *geometry)
+        losses = student_losses(logits, targets, self.recipe.label_smoothing, weights)
+        slopes = torch.autograd.grad(losses.sum(), self.parameters, allow_unused=True, materialize_grads=True)
         return tuple(gradient.contiguous() for gradient in slopes)  # as the fused optimisers want them
 
-    step = gradients if in_global_state(network) else Replayed(gradients, device)
-    optimiser = _optimiser(parameters, recipe)
-    for epoch, order in enumerate(orders):
-        inputs.begin_epoch()
-        if recipe.drop_after is not None and epoch == recipe.drop_after + 1:
-            optimiser = _optimiser(parameters, recipe)
-        for group in optimiser.param_groups:
-            group["lr"] = recipe.rate(epoch)
-        for batch in order.to(device).split(recipe.batch, dim=1):
-            weighed = None if weights is None else weights[batch]
-            slopes = step(targets[batch], weighed, *inputs.batch(batch))
-            for parameter, gradient in zip(parameters, slopes, strict=True):
-                parameter.grad = gradient
-            optimiser.step()
-        yield epoch + 1
+    def state(self) -> State:
+        """Copies, on the CPU, of all that an epoch hands to the next."""
+        optimiser = {f"optimiser.{name}": kept for name, kept in packed(state_of(self.optimiser)).items()}
+        buffers = {f"buffer.{name}": held.to("cpu", copy=True) for name, held in self._buffers().items()}
+        drawn = {f"generator.{name}": source.get_state() for name, source in self._sources().items()}
+        return optimiser | buffers | drawn
+
+    def go_on(self, left: Left) -> None:
+        """Stand where interrupted students stood; ValueError where they were others."""
+        parts: dict[str, State] = {"optimiser": {}, "buffer": {}, "generator": {}}
+        for name, tensor in left.state.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = tensor
+        put_back(self.optimiser, unpacked(parts["optimiser"]))
+        for name, buffer in self._buffers().items():
+            buffer.copy_(parts["buffer"][name])
+        for name, source in self._sources().items():
+            source.set_state(parts["generator"][name])
+        self.epochs = left.epochs
+
+    def _buffers(self) -> dict[str, Tensor]:
+        """What the students keep beside their parameters, by name."""
+        constant = shared_buffers(self.network)
+        return {name: held for name, held in self.network.named_buffers() if name not in constant}
+
+    def _sources(self) -> dict[str, torch.Generator]:
+        """Where they draw from, by name."""
+        return {
+            f"{purpose}.{student}": source
+            for purpose, sources in self.generators.items()
+            for student, source in enumerate(sources)
+        }
 
 
 def student_losses(
@@ -207,7 +269,7 @@ class _Geometry:
             return self._work_out(self.points[index])
         return [values[index].to(type_) for values, type_ in zip(self.kept, self.types, strict=True)]
 
-    def for_students(self, streams: Sequence[Streams]) -> _Geometry:  # noqa: ARG002
+    def for_students(self, generators: Sources) -> _Geometry:  # noqa: ARG002
         """All students are given the same clouds."""
         return self
 
@@ -236,15 +298,15 @@ class _Changing:
         points: Tensor,
         how: Augmentation,
         redraw: Redraw | None,
-        streams: Sequence[Streams] = (),
+        generators: Sources | None = None,
     ) -> None:
         self.network, self.points, self.how, self.redraw = network, points, how, redraw
-        self.generators = [stream.stream("augmentation") for stream in streams]
-        self.redraws = [stream.stream("redraw") for stream in streams] if redraw else []
+        self.generators = generators["augmentation"] if generators else ()
+        self.redraws = generators["redraw"] if generators else ()
 
-    def for_students(self, streams: Sequence[Streams]) -> _Changing:
+    def for_students(self, generators: Sources) -> _Changing:
         """What these students are given, each by its own streams."""
-        return _Changing(self.network, self.points, self.how, self.redraw, streams)
+        return _Changing(self.network, self.points, self.how, self.redraw, generators)
 
     def begin_epoch(self) -> None:
         """Draw every student's clouds, (S, B, N, 3), where they are drawn."""

@@ -10,6 +10,7 @@
         clouds.h5                    the clouds of every snapshot
         log.csv                      what the method logged while it worked
         checkpoint.h5                what an unfinished distillation has reached
+        training-77ab01c3d9-0.h5     what students in training have reached, the first of them being 0
         evaluation-77ab01c3d9.json   scores of the students trained on them
         predictions-77ab01c3d9.h5    what these students took each test cloud for
         verification-77ab01c3d9.json what somebody else found who trained them again
@@ -87,6 +88,16 @@ def clouds(folder: Path) -> Path:
 def checkpoint(folder: Path) -> Path:
     """What an unfinished distillation has reached."""
     return folder / CHECKPOINT
+
+
+def training(folder: Path, key: str) -> Path:
+    """What the files are called after that keep the students in training of the evaluation of that key."""
+    return folder / f"training-{short(key)}"
+
+
+def trainings(folder: Path, key: str | None = None) -> list[Path]:
+    """The files of students in training in a run's folder, of one evaluation or of all, sorted."""
+    return sorted(folder.glob(f"training-{short(key) if key else '*'}-*.h5"))
 
 
 def log(folder: Path) -> Path:

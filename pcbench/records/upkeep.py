@@ -135,6 +135,13 @@ def not_needed(out: Path) -> list[Waste]:
         for folder in folders
         if layout.checkpoint(folder).exists() and folder.name.rpartition("-")[2] not in unfinished
     ]
+    waste += [
+        Waste(file, "its students are trained")
+        for folder in folders
+        for path in layout.evaluations(folder)
+        for file in layout.trainings(folder, path.stem.rpartition("-")[2])
+        if folder.name.rpartition("-")[2] not in unfinished
+    ]
     for folder in (*folders, *layout.begun_folders(out), layout.attempts(out), layout.claims(out)):
         waste += [Waste(path, "its writer was killed") for path in left_overs(folder)]
     return waste

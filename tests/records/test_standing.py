@@ -115,13 +115,19 @@ def test_what_is_over_can_go_and_nothing_else(planned, tmp_path):
     for cell in planned:
         folder = finished(tmp_path, cell)
     layout.checkpoint(folder).touch()
+    training = folder / f"{layout.training(folder, planned[-1].evaluation).name}-0.h5"
+    training.touch()
+    others = folder / f"{layout.training(folder, 'another evaluation').name}-0.h5"
+    others.touch()
     lock = layout.claim(tmp_path, planned[0].key)
     lock.parent.mkdir()
     lock.touch()
     assert [each.path for each in upkeep.not_needed(tmp_path)] == [
         *layout.plans(tmp_path),
         layout.checkpoint(folder),
+        training,
     ]
+    assert layout.trainings(folder) == sorted([training, others])
     os.utime(lock, (0, 0))
     assert lock in [each.path for each in upkeep.not_needed(tmp_path)]
 
