@@ -254,15 +254,13 @@ def render(points: Array, reach: float, ink: Ink = "colour", theme: Theme = WHIT
     seen = np.flatnonzero(nearest)
     key = nearest[seen]
     which = seen // (width * width) * number + (key & ((1 << 30) - 1))
-    colours = _colours(points, reach, ink, theme).reshape(-1, 3)[which]
-    shade = brightness[(key >> 30) & 1023]
-    fine = np.empty((clouds * width * width, 3), np.float32)
-    fine[:] = theme.paper
-    fine[seen] = np.minimum(colours * shade[:, None], 255)
-    fine = fine.reshape(clouds, width, width, 3)[:, edge:-edge, edge:-edge]
-    mean = fine.reshape(clouds, TILE, _FINE, TILE, _FINE, 3).mean((2, 4))
-    pixels: Bytes = np.rint(mean).astype(np.uint8)
-    return pixels
+    colours = _colours(points, reach, ink, theme).reshape(-1, 3).astype(np.float32)[which]
+    colours *= brightness.astype(np.float32)[(key >> 30) & 1023, None]
+    fine = np.full((clouds * width * width, 3), theme.paper, np.uint8)
+    fine[seen] = np.rint(np.minimum(colours, 255, out=colours), out=colours)
+    tiles = fine.reshape(clouds, width, width, 3)[:, edge:-edge, edge:-edge]
+    column_of_tiles = Image.fromarray(np.ascontiguousarray(tiles).reshape(-1, TILE * _FINE, 3))
+    return np.asarray(column_of_tiles.reduce(_FINE)).reshape(clouds, TILE, TILE, 3)
 
 
 def _colours(points: Array, reach: float, ink: Ink, theme: Theme) -> Array:
