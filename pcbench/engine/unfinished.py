@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -23,6 +24,9 @@ from pcbench.records.models import NOTHING, Clock, Count
 
 EVERY = 300.0
 """Seconds from one file to the next: what an interruption may cost. Ten students of PointNet are 280 MB."""
+
+MOST = 1 << 30
+"""Bytes above which a share is not kept: hundreds of students together, which a GPU trains in minutes."""
 
 State = dict[str, Tensor]
 """All that one epoch of training hands to the next, as tensors on the CPU by name."""
@@ -97,15 +101,18 @@ class Unfinished:
         return Left(header.epochs, state)
 
     def keep(self, share: slice, epochs: int, state: Callable[[], State]) -> None:
-        """As a `Keeper`: writes every `EVERY` seconds; where that fails a warning says so."""
+        """As a `Keeper`: writes every `EVERY` seconds, up to `MOST` bytes; a warning says where that fails."""
         if time.monotonic() - self._written[share.start] < EVERY:
             return
         header = _Header(about=self._hash(share), epochs=epochs, clock=self.clock)
-        file = self._file(share)
+        kept, file = state(), self._file(share)
+        if sum(tensor.nbytes for tensor in kept.values()) > MOST:
+            self._written[share.start] = math.inf
+            return
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             with write_hdf5(file) as opened:
-                write_state(opened, header, state())
+                write_state(opened, header, kept)
         except OSError as error:
             warnings.warn(f"students were not kept, so an interruption costs more: {error}", stacklevel=2)
         self._written[share.start] = time.monotonic()

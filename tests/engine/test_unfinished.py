@@ -203,6 +203,19 @@ def test_nothing_is_written_before_it_is_due(tmp_path: Path, monkeypatch: pytest
     assert not list(tmp_path.iterdir())
 
 
+def test_what_is_too_large_is_not_kept_and_not_copied_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unfinished, "MOST", 3999)
+    keeper = kept(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+    def copied_again() -> dict[str, Tensor]:
+        raise AssertionError
+
+    keeper.keep(SHARE, 8, copied_again)
+
+
 def test_a_disk_that_refuses_costs_no_more_than_a_warning(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     keeper = Unfinished(tmp_path / "file" / "kept", {}, CPU)
