@@ -12,11 +12,11 @@ State = list[dict[str, Tensor]]
 """Of every parameter of an optimiser its `value`, and by name what the optimiser keeps for it."""
 
 
-def state_of(optimiser: Optimizer) -> State:
-    """Copies, on the CPU, of its parameters and of the tensors that it keeps for each."""
+def state_of(optimiser: Optimizer, copy: bool = True) -> State:
+    """On the CPU, its parameters and the tensors that it keeps for each; without `copy` maybe themselves."""
     return [
         {
-            name: value.detach().to("cpu", copy=True)
+            name: value.detach().to("cpu", copy=copy)
             for name, value in {"value": parameter, **optimiser.state.get(parameter, {})}.items()
             if isinstance(value, Tensor)
         }

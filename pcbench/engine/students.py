@@ -150,9 +150,10 @@ class _Students:
         return tuple(gradient.contiguous() for gradient in slopes)  # as the fused optimisers want them
 
     def state(self) -> State:
-        """Copies, on the CPU, of all that an epoch hands to the next."""
-        optimiser = {f"optimiser.{name}": kept for name, kept in packed(state_of(self.optimiser)).items()}
-        buffers = {f"buffer.{name}": held.to("cpu", copy=True) for name, held in self._buffers().items()}
+        """All that an epoch hands to the next, on the CPU; it holds until the next epoch begins."""
+        held = packed(state_of(self.optimiser, copy=False))
+        optimiser = {f"optimiser.{name}": tensor for name, tensor in held.items()}
+        buffers = {f"buffer.{name}": tensor.cpu() for name, tensor in self._buffers().items()}
         drawn = {f"generator.{name}": source.get_state() for name, source in self._sources().items()}
         return optimiser | buffers | drawn
 

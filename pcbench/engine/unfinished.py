@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pcbench.common.files import digest
-from pcbench.common.hdf5 import open_hdf5, write_hdf5
+from pcbench.common.hdf5 import open_hdf5, write_large_hdf5
 from pcbench.common.schema import Model
 from pcbench.engine import machine
 from pcbench.engine.state_files import read_header, read_state, write_state
@@ -49,7 +49,10 @@ class Keeper(Protocol):
         """Where the students of that share stood when they were interrupted; None where they begin."""
 
     def keep(self, share: slice, epochs: int, state: Callable[[], State]) -> None:
-        """The students of that share have done so many epochs: keep their state, if it is time to."""
+        """The students of that share have done so many epochs: keep their state, if it is time to.
+
+        state: gives it, as it is until the next epoch begins.
+        """
 
 
 class _Header(Model):
@@ -101,7 +104,10 @@ class Unfinished:
         return Left(header.epochs, state)
 
     def keep(self, share: slice, epochs: int, state: Callable[[], State]) -> None:
-        """As a `Keeper`: writes every `EVERY` seconds, up to `MOST` bytes; a warning says where that fails."""
+        """As a `Keeper`: writes every `EVERY` seconds, at most `MOST` bytes.
+
+        Where that fails a warning says so, and the work goes on.
+        """
         if time.monotonic() - self._written[share.start] < EVERY:
             return
         header = _Header(about=self._hash(share), epochs=epochs, clock=self.clock)
@@ -111,7 +117,7 @@ class Unfinished:
             return
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            with write_hdf5(file) as opened:
+            with write_large_hdf5(file, (tensor.nbytes for tensor in kept.values())) as opened:
                 write_state(opened, header, kept)
         except OSError as error:
             warnings.warn(f"students were not kept, so an interruption costs more: {error}", stacklevel=2)
