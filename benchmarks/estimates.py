@@ -2,9 +2,9 @@
 
     python -m benchmarks.estimates --dataset shapes10
 
-Each cell is tried as a dry run tries it (`pcbench.engine.trials`), and then done, under `lite` with fewer
+Each cell is tried as a dry run tries it (`pcbench.engine.estimates`), and then done, under `lite` with fewer
 iterations and epochs, in a temporary folder. Of both it is the seconds that a machine without other work
-would have taken, as `trials.undisturbed` says; the load is printed beside.
+would have taken, as `estimates.steps.undisturbed` says; the load is printed beside.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ from pathlib import Path
 import torch
 
 from pcbench.catalogue import open_catalogue
-from pcbench.engine import distil, machine, trials
+from pcbench.engine import distil, machine
+from pcbench.engine.estimates import stand_ins
+from pcbench.engine.estimates.first_steps import try_distillation
+from pcbench.engine.estimates.steps import BRISK, CAREFUL, undisturbed
+from pcbench.engine.estimates.training import of_shape, recipe_of, try_students
 from pcbench.engine.evaluate import evaluate
 from pcbench.engine.plan import Cell, Request, cells
 from pcbench.errors import PcbenchError
@@ -47,6 +51,8 @@ class Row:
     """`distil sadm`, `students of dgcnn:paper`."""
     estimated: float
     """Seconds by its first steps."""
+    stood_in: float
+    """Seconds by those of its stand-in."""
     measured: float
     """Seconds that it took."""
     tried: float
@@ -63,6 +69,7 @@ class Row:
             self.what,
             *(duration(each) for each in (self.estimated, self.measured)),
             f"{self.estimated / max(self.measured, 1e-3):.2f}",
+            f"{self.stood_in / max(self.measured, 1e-3):.2f}",
             duration(self.tried),
             *(size(each) if each else "" for each in (self.memory_estimated, self.memory_measured)),
             f"{self.load:.1f}",
@@ -74,15 +81,18 @@ def rows(cell: Cell, device: torch.device, with_students: bool) -> Iterator[Row]
     """What a cell was expected to take, and took."""
     name, folder = cell.inputs.method, Path(tempfile.mkdtemp(prefix="pcbench-estimates-"))
     begun = machine.now(device)
-    trial = trials.try_distillation(cell, device, LONGEST)
+    trial = try_distillation(cell, device, LONGEST)
     tried = machine.now(device) - begun
+    small, train = stand_ins.of_cell(cell, torch.get_num_threads()), cell.evaluation.splits.train
+    by_few = try_distillation(small, device, LONGEST, BRISK).grown(train.classes, len(train))
     record = distil.distil(cell, folder, device, lambda *_: None)
     if record.status != "ok":
         raise PcbenchError(f"{record.status}: {record.reason}")
     yield Row(
         f"{name}, {cell.inputs.network.label}",
         trial.seconds(cell.inputs.iterations),
-        trials.undisturbed(record.clock, record.provenance.hardware),
+        by_few.seconds(cell.inputs.iterations),
+        undisturbed(record.clock, record.provenance.hardware),
         tried,
         trial.host_bytes,
         record.memory.host_bytes,
@@ -91,16 +101,20 @@ def rows(cell: Cell, device: torch.device, with_students: bool) -> Iterator[Row]
     if not with_students:
         return
     evaluation = cell.evaluation
-    recipe = trials.recipe_of(evaluation, trial.clouds)
-    batch = trials.of_shape(evaluation.splits.train, min(trial.clouds, recipe.batch), trial.points)
+    recipe = recipe_of(cell)
+    batch = of_shape(evaluation.splits.train, min(trial.clouds, recipe.batch), trial.points)
     begun = machine.now(device)
-    expected = trials.try_students(evaluation, batch, recipe, device)
+    expected = try_students(evaluation, batch, recipe, device, CAREFUL)
     tried = machine.now(device) - begun
+    few = of_shape(small.evaluation.splits.train, stand_ins.BATCH, trial.points)
+    by_two = try_students(small.evaluation, few, recipe_of(small), device, BRISK)
+    by_two = by_two.grown(evaluation.protocol.students, len(batch))
     (scored,) = evaluate(evaluation, Run(folder, record, ()), device, lambda *_: None, "last").run.evaluations
     yield Row(
         f"students of {evaluation.network.label}, PPC {cell.inputs.ppc}",
         expected.seconds(trial.clouds, recipe.epochs, len(evaluation.splits.test)),
-        trials.undisturbed(scored.train + scored.test, scored.provenance.hardware),
+        by_two.seconds(trial.clouds, recipe.epochs, len(evaluation.splits.test)),
+        undisturbed(scored.train + scored.test, scored.provenance.hardware),
         tried,
         expected.host_bytes,
         scored.memory.host_bytes,
@@ -132,8 +146,8 @@ def main(words: Sequence[str] | None = None) -> None:
     asked = [(method, "pointnet", False) for method in methods if method != "-"]
     asked += [("random", backbone, True) for backbone in backbones if backbone != "-"]
     if not given.json:
-        print("| | estimated | measured | ratio | tried in | memory | measured | load |")
-        print("|---|---:|---:|---:|---:|---:|---:|---:|", flush=True)
+        print("| | estimated | measured | ratio | by a stand-in | tried in | memory | measured | load |")
+        print("|---|---:|---:|---:|---:|---:|---:|---:|---:|", flush=True)
     for method, backbone, with_students in asked:
         more = SHORTER.get(method, {})
         request = Request(

@@ -5,28 +5,33 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from pcbench.cli.output import progress_bars, say
-from pcbench.common.text import one_line
+from pcbench.common.text import counted, one_line
 from pcbench.errors import PcbenchError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
     import torch
 
-    from pcbench.engine.estimate import Estimate
+    from pcbench.engine.estimates.estimate import Estimate
+    from pcbench.engine.estimates.trials import Trials
     from pcbench.engine.plan import Cell
-    from pcbench.engine.trials import Trials
     from pcbench.records.models import Run
     from pcbench.records.state import Snapshots
 
 UNASKED = 10.0
 """Seconds for which first steps are timed without `--calibrate`."""
+LONGEST_UNASKED = 4.0
+"""Seconds after which one of them is given up then, so that others have their turn."""
 SHORTEST = 2.0
-"""Seconds that are left to a cell, however little of these is left."""
+"""Seconds that are left to one, however little of all is left."""
+ASKED = "; --calibrate takes the time that it needs"
+"""What can be done about a cell that was not timed unasked."""
 MANY = 200
 """From so many cells on nothing is timed unasked: a dry run of ten thousand takes a second."""
 
@@ -43,49 +48,77 @@ def estimated(
 
     calibrate: of all of them, however long that takes.
     """
-    from pcbench.engine import machine, trials
-    from pcbench.engine.estimate import estimates
+    from pcbench.engine import machine
+    from pcbench.engine.estimates import order, trials
+    from pcbench.engine.estimates.estimate import estimates
 
     on_device = trials.on(device)
     now = partial(estimates, cells, runs, machine.hardware(device), snapshots, again, on_device)
     costs = now()
     lacking = [cell for cell, cost in zip(cells, costs, strict=True) if not cost.own]
-    unasked = UNASKED if len(cells) < MANY else 0.0
-    if not lacking or not (calibrate or unasked):
+    if not lacking:
         return costs
-    _measure(lacking, on_device, float("inf") if calibrate else unasked)
-    return now()
+    if not calibrate and len(cells) >= MANY:
+        return _explained(cells, costs, {}, f"from {MANY} cells on none is timed unasked{ASKED}")
+    ordered = order.by_use(lacking if calibrate else [cell for cell in lacking if on_device.lacks(cell)])
+    if not ordered or not (calibrate or UNASKED):
+        return _explained(cells, costs, {}, f"not timed{ASKED}")
+    failures = _measure(ordered, on_device, calibrate)
+    return _explained(cells, now(), failures, f"time was up{ASKED}")
 
 
-def _measure(cells: Sequence[Cell], trials: Trials, limit: float) -> None:
-    """Time the first steps of some cells, a cell of every method first, until time is up."""
-    from pcbench.engine.trials import LONGEST
-    from pcbench.records.labels import title
+def _measure(cells: Sequence[Cell], trials: Trials, calibrate: bool) -> dict[Hashable, str]:
+    """Time the first steps of some cells, in their order, until time is up; of which that failed, and why.
 
-    first: dict[tuple[str, str], Cell] = {}
-    for cell in cells:
-        first.setdefault((cell.inputs.method, cell.label), cell)
-    ordered = [*first.values(), *(cell for cell in cells if cell not in first.values())]
-    most = "" if limit == float("inf") else f", for about {limit:.0f} s at most"
-    say(f"Timing first steps where no run tells, {_cells(cells)}{most}; they are kept.", err=True)
-    due, done = time.monotonic() + limit, 0
+    calibrate: of the cells themselves, however long that takes; else of what stands for them.
+    """
+    from pcbench.engine.estimates.first_steps import LONGEST
+
+    limit = float("inf") if calibrate else UNASKED
+    most = "" if calibrate else f", for about {limit:.0f} s at most"
+    say(
+        f"Timing first steps where no run tells, {counted(len(cells), 'cell')}{most}; they are kept.",
+        err=True,
+    )
+    due = time.monotonic() + limit
+    # Stand-ins first; then those cells themselves whose first steps are quick.
+    ordered = [*cells] if calibrate else [*cells, *cells]
+    failures: dict[Hashable, str] = {}
     try:
         with _bar(len(ordered)) as advance:
             for cell in ordered:
                 left = due - time.monotonic()
                 if left <= 0:
                     break
-                try:
-                    trials.measure(cell, min(LONGEST, max(left, SHORTEST)))
-                except PcbenchError as error:
-                    name = title(cell.inputs, cell.evaluation.network.label)
-                    say(f"{name}: not timed: {one_line(str(error))}", err=True)
-                done += 1
+                if _family(cell) not in failures and (calibrate or trials.lacks(cell)):
+                    try:
+                        if calibrate:
+                            trials.measure(cell, LONGEST)
+                        else:
+                            trials.measure_soon(cell, min(LONGEST_UNASKED, max(left, SHORTEST)))
+                    except PcbenchError as error:
+                        failures[_family(cell)] = one_line(str(error)) + ("" if calibrate else ASKED)
                 advance()
     except KeyboardInterrupt:
         say("Stopped: what was timed is kept.", err=True)
-    if done < len(ordered):
-        say(f"Not timed yet: {_cells(ordered[done:])}; --calibrate times all.", err=True)
+    return failures
+
+
+def _family(cell: Cell) -> Hashable:
+    """What cells have in common of which one that fails tells of all."""
+    from pcbench.engine.estimates import stand_ins
+
+    return stand_ins.family(cell.inputs), cell.inputs.ppc, cell.label
+
+
+def _explained(
+    cells: Sequence[Cell], costs: Sequence[Estimate], failures: dict[Hashable, str], otherwise: str
+) -> list[Estimate]:
+    """The estimates, those that are unknown with the reason."""
+    return [
+        replace(cost, unknown=failures.get(_family(cell), otherwise)) if cost.seconds is None else cost
+        for cell, cost in zip(cells, costs, strict=True)
+    ]
 
 
 @contextmanager
@@ -97,7 +130,3 @@ def _bar(total: int) -> Iterator[Callable[[], None]]:
     with progress_bars() as bars:
         task = bars.add_task("first steps", total=total)
         yield lambda: bars.advance(task)
-
-
-def _cells(cells: Sequence[Cell]) -> str:
-    return f"{len(cells)} cell{'' if len(cells) == 1 else 's'}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pcbench.cli.output import AsJson, PluginFolders, opened, say, show
+from pcbench.common.text import counted
 from pcbench.records.named import RESULTS
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def export(
     if as_json:
         typer.echo(json.dumps([str(path) for path in written], indent=1))
     else:
-        say(f"{len(written)} {'evaluation' if len(written) == 1 else 'evaluations'} written below {out}")
+        say(f"{counted(len(written), 'evaluation')} written below {out}")
 
 
 def read(folder: Path, plugins: Sequence[Path] | None) -> tuple[Gathered, Board]:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from pcbench.cli.output import say, show
+from pcbench.common.text import counted
 
 if TYPE_CHECKING:
     import torch
 
-    from pcbench.engine.estimate import Estimate
+    from pcbench.engine.estimates.estimate import Estimate
     from pcbench.engine.evaluate import Outcome
     from pcbench.engine.plan import Absent, Cell
     from pcbench.records.models import Run
@@ -45,11 +46,7 @@ def print_json(outcomes: Sequence[Outcome], absent: Sequence[Absent]) -> None:
 def print_absent(absent: Sequence[Absent]) -> None:
     """Each reason once, with the number of cells."""
     for reason, count in Counter(each.reason for each in absent).items():
-        say(f"Absent, {count} {_cells(count)}: {reason}")
-
-
-def _cells(count: int) -> str:
-    return "cell" if count == 1 else "cells"
+        say(f"Absent, {counted(count, 'cell')}: {reason}")
 
 
 def print_plan(
@@ -71,15 +68,18 @@ def print_plan(
     print_absent(absent)
     states = Counter(row["state"] for row in rows)
     for reason, count in Counter(row["reason"] for row in rows if row["state"] == "stale").items():
-        say(f"Stale, {count} {_cells(count)}: {reason}. {ANEW}.")
+        say(f"Stale, {counted(count, 'cell')}: {reason}. {ANEW}.")
     once_more = (row["reason"] for row in rows if row["state"] == "to do" and row["reason"])
     for reason, count in Counter(once_more).items():
-        say(f"Once more, {count} {_cells(count)}: {reason}.")
+        say(f"Once more, {counted(count, 'cell')}: {reason}.")
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
     still = _times(known, unknown) or "nothing to do"
     disk = sum(row["disk_bytes"] or 0 for row in rows)
     room = f"; disk: {size(disk)}" if disk else ""
-    say(f"{len(rows)} {_cells(len(rows))}: {counts}. Estimated time: {still}{room}.")
+    unknowns = (row["why_unknown"] for row in rows if row["why_unknown"])
+    for reason, count in Counter(unknowns).items():
+        say(f"Unknown, {counted(count, 'cell')}: {reason}.")
+    say(f"{counted(len(rows), 'cell')}: {counts}. Estimated time: {still}{room}.")
 
 
 def _show_plan(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -132,8 +132,9 @@ def announce(
     Nothing where nothing is to be done. runs: those that are there. default: nobody has named the protocol.
     gpu: whether there is one where they are computed.
     """
-    from pcbench.engine import machine, trials
-    from pcbench.engine.estimate import estimates
+    from pcbench.engine import machine
+    from pcbench.engine.estimates import trials
+    from pcbench.engine.estimates.estimate import estimates
 
     costs = estimates(cells, runs, machine.hardware(device), snapshots, again, trials.on(device))
     open_cells = [
@@ -157,7 +158,7 @@ def announce(
     known = sum(seconds for _, seconds in open_cells if seconds is not None)
     unknown = sum(seconds is None for _, seconds in open_cells)
     times = _times(known, unknown, "about ") or "none"
-    say(f"{len(open_cells)} {_cells(len(open_cells))} to do; time: {times}.", err=True)
+    say(f"{counted(len(open_cells), 'cell')} to do; time: {times}.", err=True)
 
 
 def _times(known: float, unknown: int, about: str = "") -> str:
@@ -165,7 +166,7 @@ def _times(known: float, unknown: int, about: str = "") -> str:
     from pcbench.report.text import duration
 
     times = [f"{about}{duration(known)}"] if known else []
-    times += [f"unknown for {unknown} {_cells(unknown)}"] if unknown else []
+    times += [f"unknown for {counted(unknown, 'cell')}"] if unknown else []
     return " and ".join(times)
 
 
@@ -184,6 +185,7 @@ def _planned(cell: Cell, cost: Estimate) -> dict[str, Any]:
         "memory_bytes": cost.memory,
         "disk_bytes": cost.disk,
         "based_on": list(cost.based_on),
+        "why_unknown": cost.unknown,
     }
 
 
@@ -202,6 +204,7 @@ def _not_planned(absent: Absent) -> dict[str, Any]:
         "memory_bytes": None,
         "disk_bytes": None,
         "based_on": [],
+        "why_unknown": "",
     }
 
 
@@ -224,7 +227,7 @@ def finish(
         print_absent(absent)
         stale = sum(outcome.problem.startswith("stale") for outcome in outcomes)
         if stale:
-            say(f"Stale, {stale} {_cells(stale)}: {ANEW}.")
+            say(f"Stale, {counted(stale, 'cell')}: {ANEW}.")
     if any(outcome.problem for outcome in outcomes):
         raise typer.Exit(1)
 

@@ -172,7 +172,7 @@ def run(
     if means.slurm and (in_process or share):
         word = "--share out: every task takes one" if share else "--in-process out: no task has a terminal"
         raise UsageError(f"beside --slurm leave {word}")
-    if not dry_run and not in_process and not means.slurm:
+    if not in_process and not means.slurm:
         server.start()
     from pcbench.engine import frozen, requests
     from pcbench.records import plans

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Where the records are.")]
 EVERY = 5.0
 """Seconds between two looks of --watch."""
+AT_WORK = ("running", "queued")
+"""Those at which others work, or are about to."""
 SHOWN = 20
 """Cells that are named of one state, unless all are asked for."""
 
@@ -35,18 +37,17 @@ def status(
     ] = False,
     watch: Annotated[
         bool,
-        typer.Option("--watch", help="Go on until nothing is running; a line at every change."),
+        typer.Option("--watch", help="Go on until nothing is running or queued; a line at every change."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """How many cells of the plans of a folder are done, running, failed or to do, and who works at them.
 
     Every 'pcbench run' leaves its plan beside the runs. The files are looked at by their names, not read.
-    'lost' is a cell whose process was killed with all that could have said so.
+    'lost' is a cell whose process was killed with all that could have said so, 'queued' one whose task waits
+    in Slurm's queue.
     """
-    from pcbench.records.standing import standings
-
-    cells = standings(folder)
+    cells = _looked_at(folder)
     if as_json:
         typer.echo(json.dumps(_values(cells), indent=1))
         return
@@ -58,12 +59,18 @@ def status(
             _watch(folder, cells)
 
 
-def _watch(folder: Path, cells: Sequence[Standing]) -> None:
+def _looked_at(folder: Path) -> list[Standing]:
+    """The cells of all plans of a folder, as their files and a cluster's queue say."""
+    from pcbench.executors.waiting import queued
     from pcbench.records.standing import standings
 
-    while any(each.word == "running" for each in cells):
+    return queued(folder, standings(folder))
+
+
+def _watch(folder: Path, cells: Sequence[Standing]) -> None:
+    while any(each.word in AT_WORK for each in cells):
         time.sleep(EVERY)
-        before, cells = _summary(cells), standings(folder)
+        before, cells = _summary(cells), _looked_at(folder)
         if _summary(cells) != before:
             say(_summary(cells) + _left(cells))
 
@@ -91,11 +98,11 @@ def _counts(cells: Sequence[Standing]) -> dict[str, int]:
 
 
 def _print(cells: Sequence[Standing], most: int, why: bool) -> None:
-    from pcbench.records.standing import WORDS
+    from pcbench.records.standing import WAITING, WORDS
 
     say(_summary(cells) + _left(cells))
     for word in WORDS:
-        if word == "done" or (word.startswith("to ") and not why):
+        if word == "done" or (word in ("queued", *WAITING) and not why):
             continue
         mine = [each for each in cells if each.word == word]
         for each in mine[:most]:
@@ -138,17 +145,16 @@ def retry(
 ) -> None:
     """Work through what is not done of the plans of a folder, without naming it again.
 
-    What other processes work at is left to them. Where code or data are not those that were planned, it
-    refuses: 'pcbench run' plans anew.
+    What other processes work at, or have queued, is left to them. Where code or data are not those that were
+    planned, it refuses: 'pcbench run' plans anew.
     """
     from pcbench.cli.outcomes import finish
     from pcbench.engine import frozen, server
     from pcbench.records.standing import FAILED, standings
 
+    there = standings(folder) if means.slurm else _looked_at(folder)  # who submits looks after what is queued
     asked = [
-        each
-        for each in standings(folder)
-        if (each.word in FAILED if failed else each.word not in ("done", "running"))
+        each for each in there if (each.word in FAILED if failed else each.word not in ("done", *AT_WORK))
     ]
     if not asked:
         say("There is nothing to retry.")

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from pcbench.cli.output import AsJson, say
+from pcbench.common.text import counted
 from pcbench.records.named import RESULTS
 
 
@@ -61,4 +62,4 @@ def gc(
     if as_json:
         typer.echo(json.dumps([{"file": str(each.path), "why": each.why} for each in waste], indent=1))
     else:
-        say(f"{len(waste)} {'file' if len(waste) == 1 else 'files'} {'to remove' if dry_run else 'removed'}")
+        say(f"{counted(len(waste), 'file')} {'to remove' if dry_run else 'removed'}")

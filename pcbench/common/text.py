@@ -17,6 +17,11 @@ def one_line(text: str, longest: int = LONGEST_TEXT) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 cell`, `3 cells`: for nouns that take an s."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def _shown(char: str) -> str:
     category = unicodedata.category(char)
     if category in ("Zl", "Zp") or char in "\t\n\v\f\r\x85":

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from pcbench.common.text import one_line
+from pcbench.common.text import counted, one_line
 from pcbench.engine import distil
 from pcbench.engine.evaluate import Outcome
 from pcbench.engine.plan import Cell
@@ -281,7 +281,7 @@ class _Following:
 
 def _counted(count: int, word: str = "") -> str:
     """`1 task`, `3 tasks running`."""
-    return f"{count} {'task' if count == 1 else 'tasks'} {word}".rstrip()
+    return f"{counted(count, 'task')} {word}".rstrip()
 
 
 def _status(end: End | None) -> Status:

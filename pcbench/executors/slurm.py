@@ -8,15 +8,17 @@ import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pydantic import Field, field_validator
 
 from pcbench.common.schema import Model
 from pcbench.common.text import one_line
 from pcbench.common.toml import read_toml
-from pcbench.engine.checkup import Finding
 from pcbench.errors import PcbenchError, UsageError
+
+if TYPE_CHECKING:
+    from pcbench.engine.checkup import Finding
 
 ANSWER = 120.0
 """Seconds that a command of Slurm may take; a busy controller lets one wait."""
@@ -162,6 +164,8 @@ def ends(jobs: Iterable[int]) -> dict[Task, End] | None:
 
 def reachable() -> Iterator[Finding]:
     """What `pcbench doctor` says of Slurm; nothing on a machine without its commands."""
+    from pcbench.engine.checkup import Finding
+
     if shutil.which("sbatch") is None:
         return
     result: Literal["ok", "warning", "problem"] = "ok"

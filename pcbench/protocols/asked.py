@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pcbench.common.text import counted
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -31,8 +33,7 @@ class Asked:
         first, *others = (str(ppc) for ppc in self.ppc)
         rest = ", ".join(others)
         if self.smallest == self.larger:
-            plural = "" if self.smallest == 1 else "s"
-            return f"{self.smallest} repetition{plural} at PPC {first}, {rest}"
+            return f"{counted(self.smallest, 'repetition')} at PPC {first}, {rest}"
         return f"{self.smallest} repetitions at PPC {first} and {self.larger} at PPC {rest}"
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
-from pcbench.common.text import one_line
+from pcbench.common.text import counted, one_line
 from pcbench.engine import frozen, machine, requests, server, working
 from pcbench.engine.evaluate import Outcome
 from pcbench.engine.plan import Absent, Request
@@ -58,7 +58,7 @@ class Outcomes:
 
     def __repr__(self) -> str:
         """A line in all, and one a cell, as notebooks show it."""
-        counts = [f"{len(self)} cell{'' if len(self) == 1 else 's'}"]
+        counts = [counted(len(self), "cell")]
         counts += [f"{len(self.failed)} without a score"] if self.failed else []
         counts += [f"{len(self.absent)} absent"] if self.absent else []
         lines = [

@@ -80,17 +80,20 @@ def read(path: Path) -> Attempt | None:
 
 
 def alive(out: Path, key: str, attempt: Attempt) -> bool:
-    """Whether somebody works at the cell of an attempt that says `running`.
+    """Whether somebody seems to work at the cell of an attempt that says `running`.
 
-    On this machine the process tells, on another the age of its last heartbeat, by the clock of this one.
+    Its claim has had a heartbeat within `LOST` seconds, by the clock of this machine, and on this machine
+    there is such a process. One in the future is as old as one in the past: a clock was set back, and whoever
+    left it would have left another since. This is only shown: who may take a claim over is told by no such
+    clock.
     """
     try:
         beaten = layout.claim(out, key).stat().st_mtime
     except OSError:
         return False
-    if attempt.host == socket.gethostname():
-        return _is_process(attempt.pid)
-    return time.time() - beaten < LOST
+    if abs(time.time() - beaten) > LOST:
+        return False
+    return attempt.host != socket.gethostname() or _is_process(attempt.pid)
 
 
 def _is_process(pid: int) -> bool:

@@ -18,11 +18,18 @@ from pcbench.records.attempts import Attempt
 from pcbench.records.plans import Plan, PlannedCell
 from pcbench.records.store import read_distillation
 
-Word = Literal["done", "running", "lost", "failed", "timeout", "oom", "interrupted", "to evaluate", "to do"]
-"""What there is of a cell; `lost`: whoever worked at it is gone without a word."""
+Word = Literal[
+    "done", "running", "queued", "lost", "failed", "timeout", "oom", "interrupted", "to evaluate", "to do"
+]
+"""What there is of a cell; `lost`: whoever worked at it is gone without a word.
+
+`queued`: its task waits in a cluster's queue, which no file says, see `executors.waiting`.
+"""
 WORDS: tuple[Word, ...] = get_args(Word)
 FAILED: tuple[Word, ...] = ("failed", "timeout", "oom")
 """Those of which running the same again may give the same."""
+WAITING: tuple[Word, ...] = ("to evaluate", "to do")
+"""Those at which nobody works, and nobody has failed."""
 PACE = 50
 """So many of the cells that were done last tell how long the others take."""
 

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from pcbench.cli import estimating
+from pcbench.engine.estimates.steps import DistilTrial, StudentTrial
+from pcbench.engine.estimates.trials import Trials
 from pcbench.engine.plan import Cell
-from pcbench.engine.trials import DistilTrial, StudentTrial, Trials
 from pcbench.errors import PcbenchError
 
 WORDS = ("run", "--method", "random,dm", "--ppc", "1,3", "--protocol", "quick", "--dry-run")
@@ -23,18 +24,22 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
 
     def measure(self: Trials, cell: Cell, longest: float) -> None:
+        """As `Trials.measure` and `Trials.measure_soon`."""
         seen.append(f"{cell.inputs.method} {cell.inputs.ppc}")
         assert 0 < longest <= 60
         clouds = 10 * cell.inputs.ppc
         made = DistilTrial(
-            before=1, step=0.5, host_bytes=5 << 20, set_bytes=9, clouds=clouds, points=64, iterates=True
-        )
+            before=1, step=0.5, host_bytes=5 << 20, set_bytes=9, clouds=clouds, points=64, iterates=True,
+            start=0, prepared=0, classes=10, train=1000,
+        )  # fmt: skip
         self._write(self._distillation(cell.inputs), made)
-        trained = StudentTrial(step=0.1, batch=8, tested=0.001, host_bytes=7 << 20, device_bytes=None)
-        recipe = cell.evaluation.protocol.recipe
-        self._write(self._students(cell.evaluation, recipe, clouds, 64), trained)
+        trained = StudentTrial(
+            step=0.1, batch=8, tested=0.001, host_bytes=7 << 20, device_bytes=None, idle_bytes=0, students=10
+        )
+        self._write(self._students(cell, clouds, 64), trained)
 
-    monkeypatch.setattr(Trials, "measure", measure)
+    for name in ("measure", "measure_soon"):
+        monkeypatch.setattr(Trials, name, measure)
     return seen
 
 
@@ -70,7 +75,6 @@ def test_when_time_is_up_the_rest_is_told_by_what_is_like_it(
     monkeypatch.setattr(estimating, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
     done = pcbench(*WORDS, "--json")
     assert measured == ["random 1", "dm 1"]
-    assert done.err.splitlines()[-1] == "Not timed yet: 2 cells; --calibrate times all."
     cells = json.loads(done.out)["cells"]
     assert all(cell["seconds"] for cell in cells)
     assert cells[2]["based_on"][0] == "first steps at PPC 1 on shapes10"
@@ -81,11 +85,14 @@ def test_what_cannot_be_timed_is_named_and_stays_unknown(pcbench, monkeypatch: p
     def measure(*_: object) -> None:
         raise PcbenchError("no step came within 10 s")
 
-    monkeypatch.setattr(Trials, "measure", measure)
+    monkeypatch.setattr(Trials, "measure_soon", measure)
     done = pcbench(*WORDS)
     assert done.code == 0
-    assert "dm on shapes10, PPC 3: not timed: no step came within 10 s" in done.err
+    told = "Unknown, 4 cells: no step came within 10 s; --calibrate takes the time that it needs."
+    assert told in done.out.replace("\n", " ")
     assert "unknown for 4 cells" in done.out
+    cells = json.loads(pcbench(*WORDS, "--json").out)["cells"]
+    assert {cell["why_unknown"] for cell in cells} == {f"no step came within 10 s{estimating.ASKED}"}
 
 
 @pytest.mark.usefixtures("measured")
@@ -93,7 +100,7 @@ def test_ctrl_c_ends_the_timing_and_the_plan_is_printed(pcbench, monkeypatch: py
     def measure(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Trials, "measure", measure)
+    monkeypatch.setattr(Trials, "measure_soon", measure)
     done = pcbench(*WORDS)
     assert done.code == 0
     assert "Stopped: what was timed is kept." in done.err
@@ -104,7 +111,10 @@ def test_many_cells_are_timed_only_where_that_is_asked_for(
     pcbench, measured: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(estimating, "MANY", 4)
-    assert json.loads(pcbench(*WORDS, "--json").out)["unknown"] == 4
+    unasked = json.loads(pcbench(*WORDS, "--json").out)
+    assert unasked["unknown"] == 4
+    told = f"from 4 cells on none is timed unasked{estimating.ASKED}"
+    assert {cell["why_unknown"] for cell in unasked["cells"]} == {told}
     assert measured == []
     assert json.loads(pcbench(*WORDS, "--calibrate", "--json").out)["unknown"] == 0
     assert len(measured) == 4

@@ -20,10 +20,10 @@ from pcbench.engine.evaluate import Outcome
 from pcbench.engine.plan import Cell, Request
 from pcbench.engine.working import Piece
 from pcbench.errors import UsageError
-from pcbench.executors import queued, slurm
+from pcbench.executors import queued, slurm, waiting
 from pcbench.executors.queued import Order
 from pcbench.executors.slurm import Profile, SlurmError
-from pcbench.records import attempts, jobs, layout
+from pcbench.records import attempts, jobs, layout, plans
 from pcbench.records.claims import Claims
 from pcbench.records.plans import Plan
 from pcbench.records.standing import standings
@@ -312,6 +312,50 @@ def test_a_cell_that_failed_by_itself_keeps_its_own_reason(folder, monkeypatch):
     outcomes, _, _ = followed(folder, cluster, monkeypatch)
     assert (outcomes[0].status, outcomes[0].problem) == ("failed", "it diverged")
     assert len(cluster.submitted) == 1
+
+
+def test_status_says_which_cells_are_queued_and_by_which_task(folder, monkeypatch):
+    cluster = Cluster()
+    assert waiting.queued(folder.out, []) == []
+    followed(folder, cluster, monkeypatch, detach=True)
+    assert folder.words() == ["to do"] * 3  # what the files say
+    folder.finish(0)
+    cluster.queue[1, 2] = "RUNNING"  # and has not come to its cell
+    del cluster.queue[1, 3]
+    there = waiting.queued(folder.out, standings(folder.out))
+    assert [each.word for each in there] == ["done", "queued", "to do"]
+    assert there[1].why == "task 1_2 of Slurm, running"
+    piece = folder.pieces[1]
+    with Claims() as claims:
+        claims.take(folder.out, piece.key)
+        attempts.begin(folder.out, piece.key, piece.evaluation, piece.title)
+        assert waiting.queued(folder.out, standings(folder.out))[1].word == "running"
+    layout.attempt(folder.out, piece.key, piece.evaluation).unlink()
+    cluster.down = True
+    assert [each.word for each in waiting.queued(folder.out, standings(folder.out))][1] == "to do"
+
+
+def test_status_of_a_folder_from_which_nothing_was_submitted_asks_no_cluster(folder, monkeypatch):
+    def asked(*_: object) -> str:
+        raise AssertionError("Slurm was asked")
+
+    monkeypatch.setattr(slurm, "_said", asked)
+    plans.keep(folder.out, a_plan())
+    assert waiting.queued(folder.out, standings(folder.out)) == standings(folder.out)
+
+
+def test_the_command_status_watches_what_is_queued_and_retry_leaves_it(pcbench, folder, monkeypatch):
+    cluster = Cluster()
+    followed(folder, cluster, monkeypatch, detach=True)
+    done = pcbench("status", str(folder.out))
+    assert done.out.splitlines() == ["3 cells: 3 queued"]
+    assert "queued: random on shapes10, PPC 1: task 1_1 of Slurm, pending" in pcbench(
+        "status", str(folder.out), "--why"
+    ).out.replace("\n", " ")
+    assert pcbench("retry", str(folder.out)).out == "There is nothing to retry.\n"
+    monkeypatch.setattr("pcbench.cli.status.time.sleep", lambda _: cluster.queue.clear())
+    watched = pcbench("status", str(folder.out), "--watch").out.splitlines()
+    assert watched == ["3 cells: 3 queued", "3 cells: 3 to do"]
 
 
 def test_another_shell_waits_for_tasks_that_are_in_the_queue(folder, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import time
@@ -77,6 +78,29 @@ def test_a_claim_of_another_machine_is_free_when_its_heart_has_stopped(tmp_path)
             time.sleep(0.1)
         process.kill()
         process.wait()
+        assert not ours.take(tmp_path, KEY)
+        until = time.monotonic() + 30
+        while not ours.take(tmp_path, KEY):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+
+
+@pytest.mark.parametrize("jump", [-7200.0, 7200.0])
+def test_a_heartbeat_of_another_time_frees_no_live_claim_and_keeps_no_dead_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    """Clocks of two machines are hours apart, or one has jumped: only whether the heartbeat moves is seen."""
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + jump)
+    with holder(tmp_path, "elsewhere") as process, Claims() as ours:
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            assert not ours.take(tmp_path, KEY)
+            time.sleep(0.1)
+        process.kill()
+        process.wait()
+        ahead = now() - jump
+        os.utime(layout.claim(tmp_path, KEY), (ahead, ahead))  # the last heartbeat of its clock
         assert not ours.take(tmp_path, KEY)
         until = time.monotonic() + 30
         while not ours.take(tmp_path, KEY):

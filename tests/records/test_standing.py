@@ -103,6 +103,32 @@ def test_an_attempt_of_another_machine_lives_as_long_as_its_heart_beats(planned,
     assert words(tmp_path)[0] == "lost"
 
 
+@pytest.mark.parametrize("jump", [-3600.0, 3600.0])
+def test_a_clock_that_jumps_shows_nobody_as_alive_for_ever(planned, tmp_path, monkeypatch, jump):
+    """A heartbeat of this process an hour ahead, or behind: until the next one, in seconds, it seems lost."""
+    cell = planned[0]
+    with Claims() as claims:
+        claims.take(tmp_path, cell.key)
+        attempts.begin(tmp_path, cell.key, cell.evaluation, cell.title)
+        assert words(tmp_path)[0] == "running"
+        now = time.time() + jump
+        monkeypatch.setattr(attempts.time, "time", lambda: now)
+        assert words(tmp_path)[0] == "lost"
+        os.utime(layout.claim(tmp_path, cell.key), (now, now))  # the next heartbeat, by the same clock
+        assert words(tmp_path)[0] == "running"
+
+
+def test_a_process_number_that_another_process_has_now_is_nobody_at_work(planned, tmp_path):
+    """The process of this test was never given the claim that stopped two minutes ago."""
+    cell = planned[0]
+    attempts.begin(tmp_path, cell.key, cell.evaluation, cell.title)
+    lock = layout.claim(tmp_path, cell.key)
+    lock.parent.mkdir()
+    lock.touch()
+    os.utime(lock, (0, time.time() - 2 * LOST))
+    assert words(tmp_path)[0] == "lost"
+
+
 def test_a_damaged_attempt_counts_as_none(planned, tmp_path):
     path = layout.attempt(tmp_path, planned[0].key, planned[0].evaluation)
     path.parent.mkdir()

@@ -11,9 +11,12 @@ from built_in import CATALOGUE
 
 from pcbench.api import Snapshot
 from pcbench.catalogue import open_catalogue
-from pcbench.engine import apart, machine, students, trials
+from pcbench.engine import apart, machine, students
+from pcbench.engine.estimates import first_steps, trials
+from pcbench.engine.estimates.first_steps import try_distillation
+from pcbench.engine.estimates.steps import CAREFUL, DistilTrial, Pace, StudentTrial, undisturbed
+from pcbench.engine.estimates.trials import Trials
 from pcbench.engine.plan import Cell, Request, cells
-from pcbench.engine.trials import DistilTrial, StudentTrial, Trials
 from pcbench.errors import PcbenchError
 from pcbench.records.models import Clock, Memory
 
@@ -36,8 +39,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def observer(cell: Cell, part: float = 1.0) -> trials._Observer:
-    return trials._Observer(cell, cell.evaluation.splits.train, CPU, part, machine.Stopwatch(CPU))
+def observer(cell: Cell, part: float = 1.0) -> first_steps._Observer:
+    return first_steps._Observer(cell, cell.evaluation.splits.train, CPU, part, machine.Stopwatch(CPU))
 
 
 def snapshot(cell: Cell, iteration: int) -> Snapshot:
@@ -52,7 +55,7 @@ def test_a_step_is_what_lies_between_the_last_snapshots_that_are_far_enough_apar
         clock[0] = when
         watching.snapshot(snapshot(cell, iteration))
     clock[0] = 102.2
-    with pytest.raises(trials._Enough):
+    with pytest.raises(first_steps._Enough):
         watching.snapshot(snapshot(cell, 8))
     trial = watching.trial(watching.watch.read())
     assert (trial.step, trial.before) == (pytest.approx(0.1), pytest.approx(1.5))
@@ -83,7 +86,7 @@ def test_the_network_that_a_method_asks_for_is_trained_for_some_steps_and_counts
         clock[0] += 2.0
         return network, 0.25
 
-    monkeypatch.setattr(trials, "_trained", trained)
+    monkeypatch.setattr(first_steps, "trained", trained)
     watching = observer(cell)
     assert all(values.shape for values in watching.trained_network().values())
     assert watching.spared == pytest.approx(7500 * 0.25 - 2.0)
@@ -108,18 +111,29 @@ def test_long_work_before_the_first_step_is_not_waited_for(clock: list[float], i
     if iterates:
         watching.snapshot(snapshot(watching.cell, 0))
     watching.report("prepare", 1, 10)
-    clock[0] += trials.PATIENCE + 1
+    clock[0] += CAREFUL.patience + 1
     watching.report("distil", 0, 500)
-    with pytest.raises(trials._TooLong) as caught:
+    with pytest.raises(first_steps._TooLong) as caught:
         watching.report("prepare", 2, 10)
     trial = caught.value.trial
     assert trial is not None
-    assert trial.seconds(1500) == pytest.approx(10 * (trials.PATIENCE + 1))
+    assert trial.seconds(1500) == pytest.approx(10 * (CAREFUL.patience + 1))
     assert (trial.updates, trial.iterates, trial.clouds) == (False, iterates, 10)
 
 
 LONG = DistilTrial(
-    before=0, step=0, host_bytes=1, set_bytes=1, clouds=10, points=16, iterates=True, updates=False
+    before=0,
+    step=0,
+    host_bytes=1,
+    set_bytes=1,
+    clouds=10,
+    points=16,
+    iterates=True,
+    updates=False,
+    start=0,
+    prepared=0,
+    classes=10,
+    train=1000,
 )
 
 
@@ -132,35 +146,26 @@ def test_fewer_clouds_are_tried_where_that_is_worth_its_while(
 
     def observed(*given: object) -> DistilTrial:
         sizes.append(len(given[1]))  # type: ignore[arg-type]
-        known = DistilTrial(
-            before=whole,
-            step=0,
-            host_bytes=1,
-            set_bytes=1,
-            clouds=10,
-            points=16,
-            iterates=True,
-            updates=False,
-        )
-        raise trials._TooLong("prepares for long", known)
+        known = LONG.model_copy(update={"before": whole})
+        raise first_steps._TooLong("prepares for long", known)
 
-    monkeypatch.setattr(trials, "_observed", observed)
-    trial = trials.try_distillation(planned("dance"), CPU)
+    monkeypatch.setattr(first_steps, "_observed", observed)
+    trial = try_distillation(planned("dance"), CPU)
     assert (trial.before, trial.updates) == (whole, False)
     assert sizes == [1000, 520][:times]
 
 
 def test_the_first_steps_of_a_method_and_of_its_students(monkeypatch: pytest.MonkeyPatch) -> None:
     """Real ones: 500 iterations of dm are stopped after some, and no step is waited for twice."""
-    monkeypatch.setattr(trials, "ENOUGH", 0.02)
+    monkeypatch.setattr(trials, "CAREFUL", Pace(patience=3.0, enough=0.02))
     seen: list[int] = []
-    take = trials._Observer.snapshot
+    take = first_steps._Observer.snapshot
 
-    def noted(self: trials._Observer, snapshot: Snapshot) -> None:
+    def noted(self: first_steps._Observer, snapshot: Snapshot) -> None:
         seen.append(snapshot.iteration)
         take(self, snapshot)
 
-    monkeypatch.setattr(trials._Observer, "snapshot", noted)
+    monkeypatch.setattr(first_steps._Observer, "snapshot", noted)
     there = trials.on(CPU)
     cell = planned(iterations=500)
     there.measure(cell)
@@ -171,7 +176,7 @@ def test_the_first_steps_of_a_method_and_of_its_students(monkeypatch: pytest.Mon
     assert trial.step > 0
     assert 0 < trial.before < 30
     assert trial.host_bytes is None or trial.host_bytes > 50 << 20
-    scored = there.of_students(cell.evaluation, trial.clouds, trial.points)
+    scored = there.of_students(cell, trial.clouds, trial.points)
     assert scored is not None
     assert (scored.batch, scored.device_bytes) == (8, None)
     assert min(scored.step, scored.tested) > 0
@@ -182,9 +187,7 @@ def test_the_first_steps_of_a_method_and_of_its_students(monkeypatch: pytest.Mon
 
 def stored(there: Trials, cell: Cell) -> None:
     """Let a cell have been tried."""
-    trial = DistilTrial(
-        before=1.0, step=0.5, host_bytes=1, set_bytes=1, clouds=10 * cell.inputs.ppc, points=16, iterates=True
-    )
+    trial = LONG.model_copy(update={"before": 1.0, "step": 0.5, "updates": True})
     there._write(there._distillation(cell.inputs), trial)
 
 
@@ -217,13 +220,15 @@ def test_a_busy_machine_is_told_by_the_processor(
     """Ten wall seconds: one thread alone works all the time, and four at least for 60 % of it."""
     there = machine.hardware(CPU).model_copy(update={"threads": threads, "cpu_cores": 8})
     clock = Clock(seconds=10.0, processor_seconds=processor)
-    assert trials.undisturbed(clock, there) == pytest.approx(seconds)
+    assert undisturbed(clock, there) == pytest.approx(seconds)
     gpu = there.model_copy(update={"device": "cuda"})
-    assert trials.undisturbed(clock, gpu) == 10.0
+    assert undisturbed(clock, gpu) == 10.0
 
 
 def test_students_take_a_step_for_every_batch_of_every_epoch() -> None:
-    trial = StudentTrial(step=0.5, batch=8, tested=0.01, host_bytes=1, device_bytes=None)
+    trial = StudentTrial(
+        step=0.5, batch=8, tested=0.01, host_bytes=1, device_bytes=None, idle_bytes=0, students=2
+    )
     assert trial.seconds(clouds=20, epochs=30, tests=100) == pytest.approx(0.5 * 2.5 * 30 + 1.0)
 
 
@@ -287,8 +292,6 @@ def test_where_preparing_is_long_fewer_training_clouds_stand_for_all(
     plugins: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """1000 clouds of a millisecond and more: a second and a half at most, told from half of them."""
-    monkeypatch.setattr(trials, "PATIENCE", 0.2)
-    monkeypatch.setattr(trials, "ENOUGH", 0.2)
     sizes: list[int] = []
     distil = apart.distil
 
@@ -297,7 +300,7 @@ def test_where_preparing_is_long_fewer_training_clouds_stand_for_all(
         return distil(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(apart, "distil", noted)
-    trial = trials.try_distillation(planned("slow", catalogue=plugins), CPU)
+    trial = try_distillation(planned("slow", catalogue=plugins), CPU, pace=Pace(0.2, 0.2))
     assert sizes == [1000, 520]
     assert 1.0 <= trial.before < 10
     assert 0.006 < trial.step < 0.03  # a step of ten milliseconds
@@ -305,4 +308,65 @@ def test_where_preparing_is_long_fewer_training_clouds_stand_for_all(
 
 def test_a_method_that_fails_cannot_be_timed(plugins: object) -> None:
     with pytest.raises(PcbenchError, match="no such luck"):
-        trials.try_distillation(planned("fails", catalogue=plugins), CPU)
+        try_distillation(planned("fails", catalogue=plugins), CPU)
+
+
+def test_a_method_that_is_stopped_within_its_first_update_takes_at_least_that_long(
+    clock: list[float],
+) -> None:
+    """It began after half a second, and an update after another half; three seconds later it was killed."""
+    cell = planned(iterations=500)
+    watching = observer(cell)
+    clock[0] = 100.5
+    watching.report("distil", 0, 500)
+    clock[0] = 101.0
+    watching.snapshot(snapshot(cell, 0))
+    clock[0] = 104.0
+    watching.stopped = watching.watch.read()
+    trial = watching.within()
+    assert trial is not None
+    assert (trial.start, trial.step, trial.at_least) == (0.5, 3.0, True)
+
+
+def test_one_step_tells_what_a_step_takes_where_there_was_no_time_for_two(clock: list[float]) -> None:
+    cell = planned(iterations=500)
+    watching = observer(cell)
+    for iteration, when in ((0, 101.0), (1, 103.0)):
+        clock[0] = when
+        watching.snapshot(snapshot(cell, iteration))
+    trial = watching.trial(watching.watch.read())
+    assert (trial.before, trial.step) == (3.0, 2.0)
+
+
+def test_a_method_that_is_stopped_while_it_prepares_tells_nothing_of_its_updates(clock: list[float]) -> None:
+    cell = planned(iterations=500)
+    watching = observer(cell)
+    watching.snapshot(snapshot(cell, 0))
+
+    def make() -> dict[str, torch.Tensor]:
+        clock[0] += 4.0
+        watching.stopped = watching.watch.read()
+        raise apart.MethodFailed("killed")
+
+    with pytest.raises(apart.MethodFailed):
+        watching.cached({}, make)
+    trial = watching.within()
+    assert trial is not None
+    assert (trial.before, trial.prepared, trial.step, trial.updates) == (4.0, 4.0, 0.0, False)
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_network_is_trained_once_for_all_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = planned("herding")
+    network, times = students.stack([cell.evaluation.build(torch.Generator())]), []
+
+    def trained(*_: object) -> tuple[object, float]:
+        times.append(1)
+        return network, 0.25
+
+    monkeypatch.setattr(first_steps, "trained", trained)
+    one, two = observer(cell), observer(planned("kcenter"))
+    two.networks = one.networks
+    assert one.trained_network().keys() == two.trained_network().keys()
+    assert len(times) == 1
+    assert one.asked == two.asked > 0

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -12,9 +13,11 @@ import torch
 from built_in import CATALOGUE
 
 from pcbench.engine import machine
-from pcbench.engine.estimate import Estimate, estimates
-from pcbench.engine.plan import Cell, Evaluation, Request, cells
-from pcbench.engine.trials import DistilTrial, StudentTrial, Trials
+from pcbench.engine.estimates import stand_ins
+from pcbench.engine.estimates.estimate import Estimate, estimates
+from pcbench.engine.estimates.steps import DistilTrial, StudentTrial
+from pcbench.engine.estimates.trials import Trials
+from pcbench.engine.plan import Cell, Request, cells
 from pcbench.protocols.protocol import LITE
 from pcbench.records.models import (
     Clock,
@@ -206,26 +209,46 @@ class Tried(Trials):
     """First steps that a test has thought of: of some PPC, a second before and half a second a step."""
 
     ppcs: tuple[int, ...] = ()
+    small: Mapping[int, DistilTrial] = MappingProxyType({})
     any = True
 
     def of_distillation(self, inputs: DistillationInputs) -> DistilTrial | None:
-        clouds = 10 * inputs.ppc
+        if inputs.data.name == stand_ins.NAME:
+            return self.small.get(inputs.ppc)
         known = DistilTrial(
-            before=1.0, step=0.5 * inputs.ppc, host_bytes=300, set_bytes=1000 * inputs.ppc, clouds=clouds,
-            points=16, iterates=True,
+            before=1.0, step=0.5 * inputs.ppc, host_bytes=300, set_bytes=1000 * inputs.ppc,
+            clouds=10 * inputs.ppc, points=16, iterates=True, start=0.0, prepared=0.0, classes=10, train=1000,
         )  # fmt: skip
         return known if inputs.ppc in self.ppcs else None
 
-    def of_students(self, _: Evaluation, clouds: int, points: int) -> StudentTrial | None:
-        known = StudentTrial(step=0.1, batch=8, tested=0.002, host_bytes=200, device_bytes=None)
-        return known if clouds // 10 in self.ppcs and points == 16 else None
+    def of_students(self, cell: Cell, clouds: int, points: int) -> StudentTrial | None:
+        there = clouds // 10 in self.ppcs
+        if cell.inputs.data.name == stand_ins.NAME:
+            there = bool(self.small)
+        number = cell.evaluation.protocol.students
+        known = StudentTrial(
+            step=0.02 * number, batch=8, tested=0.0004 * number, host_bytes=100 + 20 * number,
+            device_bytes=None, idle_bytes=100, students=number,
+        )  # fmt: skip
+        return known if there and points == 16 else None
 
 
-def tried(*ppcs: int) -> Trials:
-    """Those of some PPC, on this hardware."""
+def tried(*ppcs: int, small: Mapping[int, DistilTrial] | None = None) -> Trials:
+    """Those of cells of some PPC, on this hardware, and of stand-ins."""
     there = Tried(torch.device("cpu"), HARDWARE)
     object.__setattr__(there, "ppcs", ppcs)
+    object.__setattr__(there, "small", small or {})
     return there
+
+
+def small(ppc: int, **other: Any) -> DistilTrial:
+    """Of a stand-in: 0.02 s until it began, 0.1 s and more by PPC a step."""
+    values = {
+        "before": 0.12 + 0.02 * ppc, "step": 0.1 + 0.01 * ppc, "host_bytes": 300, "set_bytes": 200 * ppc,
+        "clouds": 2 * ppc, "points": 16, "iterates": True, "start": 0.02, "prepared": 0.0, "classes": 2,
+        "train": 32, **other,
+    }  # fmt: skip
+    return DistilTrial(**values)
 
 
 def test_first_steps_tell_what_no_run_does(planned):
@@ -276,3 +299,54 @@ def test_once_distilled_first_steps_of_students_count(planned):
     assert (cost.state.word, cost.own) == ("to evaluate", True)
     assert cost.seconds == pytest.approx(3 * (0.1 * 10 / 8 * 250 + 500 * 0.002))
     assert cost.disk < 40_000
+
+
+# Stand-ins
+
+
+def test_first_steps_of_two_classes_tell_of_ten(planned):
+    """Five times as many classes; what comes before the method began stays; students from two to five."""
+    cell = planned()
+    cost = estimate(cell, [], HARDWARE, trials=tried(small={1: small(1)}))
+    students = 3 * (0.1 * 10 / 8 * 250 + 500 * 0.002)
+    assert cost.seconds == pytest.approx(0.02 + 5 * 0.12 + 499 * 5 * 0.11 + students)
+    assert cost.based_on == ("first steps on two classes", "first steps of fewer students")
+    assert not cost.own
+    assert cost.memory == 300 + 12 * 16 * (1000 - 32)
+    assert cost.disk == pytest.approx(3 * 1000 + 5 * 500, abs=40_000)
+
+
+def test_what_a_method_prepares_goes_with_the_training_clouds(planned):
+    """1000 of them in place of 32, and the classes are all the same to it."""
+    quick = small(1, before=2.02, prepared=2.0, step=0.0, iterates=False)
+    cost = estimate(planned("herding"), [], HARDWARE, trials=tried(small={1: quick}))
+    assert cost.seconds == pytest.approx(0.02 + 2.0 * 1000 / 32 + 0.1 * 10 / 8 * 250 + 500 * 0.002)
+
+
+def test_between_two_ppc_lies_a_straight_line(planned):
+    low, middle, high = (planned(ppc=ppc) for ppc in (1, 3, 10))
+    trials = tried(small={1: small(1), 10: small(10, step=0.2)})
+    costs = estimates([low, middle, high], [], HARDWARE, trials=trials)
+    assert costs[1].based_on[0] == "first steps at PPC 1 and 10 on two classes"
+    step = 5 * (0.11 + (0.2 - 0.11) * 2 / 9)
+    students = 3 * (0.1 * 30 / 8 * 250 + 500 * 0.002)
+    assert costs[1].seconds == pytest.approx(0.02 + 5 * 0.16 + 499 * step + students)
+    beyond = estimates([low, high, planned(ppc=20)], [], HARDWARE, trials=trials)[2]
+    assert beyond.based_on[0] == "first steps at PPC 10 on two classes"
+
+
+def test_own_first_steps_tell_more_than_a_stand_ins(planned):
+    cost = estimate(planned(), [], HARDWARE, trials=tried(1, small={1: small(1)}))
+    assert (cost.based_on, cost.own) == (("its first steps",), True)
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"updates": False}, "first steps on two classes, which tell nothing of its updates"),
+        ({"at_least": True}, "first steps on two classes, stopped within an update: at least"),
+    ],
+)
+def test_first_steps_that_say_too_little_are_named(planned, how, words):
+    cost = estimate(planned(), [], HARDWARE, trials=tried(small={1: small(1, **how)}))
+    assert cost.based_on[0] == words

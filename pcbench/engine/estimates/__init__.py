@@ -1,0 +1,1 @@
+"""What a cell takes, before it is done: by the records of earlier runs, or by its first steps."""
