@@ -23,6 +23,7 @@ from pcbench.records.log import as_text, read
 from pcbench.records.models import Run
 from pcbench.records.store import orphans, read_run
 from pcbench.report import runs
+from pcbench.report.answers import Answers
 from pcbench.report.cells import NOTHING_KNOWN, MeasuredRun, Result, Unfinished, page_name, unfinished
 from pcbench.report.current import Current
 from pcbench.report.output import SiteFolder
@@ -98,6 +99,17 @@ class Gathered:
         """Those that count, by key."""
         return sorted(self.kept.values(), key=lambda slim: slim.key)
 
+    @property
+    def folders(self) -> dict[str, Path]:
+        """The folders of those that count, by the names of their pages."""
+        return {page: slim.folder for page, slim in self.kept.items()}
+
+    @property
+    def results(self) -> list[Result]:
+        """What tables show of them, by the names of their folders."""
+        by_name = sorted(self.kept.values(), key=lambda slim: slim.folder.name)
+        return [result for slim in by_name for result in slim.results]
+
     def told(self) -> list[str]:
         """A line for every file and run that was left out."""
         repeated = []
@@ -117,7 +129,7 @@ def gather(
     visit: called with every run that can be read, also with those that do not count.
     """
 
-    def visited(measured: MeasuredRun) -> Iterator[Written]:
+    def visited(measured: MeasuredRun, _: Answers) -> Iterator[Written]:
         if visit is not None:
             visit(measured.run)
         return iter(())
@@ -147,7 +159,7 @@ def write_runs(
         elif not target.keep(page, found.made_of):  # another run of the same distillation took its place
             shown = clouds if layout.clouds(found.folder).is_file() else None
             again = MeasuredRun(read_run(found.folder)[0], current)
-            target.put(page, found.made_of, tuple(rendered(again, clouds=shown)))
+            target.put(page, found.made_of, tuple(rendered(again, _answers(again.run), clouds=shown)))
 
     def read() -> Iterator[_Read]:
         one = partial(_read, current=current, stamp=stamp, known=known)
@@ -238,7 +250,7 @@ def _worked(folder: Path) -> _Read:
 def _read(
     folder: Path,
     current: Current,
-    files: Callable[[MeasuredRun], Iterator[Written]],
+    files: Callable[[MeasuredRun, Answers], Iterator[Written]],
     stamp: str = "",
     known: frozenset[str] = frozenset(),
     clouds: Clouds | None = None,
@@ -254,18 +266,25 @@ def _read(
         return _Read(folder, None, (str(error),))
     made_of = _made_of(folder, stamp, clouds, run) if stamp else ""
     told = len(clouds.problems) if clouds else 0
-    measured = MeasuredRun(run, current)
-    made = None if made_of in known else tuple(files(measured))
-    if clouds and len(clouds.problems) > told:
+    measured, answers = MeasuredRun(run, current), _answers(run)
+    made = None if made_of in known else tuple(files(measured, answers))
+    if answers.problems or (clouds and len(clouds.problems) > told):
         made_of = ""  # the next build tells it again
-    return _Read(folder, Slim.of(measured), tuple(problems), made, made_of)
+    return _Read(folder, Slim.of(measured), (*problems, *answers.problems), made, made_of)
 
 
-def _files(measured: MeasuredRun, renderer: Renderer, clouds: Clouds | None) -> Iterator[Written]:
+def _answers(run: Run) -> Answers:
+    """What the students of a run answered, where it was kept."""
+    return Answers({page_name(run.distillation.key): run.folder})
+
+
+def _files(
+    measured: MeasuredRun, answers: Answers, renderer: Renderer, clouds: Clouds | None
+) -> Iterator[Written]:
     """A run's page, its records, and its clouds where they are shown."""
     run = measured.run
     shown = clouds.of(run) if clouds else None
-    page, name = runs.page(measured), page_name(run.distillation.key)
+    page, name = runs.page(measured, answers), page_name(run.distillation.key)
     yield renderer.run(page, viewer=shown is not None)
     if shown is not None:
         yield f"clouds/{name}.js", shown.script

@@ -14,7 +14,8 @@ from pcbench.records import labels, layout
 from pcbench.records.labels import amount, bare_amount
 from pcbench.records.layout import short
 from pcbench.records.models import DistillationRecord, EvaluationRecord, Memory, Run
-from pcbench.report import commands, logged
+from pcbench.report import by_cloud, commands, logged
+from pcbench.report.answers import Answers
 from pcbench.report.cells import MeasuredRun, page_name, peak_memory
 from pcbench.report.details import Confusion, by_class, confusion, learning_curves
 from pcbench.report.status import MAINTAINERS, MEANING, finding, status_of, submitter
@@ -54,6 +55,8 @@ class Evaluated:
     """The command lines of all who trained students for it, a line each."""
     block: Block
     """Title, plots and tables of the scores, and what a verification found."""
+    by_cloud: Block | None
+    """What the students answered cloud by cloud; None where that was not kept."""
     confusion: Confusion | None
     """The confusion counts of the last snapshot, where the record has them."""
 
@@ -105,7 +108,7 @@ class RunPage:
 BUSY = "busy machine, not comparable"
 
 
-def page(measured: MeasuredRun) -> RunPage:
+def page(measured: MeasuredRun, answers: Answers) -> RunPage:
     """The page of a run."""
     run = measured.run
     distillation = run.distillation
@@ -148,7 +151,7 @@ def page(measured: MeasuredRun) -> RunPage:
             SnapshotLine(e.iteration, duration(e.seconds), e.clouds) for e in distillation.snapshots
         ),
         evaluations=tuple(
-            _evaluated(measured, evaluation, f"e{number}")
+            _evaluated(measured, answers, evaluation, f"e{number}")
             for number, evaluation in enumerate(shown_first(run), 1)
         ),
         log=log,
@@ -241,7 +244,7 @@ def provenance(values: Mapping[str, Any]) -> Pairs:
     return tuple(found)
 
 
-def _evaluated(measured: MeasuredRun, evaluation: EvaluationRecord, name: str) -> Evaluated:
+def _evaluated(measured: MeasuredRun, answers: Answers, evaluation: EvaluationRecord, name: str) -> Evaluated:
     run, inputs, cell = measured.run, evaluation.inputs, measured.cells[evaluation.key]
     stale = measured.current.evaluation(inputs)
     status = status_of(run, evaluation)
@@ -292,6 +295,7 @@ def _evaluated(measured: MeasuredRun, evaluation: EvaluationRecord, name: str) -
         provenance(evaluation.provenance.model_dump(mode="json", exclude={"command"})),
         "\n".join(plain(shlex.join(share.provenance.command)) for share in evaluation.work),
         block,
+        by_cloud.of_run(f"{name}-clouds", title, answers.among(cell.results)),
         confusion(f"{name}-m", title, cell),
     )
 

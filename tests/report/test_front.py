@@ -11,6 +11,7 @@ from report_records import a_run
 from pcbench.protocols.protocol import PROTOCOLS
 from pcbench.records.store import read_run
 from pcbench.report import charts, front
+from pcbench.report.answers import Answers
 from pcbench.report.commands import again
 from pcbench.report.current import Current
 from pcbench.report.front import Front, Pages, Strip
@@ -26,7 +27,7 @@ def pages(records: Path) -> Pages:
 
 def shown(found: Pages) -> Front:
     assert found.first is not None
-    return front.page(found, found.first, Strip(), load())
+    return front.page(found, found.first, Strip(), load(), Answers({}))
 
 
 def scores(right: int) -> list[tuple[int, int]]:
@@ -104,7 +105,7 @@ def test_the_spread_between_draws_is_drawn_where_there_are_several(records: Path
 
 
 def test_methods_are_compared_pair_by_pair(records: Path) -> None:
-    (table,) = compare_page(shown(pages(records))).pairs.tables
+    (table,) = compare_page(shown(pages(records)), Answers({})).pairs.tables
     assert [heading.title for heading in table.headings] == ["Accuracy", "− sadm", "− dm", "− random"]
     texts = [[value.text for value in line.values[1:]] for line in table.lines]
     assert texts == [["–", "+30.0", "+50.0"], ["−30.0", "–", "+20.0"], ["−50.0", "−20.0", "–"]]

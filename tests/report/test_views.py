@@ -11,6 +11,7 @@ from report_records import a_run
 from pcbench.protocols.protocol import LITE, PAPER
 from pcbench.records.store import read_distillation, read_runs
 from pcbench.report import against_papers, comparisons, methods, overview, runs, timing
+from pcbench.report.answers import Answers
 from pcbench.report.cells import Board, MeasuredRun, page_name
 from pcbench.report.gather import gather
 from pcbench.report.site import board_of
@@ -178,7 +179,7 @@ def test_memory_is_that_of_the_gpu_or_of_the_methods_own_process(tmp_path: Path)
     own = size(MEMORY.host_bytes)
     assert {line.head.name: line.values[2].text for line in block.tables[0].lines} == {"sadm": own, "dm": "–"}
     pages = {
-        run.distillation.inputs.method: dict(runs.page(MeasuredRun(run)).inputs)
+        run.distillation.inputs.method: dict(runs.page(MeasuredRun(run), Answers({})).inputs)
         for run in read_runs(tmp_path)[0]
     }
     assert pages["sadm"]["Peak memory of the method's process, torch included"] == own
