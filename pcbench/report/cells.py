@@ -139,7 +139,7 @@ class Place:
         return is_whole(self.ppc)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Result:
     """One evaluation of one distillation, as far as tables need it; S students, K classes, T snapshots."""
 

@@ -7,14 +7,16 @@ import itertools
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pcbench
 from pcbench.common.files import digest
+from pcbench.common.garbage import search_seldom
 from pcbench.common.packaged import builtin
 from pcbench.errors import DataError
 from pcbench.records import layout
@@ -38,6 +40,7 @@ SEVERAL = 400
 
 Progress = Callable[[str, int, int], None]
 Written = tuple[str, str | bytes]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -207,8 +210,37 @@ class _Read:
     """A hash of all that these are made of."""
 
 
+class _Once:
+    """What many results have in common, kept once: each that another process has read brings its own."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Hashable, Any] = {}
+
+    def slim(self, slim: Slim) -> Slim:
+        """The same run."""
+        return replace(slim, results=tuple(map(self._result, slim.results)))
+
+    def _result(self, result: Result) -> Result:
+        entry, place = result.entry, result.place
+        return replace(
+            result,
+            setting=self._one(result.setting, result.setting),
+            entry=self._one((entry.digest, entry.setting, entry.genuine), entry),
+            place=self._one((place, place.sampling, place.about), place),
+            students=self._one(result.students, result.students),
+            iterations=self._one(result.iterations, result.iterations),
+            class_names=self._one(result.class_names, result.class_names),
+            totals=self._one(result.totals, result.totals),
+            status=self._one(result.status, result.status),
+        )
+
+    def _one(self, key: Hashable, value: T) -> T:
+        found: T = self._kept.setdefault((type(value), key), value)
+        return found
+
+
 def _gather(source: Path, read: Iterator[_Read], put: Callable[[_Read, str], None]) -> Gathered:
-    gathered = Gathered()
+    gathered, once = Gathered(), _Once()
     known = set()
     problems: dict[Path, tuple[str, ...]] = {}
     for found in read:
@@ -216,7 +248,7 @@ def _gather(source: Path, read: Iterator[_Read], put: Callable[[_Read, str], Non
         if found.slim is None:
             continue
         known.add(found.folder)
-        if gathered.takes(found.slim):
+        if gathered.takes(once.slim(found.slim)):
             put(found, page_name(found.slim.key))
     gathered.problems += [line for key in sorted(problems) for line in problems[key]] + orphans(source, known)
     return gathered
@@ -240,6 +272,7 @@ _work: list[Callable[[Path], _Read]] = []
 def _begin(work: Callable[[Path], _Read]) -> None:
     """Make a process ready to help; Ctrl-C is for the one that it helps."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    search_seldom()
     _work[:] = [work]
 
 

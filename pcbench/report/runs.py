@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pcbench.catalogue.describe import value_text
+from pcbench.common.schema import Model
 from pcbench.protocols.variants import PLAIN
 from pcbench.records import labels, layout
 from pcbench.records.labels import amount, bare_amount
@@ -114,7 +115,7 @@ def page(measured: MeasuredRun, answers: Answers) -> RunPage:
     distillation = run.distillation
     inputs, name = distillation.inputs, page_name(distillation.key)
     data, log = inputs.data, logged.block(run)
-    files = [*record_files(run), *([layout.LOG] if log else [])]
+    files = [*_records(run), *([layout.LOG] if log else [])]
     return RunPage(
         page=run_page(name),
         name=name,
@@ -183,11 +184,16 @@ def _whose(run: Run) -> str:
 
 def record_files(run: Run) -> dict[str, Any]:
     """The records of a run by the names that they have beside its page, as JSON values."""
-    files: dict[str, Any] = {layout.DISTILLATION: run.distillation.model_dump(mode="json")}
+    return {name: record.model_dump(mode="json") for name, record in _records(run).items()}
+
+
+def _records(run: Run) -> dict[str, Model]:
+    """The records of a run by the same names."""
+    files: dict[str, Model] = {layout.DISTILLATION: run.distillation}
     for evaluation in run.evaluations:
-        files[layout.evaluation(run.folder, evaluation.key).name] = evaluation.model_dump(mode="json")
+        files[layout.evaluation(run.folder, evaluation.key).name] = evaluation
     for checked in run.verifications:
-        files[layout.verification(run.folder, checked.evaluation).name] = checked.model_dump(mode="json")
+        files[layout.verification(run.folder, checked.evaluation).name] = checked
     return files
 
 

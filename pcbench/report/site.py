@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pcbench.catalogue import Catalogue
+from pcbench.common.garbage import seldom_searched
 from pcbench.common.installed import has_torch
 from pcbench.common.packaged import builtin
 from pcbench.errors import DataError
@@ -63,7 +64,7 @@ def build(
     if not run_folders(source):
         raise DataError(NOTHING.format(source=source), "results")
     clouds.problems.clear()
-    with SiteFolder(out) as target:
+    with seldom_searched(), SiteFolder(out) as target:
         gathered = write_runs(
             source,
             target,
