@@ -7,6 +7,8 @@ students; else the students are. Everything is float64 and in the unit of the sc
 
 from __future__ import annotations
 
+import math
+import statistics
 import sys
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -89,10 +91,10 @@ class Ranks:
 def t_interval(scores: Sequence[float], level: float = LEVEL, covers: Noise = "evaluation") -> Interval:
     """mean ± t(n − 1) · s / √n of independent scores; ValueError for none, for NaN and for infinities."""
     values = _checked(scores)
-    n, mean = len(values), float(values.mean())
+    n, mean = len(values), statistics.fmean(values)
     if n == 1:
         return Interval(mean, None, None, None, n, covers)
-    std = float(values.std(ddof=1))
+    std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
     half = _quantile(level, n - 1) * std / n**0.5
     return Interval(mean, mean - half, mean + half, std, n, covers)
 
@@ -112,8 +114,7 @@ def hierarchical_interval(groups: Sequence[Sequence[float]], level: float = LEVE
 def units(scores: Scores) -> list[float]:
     """The independent units: the mean of each of several distillations, or the students of the only one."""
     groups = _groups(scores)
-    chosen = [_checked(group).mean() for group in groups] if len(groups) > 1 else _checked(groups[0])
-    return [float(value) for value in chosen]
+    return [statistics.fmean(_checked(group)) for group in groups] if len(groups) > 1 else _checked(groups[0])
 
 
 def mean_interval(parts: Sequence[Interval], level: float = LEVEL) -> Interval:
@@ -225,7 +226,7 @@ def sign_flip(differences: Sequence[float]) -> float:
 
     Exact up to 30 pairs, ties counted as as far; of Student's t above.
     """
-    values = _checked(differences)
+    values = np.array(_checked(differences))
     n = len(values)
     if n > EXACT_PAIRS:
         return _student(values)
@@ -436,18 +437,19 @@ def _groups(scores: Scores) -> list[Any]:
     """One sequence of scores a distillation."""
     if not len(scores):
         raise ValueError("there are no scores")
-    return [scores] if np.ndim(scores[0]) == 0 else list(scores)
+    return list(scores) if isinstance(scores[0], Sequence | np.ndarray) else [scores]
 
 
 def _noise(scores: Scores) -> Noise:
     return "distillation" if len(_groups(scores)) > 1 else "evaluation"
 
 
-def _checked(scores: Sequence[float]) -> Floats:
-    values = np.asarray(scores, dtype=np.float64)
-    if values.ndim != 1 or not len(values):
+def _checked(scores: Sequence[float]) -> list[float]:
+    """The scores; a few numbers, for which Python's own are faster than arrays. ValueError for odd ones."""
+    values = list(map(float, scores))
+    if not values:
         raise ValueError("there are no scores")
-    if not np.isfinite(values).all():
+    if not all(map(math.isfinite, values)):
         raise ValueError("scores must be finite")
     return values
 
@@ -456,7 +458,8 @@ def _differences(anchor: Scores, other: Scores, name: str) -> list[list[float]]:
     first, second = _groups(anchor), _groups(other)
     if [len(group) for group in first] != [len(group) for group in second]:
         raise ValueError(f"{name}: its scores and the anchor's are not pairs")
-    return [(_checked(b) - _checked(a)).tolist() for a, b in zip(first, second, strict=True)]
+    pairs = [zip(_checked(a), _checked(b), strict=True) for a, b in zip(first, second, strict=True)]
+    return [[theirs - ours for ours, theirs in group] for group in pairs]
 
 
 def _covered(parts: Iterable[Interval]) -> Noise:
@@ -473,6 +476,7 @@ def _bounds(mean: float, terms: Sequence[tuple[float, int]], level: float) -> tu
 
 
 @lru_cache(maxsize=4096)
+@lru_cache
 def _quantile(level: float, freedom: float) -> float:
     from scipy.special import stdtrit  # slow to import, and not every command computes an interval
 
@@ -482,7 +486,7 @@ def _quantile(level: float, freedom: float) -> float:
 
 
 def _paired_p(differences: Sequence[float], exact: float, resolution: float) -> float:
-    values = _checked(differences)
+    values = np.array(_checked(differences))
     alike = np.ptp(values) <= SAME * np.abs(values).max()
     p = _student(values, least_variance(float(values.mean()), resolution))
     return max(p, exact) if alike else p

@@ -61,8 +61,8 @@ def _answered(folder: Path, plugins: Sequence[Path] | None) -> list[Answered]:
     from pcbench.report.answers import Answers
 
     gathered, _ = read(folder, plugins)
-    answers = Answers(gathered)
-    answered = list(answers.all())
+    answers = Answers(gathered.folders)
+    answered = answers.among(result for result in gathered.results if not result.stale)
     for problem in answers.problems:
         say(f"warning: left out {problem}", err=True)
     if not answered:
@@ -91,7 +91,7 @@ def _ensemble(each: Answered) -> dict[str, Any]:
     """An ensemble for programs, accuracies in percent."""
     result = each.result
     return {
-        "run": each.slim.folder.name,
+        "run": each.folder.name,
         "method": result.entry.title,
         "dataset": result.place.name,
         "ppc": result.place.ppc,

@@ -62,8 +62,12 @@ def compare(
     for text in texts[1:]:
         if text not in {pair.name for pair in found}:
             say(f"warning: {text} has no cell in common with {texts[0]}", err=True)
-    answers = Answers(gathered)
-    answered = [on_same_clouds(pair, answers) for pair in found]
+    answers = Answers(gathered.folders)
+    answered = [
+        on_same_clouds(answers.by_seed(first), answers.by_seed(other), pair.repetitions, first.students)
+        for pair in found
+        for first, other in [pair.cells]
+    ]
     for problem in answers.problems:
         say(f"warning: left out {problem}", err=True)
     if as_json:

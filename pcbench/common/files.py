@@ -115,11 +115,14 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_quickly(path: Path, data: bytes) -> None:
     """Write a file that can be made again: readers see it whole, a power cut may lose it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     try:
         with _about(path):
-            temporary.write_bytes(data)
+            try:
+                temporary.write_bytes(data)
+            except FileNotFoundError:  # the first of its folder
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporary.write_bytes(data)
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

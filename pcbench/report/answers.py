@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,6 @@ from pcbench.records import layout, predictions
 from pcbench.records.predictions import Predictions
 from pcbench.records.store import read_evaluation
 from pcbench.report.cells import MeasuredCell, Result
-from pcbench.report.gather import Gathered, Slim
-from pcbench.report.paired import Pair
 from pcbench.stats import McNemar, mcnemar
 
 TOLD = 0.05
@@ -27,8 +25,8 @@ TOLD = 0.05
 class Answered:
     """The students of an evaluation with what they took each test cloud for."""
 
-    slim: Slim
-    """The run."""
+    folder: Path
+    """The run's folder."""
     result: Result
     """Its evaluation, as tables have it."""
     predictions: Predictions
@@ -59,35 +57,39 @@ class Answered:
         return int((~self.predictions.right.any(0)).sum())
 
 
-class Answers:
-    """The predictions that a folder of runs has kept, each read once, when it is asked for."""
+Seeds = Mapping[tuple[int, int], Predictions]
+"""Each student by the repetition of its distillation and its own."""
 
-    def __init__(self, gathered: Gathered) -> None:
-        self.runs = gathered.kept
+
+class Answers:
+    """The predictions that some runs have kept, each read once, when it is asked for."""
+
+    def __init__(self, folders: Mapping[str, Path]) -> None:
+        self.folders = folders
+        """The runs' folders by the names of their pages."""
         self.problems: list[str] = []
         """A line for every file that could not be used."""
         self._read: dict[tuple[str, str], Predictions | None] = {}
 
     def of(self, result: Result) -> Predictions | None:
         """The answers of an evaluation; None where they were not kept, or are not those of its record."""
+        if not result.answered:
+            return None
         place = result.page, result.key
         if place not in self._read:
             try:
-                self._read[place] = _read(self.runs[result.page].folder, result.key)
+                self._read[place] = _read(self.folders[result.page], result.key)
             except DataError as error:
                 self.problems.append(str(error))
                 self._read[place] = None
         return self._read[place]
 
-    def all(self) -> Iterator[Answered]:
-        """Every evaluation that is not stale and kept them, as tables list the runs."""
-        for slim in sorted(self.runs.values(), key=lambda slim: slim.folder.name):
-            for result in slim.results:
-                answered = None if result.stale else self.of(result)
-                if answered is not None:
-                    yield Answered(slim, result, answered)
+    def among(self, results: Iterable[Result]) -> list[Answered]:
+        """Those of some evaluations whose answers were kept."""
+        found = [(result, self.of(result)) for result in results]
+        return [Answered(self.folders[r.page], r, kept) for r, kept in found if kept is not None]
 
-    def by_seed(self, cell: MeasuredCell) -> dict[tuple[int, int], Predictions]:
+    def by_seed(self, cell: MeasuredCell) -> Seeds:
         """Each student of a cell by repetition and seed, those alone whose answers were kept."""
         first: dict[tuple[int, int], tuple[Result, int]] = {}
         for result in cell.results:
@@ -133,10 +135,9 @@ class OnSameClouds:
         return sum(pair.test.p <= TOLD for pair in self.pairs)
 
 
-def on_same_clouds(pair: Pair, answers: Answers) -> OnSameClouds | None:
-    """McNemar's test for two methods in a cell, on the students that are compared; None where none can be."""
-    first, other = map(answers.by_seed, pair.cells)
-    asked = [(r, s) for r in range(pair.repetitions) for s in range(pair.cells[0].students)]
+def on_same_clouds(first: Seeds, other: Seeds, repetitions: int, students: int) -> OnSameClouds | None:
+    """McNemar's test for two methods, on so many first repetitions and students; None where none can be."""
+    asked = [(r, s) for r in range(repetitions) for s in range(students)]
     seeds = [seed for seed in asked if seed in first and seed in other]
     if not seeds or any(not first[seed].same_clouds(other[seed]) for seed in seeds):
         return None

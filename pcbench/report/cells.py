@@ -14,6 +14,7 @@ from pcbench.catalogue.held_out import whole_of
 from pcbench.common.files import digest
 from pcbench.protocols.protocol import PROTOCOLS
 from pcbench.protocols.variants import PLAIN
+from pcbench.records import layout
 from pcbench.records.division import division
 from pcbench.records.identity import hashed, same_work
 from pcbench.records.labels import is_whole, method_title
@@ -138,7 +139,7 @@ class Place:
         return is_whole(self.ppc)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Result:
     """One evaluation of one distillation, as far as tables need it; S students, K classes, T snapshots."""
 
@@ -170,6 +171,8 @@ class Result:
     """Test clouds per class, (K,)."""
     confusion: tuple[tuple[int, ...], ...] | None
     """Answers of all students by true class (rows) and predicted class, (K, K), where the record has them."""
+    answered: bool
+    """Whether what each student took each test cloud for is kept beside the record."""
     seconds: float
     """The distillation's clock, evaluation excluded."""
     busy: bool
@@ -676,6 +679,8 @@ def result_of(run: Run, evaluation: EvaluationRecord, current: Current = NOTHING
         correct=tuple(map(sum, zip(*last.correct, strict=True))),
         totals=tuple(evaluation.totals),
         confusion=tuple(map(tuple, evaluation.confusion)) if evaluation.confusion else None,
+        answered=evaluation.predictions is not None
+        and layout.predictions(run.folder, evaluation.key).is_file(),
         seconds=distillation.seconds,
         busy=not distillation.timed,
         beginning=distillation.snapshots[0].seconds,

@@ -54,7 +54,10 @@ class Shown:
 def blocks(shown: Shown) -> tuple[Block, ...]:
     """One block a chart that has something to say, its numbers folded below it."""
     found = [*_over_ppc(shown), *_against_time(shown), *_over_iterations(shown), *_classes(shown)]
-    return tuple(replace(block, tables=(), folded=block.tables) for block in (*found, *_spreads(shown)))
+    return tuple(
+        replace(block, tables=(), folded=tuple(table.unlinked for table in block.tables))
+        for block in (*found, *_spreads(shown))
+    )
 
 
 def _over_ppc(shown: Shown) -> Iterator[Block]:

@@ -11,9 +11,9 @@ from pcbench.records.layout import short
 from pcbench.report.cells import Board, BoardRow, BoardSection, Entry, MeasuredCell, Place, chosen_by, grouped
 from pcbench.report.compared import differences, grounded, leading
 from pcbench.report.heat import Heat, HeatRow, HeatValue
-from pcbench.report.tables import Block, Head, Heading, Line, Table
+from pcbench.report.tables import Block, Head, Heading, Line, Table, Value
 from pcbench.report.text import number as rounded
-from pcbench.report.text import shown
+from pcbench.report.text import shown, signed
 from pcbench.report.values import (
     copies_notes,
     data_title,
@@ -95,9 +95,11 @@ def initialisation(board: Board) -> list[Block]:
                 about = Head(method, method_page(method), remarks=(amount(place.ppc), *others))
                 lines.append(Line(about, values))
         headings = tuple(Heading(f"init{column}", start) for column, start in enumerate(starts, 1))
-        table = Table(name, f"Overall accuracy by initialisation on {title}: {group}", headings, tuple(lines))
+        caption = f"Overall accuracy by initialisation on {title}"
+        table = Table(name, f"{caption}: {group}", headings, tuple(lines))
         notes = copies_notes(board, [section], {place.name for place in places})
-        found.append(Block(name, title, tables=(table,), notes=notes, group=group))
+        plots = (_heat(table, caption),)
+        found.append(Block(name, title, tables=(table,), plots=plots, notes=notes, group=group))
     return found
 
 
@@ -151,7 +153,22 @@ def _ablated(
         lines.append(Line(about, tuple(values), last=bool(lacking)))
     table = Table(name, f"Variations of {title}: {group}", tuple(headings), tuple(lines))
     notes = copies_notes(board, [section], {place.name for place in places})
-    return Block(name, title, tables=(table,), notes=notes, group=group)
+    plots = (_against(table, title, places),) if base else ()
+    return Block(name, title, tables=(table,), plots=plots, notes=notes, group=group)
+
+
+def _against(table: Table, title: str, places: Sequence[Place]) -> Heat:
+    """What every variation of a table gains or loses against the defaults, which stand in its first line."""
+    _, *lines = table.lines
+    rows = []
+    for line in lines:
+        changed = ", ".join([*(f"{key}={value}" for key, value in line.head.variation), *line.head.remarks])
+        values = line.values[1::2]
+        rows.append(HeatRow(changed, "", tuple(_heated(changed, value, "points") for value in values)))
+    columns = tuple(amount(place.ppc) for place in places)
+    caption = f"Against the defaults: {title}"
+    description = "In points of accuracy. Blue settings gain, orange ones lose."
+    return Heat(f"{table.name}-heat", caption, description, columns, tuple(rows), diverging=True)
 
 
 def _lacking(row: BoardRow, rows: Sequence[BoardRow], places: Sequence[Place]) -> list[str]:
@@ -217,20 +234,28 @@ def _heat(table: Table, title: str) -> Heat:
         HeatRow(
             line.head.text,
             line.head.page,
-            tuple(
-                HeatValue(
-                    float(value.value), rounded(float(value.value), 0), f"{line.head.text}: {value.text} %"
-                )
-                if isinstance(value.value, float)
-                else HeatValue(None, value.text, f"{line.head.text}: not measured")
-                for value in line.values
-            ),
+            tuple(_heated(line.head.text, value, "%") for value in line.values),
         )
         for line in table.lines
     )
-    columns = tuple(heading.title for heading in table.headings)
     description = "Means in percent; the darker, the more accurate."
-    return Heat(f"{table.name}-heat", title, description, columns, rows, diverging=False)
+    return Heat(f"{table.name}-heat", title, description, brief(table), rows, diverging=False)
+
+
+def _heated(words: str, value: Value, unit: str) -> HeatValue:
+    """A value of a table as one of a heat map; words: what the line is of."""
+    if not isinstance(value.value, float):
+        return HeatValue(None, value.text, f"{words}: not measured")
+    text = signed(value.value, 0) if unit == "points" else rounded(value.value, 0)
+    note = f", {value.note}" if unit == "points" else ""
+    return HeatValue(value.value, text, f"{words}: {value.text} {unit}{note}")
+
+
+def brief(table: Table) -> tuple[str, ...]:
+    """The titles of columns, of networks without their presets where these are told apart without."""
+    titles = [heading.title for heading in table.headings]
+    names = [title.partition(":")[0] for title in titles]
+    return tuple(names if len(set(names)) == len(names) else titles)
 
 
 def _of_copy(heading: Heading, board: Board, place: Place) -> Heading:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 
 from pcbench.records.labels import amount, bare_amount
 from pcbench.records.layout import short
-from pcbench.report import charts
+from pcbench.report import by_cloud, charts
 from pcbench.report.against_papers import measured_row
+from pcbench.report.answers import Answers
 from pcbench.report.cells import Board, BoardRow, BoardSection, CellScores, Place, grouped
 from pcbench.report.compared import Standing, by_draw, grounded, standing
 from pcbench.report.counterparts import Beside, beside
@@ -247,7 +248,7 @@ def _having(rows: Sequence[BoardRow], place: Place) -> list[BoardRow]:
     return [row for row in rows if place in row.cells]
 
 
-def page(pages: Pages, choice: Choice, strip: Strip, figures: Sequence[Reported]) -> Front:
+def page(pages: Pages, choice: Choice, strip: Strip, figures: Sequence[Reported], answers: Answers) -> Front:
     """Everything that a page of the board shows. figures: those that papers report."""
     cut, place = choice.cut, choice.place
     places = tuple(p for p in (place, choice.whole) if p is not None)
@@ -279,7 +280,7 @@ def page(pages: Pages, choice: Choice, strip: Strip, figures: Sequence[Reported]
         chart=_chart(choice, stand, columns, names, figures),
         block=block,
         strip=strip,
-        charts=charts.blocks(shown),
+        charts=(*charts.blocks(shown), *by_cloud.of_board(shown, answers)),
     )
 
 

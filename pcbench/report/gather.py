@@ -7,14 +7,16 @@ import itertools
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pcbench
 from pcbench.common.files import digest
+from pcbench.common.garbage import search_seldom
 from pcbench.common.packaged import builtin
 from pcbench.errors import DataError
 from pcbench.records import layout
@@ -23,6 +25,7 @@ from pcbench.records.log import as_text, read
 from pcbench.records.models import Run
 from pcbench.records.store import orphans, read_run
 from pcbench.report import runs
+from pcbench.report.answers import Answers
 from pcbench.report.cells import NOTHING_KNOWN, MeasuredRun, Result, Unfinished, page_name, unfinished
 from pcbench.report.current import Current
 from pcbench.report.output import SiteFolder
@@ -37,6 +40,7 @@ SEVERAL = 400
 
 Progress = Callable[[str, int, int], None]
 Written = tuple[str, str | bytes]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,17 @@ class Gathered:
         """Those that count, by key."""
         return sorted(self.kept.values(), key=lambda slim: slim.key)
 
+    @property
+    def folders(self) -> dict[str, Path]:
+        """The folders of those that count, by the names of their pages."""
+        return {page: slim.folder for page, slim in self.kept.items()}
+
+    @property
+    def results(self) -> list[Result]:
+        """What tables show of them, by the names of their folders."""
+        by_name = sorted(self.kept.values(), key=lambda slim: slim.folder.name)
+        return [result for slim in by_name for result in slim.results]
+
     def told(self) -> list[str]:
         """A line for every file and run that was left out."""
         repeated = []
@@ -117,7 +132,7 @@ def gather(
     visit: called with every run that can be read, also with those that do not count.
     """
 
-    def visited(measured: MeasuredRun) -> Iterator[Written]:
+    def visited(measured: MeasuredRun, _: Answers) -> Iterator[Written]:
         if visit is not None:
             visit(measured.run)
         return iter(())
@@ -147,7 +162,7 @@ def write_runs(
         elif not target.keep(page, found.made_of):  # another run of the same distillation took its place
             shown = clouds if layout.clouds(found.folder).is_file() else None
             again = MeasuredRun(read_run(found.folder)[0], current)
-            target.put(page, found.made_of, tuple(rendered(again, clouds=shown)))
+            target.put(page, found.made_of, tuple(rendered(again, _answers(again.run), clouds=shown)))
 
     def read() -> Iterator[_Read]:
         one = partial(_read, current=current, stamp=stamp, known=known)
@@ -195,8 +210,37 @@ class _Read:
     """A hash of all that these are made of."""
 
 
+class _Once:
+    """What many results have in common, kept once: each that another process has read brings its own."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Hashable, Any] = {}
+
+    def slim(self, slim: Slim) -> Slim:
+        """The same run."""
+        return replace(slim, results=tuple(map(self._result, slim.results)))
+
+    def _result(self, result: Result) -> Result:
+        entry, place = result.entry, result.place
+        return replace(
+            result,
+            setting=self._one(result.setting, result.setting),
+            entry=self._one((entry.digest, entry.setting, entry.genuine), entry),
+            place=self._one((place, place.sampling, place.about), place),
+            students=self._one(result.students, result.students),
+            iterations=self._one(result.iterations, result.iterations),
+            class_names=self._one(result.class_names, result.class_names),
+            totals=self._one(result.totals, result.totals),
+            status=self._one(result.status, result.status),
+        )
+
+    def _one(self, key: Hashable, value: T) -> T:
+        found: T = self._kept.setdefault((type(value), key), value)
+        return found
+
+
 def _gather(source: Path, read: Iterator[_Read], put: Callable[[_Read, str], None]) -> Gathered:
-    gathered = Gathered()
+    gathered, once = Gathered(), _Once()
     known = set()
     problems: dict[Path, tuple[str, ...]] = {}
     for found in read:
@@ -204,7 +248,7 @@ def _gather(source: Path, read: Iterator[_Read], put: Callable[[_Read, str], Non
         if found.slim is None:
             continue
         known.add(found.folder)
-        if gathered.takes(found.slim):
+        if gathered.takes(once.slim(found.slim)):
             put(found, page_name(found.slim.key))
     gathered.problems += [line for key in sorted(problems) for line in problems[key]] + orphans(source, known)
     return gathered
@@ -228,6 +272,7 @@ _work: list[Callable[[Path], _Read]] = []
 def _begin(work: Callable[[Path], _Read]) -> None:
     """Make a process ready to help; Ctrl-C is for the one that it helps."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    search_seldom()
     _work[:] = [work]
 
 
@@ -238,7 +283,7 @@ def _worked(folder: Path) -> _Read:
 def _read(
     folder: Path,
     current: Current,
-    files: Callable[[MeasuredRun], Iterator[Written]],
+    files: Callable[[MeasuredRun, Answers], Iterator[Written]],
     stamp: str = "",
     known: frozenset[str] = frozenset(),
     clouds: Clouds | None = None,
@@ -254,18 +299,25 @@ def _read(
         return _Read(folder, None, (str(error),))
     made_of = _made_of(folder, stamp, clouds, run) if stamp else ""
     told = len(clouds.problems) if clouds else 0
-    measured = MeasuredRun(run, current)
-    made = None if made_of in known else tuple(files(measured))
-    if clouds and len(clouds.problems) > told:
+    measured, answers = MeasuredRun(run, current), _answers(run)
+    made = None if made_of in known else tuple(files(measured, answers))
+    if answers.problems or (clouds and len(clouds.problems) > told):
         made_of = ""  # the next build tells it again
-    return _Read(folder, Slim.of(measured), tuple(problems), made, made_of)
+    return _Read(folder, Slim.of(measured), (*problems, *answers.problems), made, made_of)
 
 
-def _files(measured: MeasuredRun, renderer: Renderer, clouds: Clouds | None) -> Iterator[Written]:
+def _answers(run: Run) -> Answers:
+    """What the students of a run answered, where it was kept."""
+    return Answers({page_name(run.distillation.key): run.folder})
+
+
+def _files(
+    measured: MeasuredRun, answers: Answers, renderer: Renderer, clouds: Clouds | None
+) -> Iterator[Written]:
     """A run's page, its records, and its clouds where they are shown."""
     run = measured.run
     shown = clouds.of(run) if clouds else None
-    page, name = runs.page(measured), page_name(run.distillation.key)
+    page, name = runs.page(measured, answers), page_name(run.distillation.key)
     yield renderer.run(page, viewer=shown is not None)
     if shown is not None:
         yield f"clouds/{name}.js", shown.script

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from pcbench.common.text import one_line
 from pcbench.report.placing import LETTER
 
-LEFT, ABOVE, ACROSS, ROW = 150, 84, 54, 26
-"""Pixels: of the rows' labels, of the columns' labels, of a column, of a row."""
+LEFT, ACROSS, ROW = 150, 54, 26
+"""Pixels: of the rows' labels at most, of a column, of a row."""
+WORDS = 18
+"""A column's label has so many letters at most."""
+SLANT = math.radians(40)
+"""How far the labels of columns are turned; the template turns them."""
 STEPS = 9
 """Grounds from the least to the largest value, or to either side of 0."""
 
@@ -65,7 +70,24 @@ class Heat:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height, in pixels."""
-        return LEFT + ACROSS * len(self.columns) + 40, ABOVE + ROW * len(self.rows) + 6
+        last = LETTER * len(self.heads[-1]) if self.heads else 0.0
+        beyond = max(6, math.ceil(20 + math.cos(SLANT) * last) - ACROSS + 6)  # of the last column's label
+        return self.left + ACROSS * len(self.columns) + beyond, self.above + ROW * len(self.rows) + 6
+
+    @property
+    def left(self) -> int:
+        """The room of the rows' labels, in pixels."""
+        return min(LEFT, math.ceil(14 + LETTER * max((len(row.label) for row in self.rows), default=0)))
+
+    @property
+    def above(self) -> int:
+        """The room of the columns' labels, in pixels."""
+        return math.ceil(20 + math.sin(SLANT) * LETTER * max(map(len, self.heads), default=0))
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The words of the columns, cut to their room."""
+        return tuple(one_line(words, WORDS) for words in self.columns)
 
     def label(self, words: str) -> str:
         """The words of a row, cut to their room."""
@@ -73,7 +95,7 @@ class Heat:
 
     def corner(self, row: int, column: int) -> tuple[int, int]:
         """Left and top of a value, in pixels."""
-        return LEFT + ACROSS * column, ABOVE + ROW * row
+        return self.left + ACROSS * column, self.above + ROW * row
 
     def ground(self, value: float | None) -> str:
         """The class of the ground of a value: `shade-0` to `shade-9`, or `less-4` to `less-1`, `more-1` …"""

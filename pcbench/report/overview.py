@@ -329,7 +329,7 @@ def macc_of(part: Cut, stand: Standing, places: Sequence[Place], name: str, abou
         values = [scored(cell, cell.macc if cell else None, row.entry.digest in most) for cell, most in cells]
         lines.append(part.line(row, stand, values))
     headings = tuple(place_heading(place, "macc-") for place in places)
-    return Table(name, f"Mean class accuracy on {about}: {part.title}", headings, tuple(lines))
+    return Table(name, f"Mean class accuracy on {about}: {part.title}", headings, tuple(lines)).unlinked
 
 
 def spreads(part: Cut, stand: Standing, name: str, about: str) -> Table:

@@ -20,6 +20,8 @@ LEADER = 14.0
 """Words farther from their point than this get a thin line to it."""
 RINGS = 24
 """How far words may go from their point, in steps of half a line."""
+AT_ONCE = 32
+"""So many rooms beside a point are tried at once, the nearest first."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +69,17 @@ def places(points: Sequence[tuple[float, float]], words: Sequence[str], field: B
     One after the other, those with the fewest neighbours last, takes the nearest room that is free: right of
     its point, left, above, below, and then in wider and wider rings. So no two meet, and none covers a point.
     """
-    taken = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in points]
+    count = len(points)
+    taken = np.empty((4, 2 * count))  # left, top, right and bottom edges of the points, then of words
+    taken[:, :count] = np.array([(x - 5, y - 5, x + 5, y + 5) for x, y in points]).reshape(-1, 4).T
     found: list[Placed | None] = [None] * len(points)
     for place in sorted(range(len(points)), key=lambda each: (-_crowd(points, each), points[each], each)):
         if not words[place]:
             continue
-        box = _free(points[place], width_of(words[place]), taken, field)
+        box = _free(points[place], width_of(words[place]), taken[:, :count], field)
         if box is not None:
-            taken.append(box)
+            taken[:, count] = box.left, box.top, box.right, box.bottom
+            count += 1
             found[place] = Placed(box, _leader(points[place], box))
     return found
 
@@ -84,19 +89,23 @@ def _crowd(points: Sequence[tuple[float, float]], place: int) -> int:
     return sum(abs(a - x) < 60 and abs(b - y) < 2 * LINE for a, b in points)
 
 
-def _free(point: tuple[float, float], width: float, taken: Sequence[Box], field: Box) -> Box | None:
-    """The nearest free room beside a point; all are tried at once, for a chart has hundreds of points."""
+def _free(point: tuple[float, float], width: float, taken: NDArray[np.float64], field: Box) -> Box | None:
+    """The nearest free room beside a point, some being tried at once, for a chart has hundreds of points.
+
+    taken: what stands already, left, top, right and bottom edges, (4, n).
+    """
     aside, share, lift = _around()
     left, top = point[0] + aside - share * width, point[1] + lift
     right, bottom = left + width, top + LINE
-    free = (field.left <= left) & (right <= field.right) & (field.top <= top) & (bottom <= field.bottom)
-    others = np.array([(each.left, each.top, each.right, each.bottom) for each in taken]).T[:, :, None]
-    across, along = (others[0] < right) & (left < others[2]), (others[1] < bottom) & (top < others[3])
-    free &= ~(across & along).any(0)
-    if not free.any():
-        return None
-    nearest = int(free.argmax())
-    return Box(*(float(edge[nearest]) for edge in (left, top, right, bottom)))
+    inside = (field.left <= left) & (right <= field.right) & (field.top <= top) & (bottom <= field.bottom)
+    rooms, others = np.array((left, top, right, bottom))[:, inside], taken[:, :, None]
+    for first in range(0, rooms.shape[1], AT_ONCE):
+        left, top, right, bottom = rooms[:, first : first + AT_ONCE]
+        across, along = (others[0] < right) & (left < others[2]), (others[1] < bottom) & (top < others[3])
+        free = ~(across & along).any(0)
+        if free.any():
+            return Box(*rooms[:, first + int(free.argmax())].tolist())
+    return None
 
 
 @cache

@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pcbench.catalogue.describe import value_text
+from pcbench.common.schema import Model
 from pcbench.protocols.variants import PLAIN
 from pcbench.records import labels, layout
 from pcbench.records.labels import amount, bare_amount
 from pcbench.records.layout import short
 from pcbench.records.models import DistillationRecord, EvaluationRecord, Memory, Run
-from pcbench.report import commands, logged
+from pcbench.report import by_cloud, commands, logged
+from pcbench.report.answers import Answers
 from pcbench.report.cells import MeasuredRun, page_name, peak_memory
 from pcbench.report.details import Confusion, by_class, confusion, learning_curves
 from pcbench.report.status import MAINTAINERS, MEANING, finding, status_of, submitter
@@ -54,6 +56,8 @@ class Evaluated:
     """The command lines of all who trained students for it, a line each."""
     block: Block
     """Title, plots and tables of the scores, and what a verification found."""
+    by_cloud: Block | None
+    """What the students answered cloud by cloud; None where that was not kept."""
     confusion: Confusion | None
     """The confusion counts of the last snapshot, where the record has them."""
 
@@ -105,13 +109,13 @@ class RunPage:
 BUSY = "busy machine, not comparable"
 
 
-def page(measured: MeasuredRun) -> RunPage:
+def page(measured: MeasuredRun, answers: Answers) -> RunPage:
     """The page of a run."""
     run = measured.run
     distillation = run.distillation
     inputs, name = distillation.inputs, page_name(distillation.key)
     data, log = inputs.data, logged.block(run)
-    files = [*record_files(run), *([layout.LOG] if log else [])]
+    files = [*_records(run), *([layout.LOG] if log else [])]
     return RunPage(
         page=run_page(name),
         name=name,
@@ -148,7 +152,7 @@ def page(measured: MeasuredRun) -> RunPage:
             SnapshotLine(e.iteration, duration(e.seconds), e.clouds) for e in distillation.snapshots
         ),
         evaluations=tuple(
-            _evaluated(measured, evaluation, f"e{number}")
+            _evaluated(measured, answers, evaluation, f"e{number}")
             for number, evaluation in enumerate(shown_first(run), 1)
         ),
         log=log,
@@ -180,11 +184,16 @@ def _whose(run: Run) -> str:
 
 def record_files(run: Run) -> dict[str, Any]:
     """The records of a run by the names that they have beside its page, as JSON values."""
-    files: dict[str, Any] = {layout.DISTILLATION: run.distillation.model_dump(mode="json")}
+    return {name: record.model_dump(mode="json") for name, record in _records(run).items()}
+
+
+def _records(run: Run) -> dict[str, Model]:
+    """The records of a run by the same names."""
+    files: dict[str, Model] = {layout.DISTILLATION: run.distillation}
     for evaluation in run.evaluations:
-        files[layout.evaluation(run.folder, evaluation.key).name] = evaluation.model_dump(mode="json")
+        files[layout.evaluation(run.folder, evaluation.key).name] = evaluation
     for checked in run.verifications:
-        files[layout.verification(run.folder, checked.evaluation).name] = checked.model_dump(mode="json")
+        files[layout.verification(run.folder, checked.evaluation).name] = checked
     return files
 
 
@@ -241,7 +250,7 @@ def provenance(values: Mapping[str, Any]) -> Pairs:
     return tuple(found)
 
 
-def _evaluated(measured: MeasuredRun, evaluation: EvaluationRecord, name: str) -> Evaluated:
+def _evaluated(measured: MeasuredRun, answers: Answers, evaluation: EvaluationRecord, name: str) -> Evaluated:
     run, inputs, cell = measured.run, evaluation.inputs, measured.cells[evaluation.key]
     stale = measured.current.evaluation(inputs)
     status = status_of(run, evaluation)
@@ -292,6 +301,7 @@ def _evaluated(measured: MeasuredRun, evaluation: EvaluationRecord, name: str) -
         provenance(evaluation.provenance.model_dump(mode="json", exclude={"command"})),
         "\n".join(plain(shlex.join(share.provenance.command)) for share in evaluation.work),
         block,
+        by_cloud.of_run(f"{name}-clouds", title, answers.among(cell.results)),
         confusion(f"{name}-m", title, cell),
     )
 

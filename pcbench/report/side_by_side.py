@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pcbench.report import charts
+from pcbench.report import by_cloud, charts
+from pcbench.report.answers import Answers
 from pcbench.report.cells import BoardRow
 from pcbench.report.compared import differences
 from pcbench.report.front import Choice, Control, Front, Strip
@@ -28,13 +29,15 @@ class ComparePage:
     """The links to the others."""
     pairs: Block
     """Every method against every other one."""
+    by_cloud: Block | None
+    """The same on the same test clouds; None where no two methods have kept their students' answers."""
     strip: Strip
     """Clouds of one class, method beside method."""
     charts: tuple[Block, ...]
     """Snapshots and classes of the same methods."""
 
 
-def compare_page(front: Front) -> ComparePage:
+def compare_page(front: Front, answers: Answers) -> ComparePage:
     """The compare page beside a page of the board."""
     shown, choice = front.shown, front.choice
     lines = shown.lines[:MOST]
@@ -43,6 +46,7 @@ def compare_page(front: Front) -> ComparePage:
         page=choice.page.replace("board/", "compare/", 1),
         controls=front.controls,
         pairs=Block("pairs", "Paired differences", tables=(_pairs(shown, lines),), notes=NOTES),
+        by_cloud=by_cloud.pairs(shown, lines, answers),
         strip=front.strip,
         charts=tuple(block for block in front.charts if block.name in ("over-iterations", "by-classes")),
     )

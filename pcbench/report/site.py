@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from pcbench.catalogue import Catalogue
+from pcbench.common.garbage import seldom_searched
 from pcbench.common.installed import has_torch
 from pcbench.common.packaged import builtin
 from pcbench.errors import DataError
 from pcbench.records.labels import amount
 from pcbench.records.layout import run_folders, short
 from pcbench.report import against_papers, cells, comparisons, front, methods, overview, stale, timing
+from pcbench.report.answers import Answers
 from pcbench.report.cells import Board, BoardSection, CellScores
 from pcbench.report.current import Current
 from pcbench.report.gather import Gathered, Progress, Written, write_runs
@@ -62,7 +64,7 @@ def build(
     if not run_folders(source):
         raise DataError(NOTHING.format(source=source), "results")
     clouds.problems.clear()
-    with SiteFolder(out) as target:
+    with seldom_searched(), SiteFolder(out) as target:
         gathered = write_runs(
             source,
             target,
@@ -140,11 +142,12 @@ def _tables(
 def _fronts(gathered: Gathered, board: Board, clouds: Clouds, renderer: Renderer) -> Iterator[Written]:
     """The pages of the board, and the first of them once more as the site's own."""
     pages, figures = front.Pages(board), load()
-    apart, strips = _apart(board), Strips(pages.choices, gathered, clouds)
+    apart, folders, strips = _apart(board), gathered.folders, Strips(pages.choices, gathered, clouds)
     yield from strips.files
     for choice in pages.choices:
-        shown = front.page(pages, choice, strips.of(choice), figures)
-        yield renderer.compare(compare_page(shown))
+        answers = Answers(folders)  # of this page's runs alone: those of all would fill the memory
+        shown = front.page(pages, choice, strips.of(choice), figures, answers)
+        yield renderer.compare(compare_page(shown, answers))
         yield renderer.front(choice.page, shown, apart)
         if choice is pages.first:
             yield renderer.front("index", shown, apart)

@@ -74,7 +74,7 @@ class Tick:
     """Its words."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Mark:
     """A point on the page."""
 
@@ -110,6 +110,11 @@ class Series:
     """A line through them, as an SVG path; empty where there is none."""
     band: str = ""
     """Their intervals as one area, as an SVG path; empty where there is none."""
+
+    @property
+    def round(self) -> bool:
+        """Whether its marks are circles, which take few words."""
+        return self.shape == SHAPES[0]
 
     @property
     def shape(self) -> str:
@@ -170,7 +175,7 @@ class Plot:
         return self.wide.series
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PlotPoint:
     """A point in the units of the data."""
 
@@ -317,6 +322,8 @@ def _apart(ticks: Sequence[Tick]) -> list[Tick]:
 def _worded(series: Sequence[Series], frame: Frame) -> tuple[Series, ...]:
     """The series with a place for the words of every mark that has some."""
     marks = [mark for each in series for mark in each.marks]
+    if not any(mark.label for mark in marks):
+        return tuple(series)
     field = Box(frame.left + 2, frame.above - 8, frame.width, frame.bottom)
     stand = iter(places([(mark.x, mark.y) for mark in marks], [mark.label for mark in marks], field))
     return tuple(

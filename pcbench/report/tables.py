@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -15,7 +15,7 @@ CELLS_A_PAGE = 2000
 """A page of tables ends where the next block would bring more values than this: some 350 kB."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Link:
     """A link within the site."""
 
@@ -45,7 +45,7 @@ class Heading:
     """Whether the Markdown table has the column, too."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Value:
     """What stands in one column of a line."""
 
@@ -96,7 +96,7 @@ def exported(value: float) -> str:
 MISSING = Value("–")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Head:
     """The head of a line: mostly a method."""
 
@@ -117,7 +117,7 @@ class Head:
         return ", ".join([words, *self.remarks])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Line:
     """One row of values."""
 
@@ -127,6 +127,10 @@ class Line:
     """One for each heading of the table."""
     last: bool = False
     """Whether it stays below the others, however they are sorted."""
+
+    def under(self, headings: Sequence[Heading]) -> Iterator[tuple[Heading, Value]]:
+        """Its values with the headings that they stand under."""
+        return zip(headings, self.values, strict=True)
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,19 @@ class Table:
     def cells(self) -> int:
         """The number of values."""
         return len(self.lines) * len(self.headings)
+
+    @property
+    def unlinked(self) -> Table:
+        """The same without links, of which a page of many rows has too many: one of its tables has them."""
+        lines = (
+            replace(
+                line,
+                head=replace(line.head, page=""),
+                values=tuple(replace(value, link=None, more=()) for value in line.values),
+            )
+            for line in self.lines
+        )
+        return replace(self, lines=tuple(lines))
 
 
 Chart: TypeAlias = Plot | Dots | Heat

@@ -1,4 +1,4 @@
-"""McNemar's test, hard test clouds and majority votes follow from hand-made answers."""
+"""McNemar's test, hard test clouds and majority votes follow from hand-made answers, on pages too."""
 
 from __future__ import annotations
 
@@ -7,12 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from built_in import CATALOGUE
 from record_parts import keep_answers
 from report_records import a_run
 from scipy.stats import binomtest
 
 from pcbench.protocols.protocol import QUICK, customised
 from pcbench.records import layout
+from pcbench.report import front
+from pcbench.report.answers import Answers
+from pcbench.report.front import Front, Pages, Strip
+from pcbench.report.gather import gather
+from pcbench.report.side_by_side import ComparePage, compare_page
+from pcbench.report.site import Built, board_of, build
+from pcbench.report.tables import Table
+from pcbench.report.viewer import Clouds
 
 TWO = customised(QUICK, {"students": 2})
 CHAIRS, TABLES = 10, 20
@@ -117,3 +126,88 @@ def test_a_folder_that_has_kept_no_answers_is_an_error(pcbench, tmp_path: Path) 
     done = pcbench("results", "hard")
     assert (done.code, done.out) == (3, "")
     assert done.err.splitlines()[-1].startswith("error: results: no result that counts has kept")
+
+
+# On the site
+
+
+def a_page(results: Path) -> tuple[Front, ComparePage]:
+    """The page of the board of these runs, and the compare page beside it."""
+    gathered = gather(results)
+    pages, answers = Pages(board_of(gathered)), Answers(gathered.folders)
+    (choice,) = pages.choices
+    shown = front.page(pages, choice, Strip(), (), answers)
+    assert not answers.problems
+    return shown, compare_page(shown, answers)
+
+
+def texts(table: Table) -> list[list[str]]:
+    """The lines of a table as text, without small print."""
+    return [[line.head.text, *(value.text for value in line.values)] for line in table.lines]
+
+
+def test_a_page_of_the_board_has_votes_and_hard_clouds_of_what_was_kept(results: Path) -> None:
+    shown, _ = a_page(results)
+    (block,) = [block for block in shown.charts if block.name == "by-cloud"]
+    together, hard = block.tables
+    assert texts(together) == [["dm", "93.3", "93.3", "0.0", "1"], ["random", "78.3", "78.3", "0.0", "4"]]
+    assert texts(hard) == [["0", "chair", "100", "table"]]
+    assert [value.note for value in hard.lines[0].values] == ["", "4 of 4", "4 of 4"]
+    assert block.notes[-1] == "1 of 3 rows have not kept the answers."
+
+
+def test_the_compare_page_has_mcnemars_test_of_every_two_that_kept_answers(results: Path) -> None:
+    _, compared = a_page(results)
+    assert compared.by_cloud is not None
+    (table,) = compared.by_cloud.tables
+    assert [heading.title for heading in table.headings] == ["dm", "random"]
+    assert texts(table) == [["dm", "–", "5.5, 1.0"], ["random", "1.0, 5.5", "–"]]
+    assert [table.lines[0].values[1].note, table.lines[1].values[0].note] == ["p 0.062"] * 2
+    assert {value.look for line in table.lines for value in line.values} == {""}
+
+
+def test_more_clouds_that_one_alone_has_right_are_told_apart_in_colour(results: Path) -> None:
+    best = a_run(results, method="sadm", protocol=TWO)
+    keep_answers(best, answers(wrong=[set(), set()]))
+    _, compared = a_page(results)
+    assert compared.by_cloud is not None
+    (table,) = compared.by_cloud.tables
+    looks = {
+        (line.head.text, heading.title): value.look
+        for line in table.lines
+        for heading, value in zip(table.headings, line.values, strict=True)
+    }
+    assert (looks["sadm", "random"], looks["random", "sadm"]) == ("up", "down")
+    assert (looks["sadm", "dm"], looks["sadm", "sadm"]) == ("", "")
+
+
+def test_without_answers_nothing_of_them_is_shown(tmp_path: Path) -> None:
+    for method in ("random", "dm"):
+        a_run(tmp_path, method=method)
+    shown, compared = a_page(tmp_path)
+    assert "by-cloud" not in {block.name for block in shown.charts}
+    assert compared.by_cloud is None
+
+
+def test_the_pages_of_a_built_site_have_them_and_a_damaged_file_is_told_each_time(
+    results: Path, tmp_path: Path
+) -> None:
+    (kept,) = [path for folder in results.glob("dm-*") for path in layout.all_predictions(folder)]
+
+    def built() -> tuple[Built, str]:
+        made = build(results, tmp_path / "site", CATALOGUE, Clouds(CATALOGUE.datasets, False))
+        return made, (tmp_path / "site" / "runs" / f"{kept.parent.name[-10:]}.html").read_text()
+
+    made, page = built()
+    assert not made.problems
+    assert "By majority vote the students have 93.3 % right together, 93.3 % one by one." in page
+    assert "Of 30 test clouds 1 are missed by all." in page
+    assert "On the same test clouds" in "".join(
+        path.read_text() for path in (tmp_path / "site" / "compare").glob("*.html")
+    )
+    kept.write_bytes(kept.read_bytes()[:200])
+    for _ in range(2):
+        made, page = built()
+        assert [line for line in made.problems if str(kept) in line] == list(made.problems)
+        assert len(made.problems) == 1
+        assert "majority vote" not in page

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from built_in import CATALOGUE
 from report_records import a_run
 
+from pcbench.common.packaged import builtin
 from pcbench.protocols.protocol import PROTOCOLS
 from pcbench.records.store import read_run
 from pcbench.report import charts, front
+from pcbench.report.answers import Answers
 from pcbench.report.commands import again
 from pcbench.report.current import Current
 from pcbench.report.front import Front, Pages, Strip
 from pcbench.report.gather import gather
+from pcbench.report.pages import Renderer
 from pcbench.report.papers import load
 from pcbench.report.side_by_side import compare_page
 from pcbench.report.site import board_of
@@ -26,7 +30,7 @@ def pages(records: Path) -> Pages:
 
 def shown(found: Pages) -> Front:
     assert found.first is not None
-    return front.page(found, found.first, Strip(), load())
+    return front.page(found, found.first, Strip(), load(), Answers({}))
 
 
 def scores(right: int) -> list[tuple[int, int]]:
@@ -104,7 +108,7 @@ def test_the_spread_between_draws_is_drawn_where_there_are_several(records: Path
 
 
 def test_methods_are_compared_pair_by_pair(records: Path) -> None:
-    (table,) = compare_page(shown(pages(records))).pairs.tables
+    (table,) = compare_page(shown(pages(records)), Answers({})).pairs.tables
     assert [heading.title for heading in table.headings] == ["Accuracy", "− sadm", "− dm", "− random"]
     texts = [[value.text for value in line.values[1:]] for line in table.lines]
     assert texts == [["–", "+30.0", "+50.0"], ["−30.0", "–", "+20.0"], ["−50.0", "−20.0", "–"]]
@@ -147,3 +151,43 @@ def test_commands_carry_what_a_run_depended_on_and_no_folder(tmp_path: Path) -> 
     assert run == f"{first} --repetition 2 --set lr=5.0"
     assert evaluate == f"pcbench evaluate results/{folder.name} --backbone pointnet:paper --test so3"
     assert str(tmp_path) not in again(read_run(folder)[0])
+
+
+@pytest.fixture(scope="module")
+def long_page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The first page of a board of 48 rows, two PPCs and two repetitions."""
+    records = tmp_path_factory.mktemp("many")
+    for number in range(48):
+        method, variation = f"method{number % 12}", {"lr": float(number // 12)} if number >= 12 else {}
+        for ppc, repetition in ((1, 0), (3, 0), (3, 1)):
+            right = [(number % 9, 2 * (seed + repetition) % 19) for seed in range(10)]
+            a_run(
+                records, method=method, variation=variation, ppc=ppc, repetition=repetition, right=right,
+                seconds=1.0 + number,
+            )  # fmt: skip
+    found = pages(records)
+    front_page = shown(found)
+    assert len(front_page.block.tables[0].lines) == 48
+    return Renderer().front("index", front_page, "")[1]
+
+
+def test_the_first_page_of_many_rows_weighs_less_than_300_kb_with_all_that_it_loads(long_page: str) -> None:
+    loaded = [builtin("leaderboard/static") / name for name in re.findall(r'"static/([a-z.]+)"', long_page)]
+    assert {"style.css", "site.js", "charts.js"} <= {path.name for path in loaded}
+    assert len(long_page.encode()) + sum(path.stat().st_size for path in loaded) < 300_000
+
+
+def test_of_a_page_of_many_rows_one_table_links_to_runs(long_page: str) -> None:
+    tables = dict(re.findall(r'data-table="([^"]+)">(.*?)</table>', long_page, re.S))
+    assert {name for name, text in tables.items() if "<a " in text} == {"board"}
+    assert len(tables) > 4
+
+
+def test_every_link_of_a_drawing_has_words_and_a_wide_one_has_a_title_a_mark(long_page: str) -> None:
+    drawings = re.findall(r'<svg class="(wide|narrow)"(.*?)</svg>', long_page, re.S)
+    links = [text for _, drawing in drawings for text in re.findall(r"<a .*?</a>", drawing, re.S)]
+    assert len(links) >= 4 * 48
+    assert all(re.search(r"<(title|text)[^>]*>[^<]+</", text) for text in links)
+    for size, drawing in drawings:
+        marks = re.findall(r'class="mark".*?</(?:circle|path)>', drawing, re.S)
+        assert all(("<title>" in mark) or size == "narrow" for mark in marks)

@@ -97,3 +97,19 @@ def test_the_ground_of_a_heat_map_says_how_large_a_value_is() -> None:
         "shade-none",
     ]
     assert heat([7.0, 7.0], False) == ["shade-4", "shade-4"]
+
+
+def test_a_heat_map_is_as_wide_as_its_words_ask_for() -> None:
+    def chart(row: str, column: str) -> Heat:
+        value = HeatValue(1.0, "1", "")
+        return Heat("n", "t", "d", ("a", column), (HeatRow(row, "", (value, value)),), False)
+
+    short, long = chart("dm", "b"), chart("x" * 200, "y" * 200)
+    assert short.left < 40 < 140 < long.left <= 150
+    assert short.above < 40 < 90 < long.above
+    assert long.heads[1] == "y" * 17 + "…"
+    for each in (short, long):
+        width, height = each.size
+        left, top = each.corner(0, 1)
+        assert left + 52 < width
+        assert top + 24 < height

@@ -20,6 +20,7 @@ from pcbench.common.text import one_line
 from pcbench.errors import DataError, UsageError
 from pcbench.protocols.protocol import QUICK
 from pcbench.report import gather, site
+from pcbench.report.answers import Answers
 from pcbench.report.cells import MeasuredRun
 from pcbench.report.output import MANIFEST
 from pcbench.report.runs import RunPage
@@ -379,9 +380,9 @@ def test_a_build_makes_only_the_pages_of_runs_that_changed(
     made: list[str] = []
     page = gather.runs.page
 
-    def noted(measured: MeasuredRun) -> RunPage:
+    def noted(measured: MeasuredRun, answers: Answers) -> RunPage:
         made.append(measured.run.distillation.inputs.method)
-        return page(measured)
+        return page(measured, answers)
 
     monkeypatch.setattr(gather.runs, "page", noted)
     out = tmp_path / "site"

@@ -13,6 +13,7 @@ from pcbench.protocols.protocol import QUICK
 from pcbench.records import identity
 from pcbench.records.store import read_run
 from pcbench.report import against_papers, check, comparisons, overview, runs, stale, timing
+from pcbench.report.answers import Answers
 from pcbench.report.cells import Board, MeasuredRun
 from pcbench.report.current import Current
 from pcbench.report.gather import gather
@@ -114,7 +115,7 @@ def test_nothing_but_stale_results_is_a_site(tmp_path: Path) -> None:
 
 def test_the_page_of_an_evaluation_says_that_its_students_are_stale(tmp_path: Path) -> None:
     run, _ = read_run(a_run(tmp_path, method="dm", student_source="b" * 64))
-    page = runs.page(MeasuredRun(run, Current.of(CATALOGUE)))
+    page = runs.page(MeasuredRun(run, Current.of(CATALOGUE)), Answers({}))
     assert page.stale == ""
     assert page.evaluations[0].block.text.startswith(f"Stale: {STUDENTS_CHANGED}. Run here by ")
 
@@ -135,7 +136,7 @@ def test_a_busy_machine_alone_leaves_a_note_and_no_table(tmp_path: Path) -> None
     folder = a_run(tmp_path, method="dm", seconds=90.0, beginning=0.1, processor_seconds=19.0)
     (block,) = timing.blocks(made(tmp_path))
     assert (block.tables, block.notes) == ((), ("Times left out because the machine was busy: 1.",))
-    facts = dict(runs.page(MeasuredRun(read_run(folder)[0])).inputs)
+    facts = dict(runs.page(MeasuredRun(read_run(folder)[0]), Answers({})).inputs)
     assert facts["Time"] == "1 min 30 s (busy machine, not comparable)"
 
 
@@ -148,7 +149,9 @@ def test_an_evaluation_without_the_last_snapshot_is_in_no_table(tmp_path: Path) 
     assert [(each.method, each.reason) for each in board.unfinished] == [
         ("dm", "its last snapshot is not evaluated")
     ]
-    headings = runs.page(MeasuredRun(read_run(folder)[0])).evaluations[0].block.folded[0].headings
+    headings = (
+        runs.page(MeasuredRun(read_run(folder)[0]), Answers({})).evaluations[0].block.folded[0].headings
+    )
     assert [heading.title for heading in headings] == [f"OA at {last}", f"mAcc at {last}"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from report_records import a_run
 from pcbench.protocols.protocol import LITE, PAPER
 from pcbench.records.store import read_distillation, read_runs
 from pcbench.report import against_papers, comparisons, methods, overview, runs, timing
+from pcbench.report.answers import Answers
 from pcbench.report.cells import Board, MeasuredRun, page_name
 from pcbench.report.gather import gather
 from pcbench.report.site import board_of
@@ -108,6 +110,14 @@ def test_initialisations_are_columns(tmp_path: Path) -> None:
     (table,) = block.tables
     assert [heading.title for heading in table.headings] == ["herding", "random"]
     assert shown(table) == {"dm, PPC 1": ["–", "40.0 ± 0.0"], "sadm, PPC 1": ["60.0 ± 0.0", "50.0 ± 0.0"]}
+    assert heated(block) == {"dm, PPC 1": ["–", "40"], "sadm, PPC 1": ["60", "50"]}
+
+
+def heated(block: Block) -> dict[str, list[str]]:
+    """The rows of a block's heat map as they are read."""
+    (heat,) = block.plots
+    assert heat.kind == "heat"
+    return {row.label: [value.text for value in row.values] for row in heat.rows}
 
 
 def test_settings_stand_against_the_defaults(tmp_path: Path) -> None:
@@ -120,6 +130,25 @@ def test_settings_stand_against_the_defaults(tmp_path: Path) -> None:
     first, second = table.lines
     assert [first.head.text, second.head.text] == ["sadm", "sadm (rotate=false)"]
     assert second.values[1].value == pytest.approx(100 * -2.5 / 30)
+    assert heated(block) == {"rotate=false": ["−8"]}
+
+
+def test_settings_without_the_defaults_are_against_nothing(tmp_path: Path) -> None:
+    for rotate in (False, True):
+        a_run(tmp_path, variation={"rotate": rotate})
+    (block,) = comparisons.ablations(made(tmp_path))
+    assert (len(block.tables[0].headings), block.plots) == (1, ())
+
+
+def test_networks_are_called_without_their_presets_where_that_is_clear(tmp_path: Path) -> None:
+    for student in ("paper", "canonical"):
+        a_run(tmp_path, student=student)
+    (block,) = comparisons.cross_architecture(made(tmp_path))
+    (heat,) = block.plots
+    assert heat.kind == "heat"
+    assert heat.columns == ("pointnet:canonical", "pointnet:paper")
+    titles = tuple(Heading(f"s{n}", title) for n, title in enumerate(("pointnet:paper", "dgcnn:paper")))
+    assert comparisons.brief(replace(block.tables[0], headings=titles)) == ("pointnet", "dgcnn")
 
 
 def test_times_have_one_block_a_hardware_class(tmp_path: Path) -> None:
@@ -178,7 +207,7 @@ def test_memory_is_that_of_the_gpu_or_of_the_methods_own_process(tmp_path: Path)
     own = size(MEMORY.host_bytes)
     assert {line.head.name: line.values[2].text for line in block.tables[0].lines} == {"sadm": own, "dm": "–"}
     pages = {
-        run.distillation.inputs.method: dict(runs.page(MeasuredRun(run)).inputs)
+        run.distillation.inputs.method: dict(runs.page(MeasuredRun(run), Answers({})).inputs)
         for run in read_runs(tmp_path)[0]
     }
     assert pages["sadm"]["Peak memory of the method's process, torch included"] == own
