@@ -2,8 +2,8 @@
 
     python -m benchmarks.orders results/random-modelnet10-ppc1-dc1831f372 --orders 4 --students 5
 
-Students of a protocol have an order of batches each; those of SADM's code have one order together. Here groups
-of students have one together: what lies between the groups is the order's.
+Students of a protocol have an order of batches each; those of SADM's code have one order together. Here
+groups of students have one together: what lies between the groups is the order's.
 """
 
 from __future__ import annotations
