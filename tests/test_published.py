@@ -9,6 +9,7 @@ import numpy as np
 from built_in import CATALOGUE
 
 from pcbench.common.files import digest
+from pcbench.records import layout, predictions
 from pcbench.records.layout import CLOUDS
 from pcbench.records.store import read_runs
 from pcbench.submission.rules.clouds import check_clouds
@@ -35,11 +36,21 @@ def test_clouds_are_among_them_only_where_their_data_set_may_be_passed_on():
         for run in found
         if CATALOGUE.datasets.load(run.distillation.inputs.data.name).redistributable
     }
-    there = {*RESULTS.rglob("*.h5")}
+    answers = {layout.predictions(run.folder, scored.key) for run in found for scored in run.evaluations}
+    there = {*RESULTS.rglob("*.h5")} - answers
     assert there <= free
     for run in found:
         if run.folder / CLOUDS in there:
             check_clouds(run)
+
+
+def test_answers_of_students_are_those_that_records_name():
+    found, _ = read_runs(RESULTS)
+    kept = [(run, scored) for run in found for scored in run.evaluations]
+    answered = [each for each in kept if layout.predictions(each[0].folder, each[1].key).exists()]
+    assert answered
+    for run, scored in answered:
+        assert predictions.read(run.folder, scored) is not None  # which compares them with the record
 
 
 def test_the_table_is_of_these_records(pcbench, tmp_path):
