@@ -18,17 +18,18 @@ from pcbench.report.text import number, signed
 
 MOST = 10
 """So many hard test clouds are listed."""
+HARDEST = "Test clouds that most students miss"
+"""The caption of their table."""
 
 VOTES = (
     "Together: what most students of a distillation say, ties broken by lot; it is no score of a method. "
     "Missed by all: test clouds that no student has right."
 )
-HARDEST = "Test clouds that most students miss"
 HARD = "A test cloud is named by its place in the test split, from 0; every student counts alike."
 MCNEMAR = (
-    "Of a pair of students of one seed, the test clouds that row alone has right, then those that column "
-    "alone has. p is of all pairs, exact, the test cloud being the unit (McNemar), not adjusted; colour: up "
-    "to 0.05. It is about other test clouds for the students that were trained, not about other students."
+    "Of a pair of students of one seed, the test clouds that row alone has right : those that column alone "
+    "has. p is of all pairs, exact, the test cloud being the unit (McNemar), not adjusted. Colour: to 0.05. "
+    "It is about other test clouds for the students that were trained, not about other students."
 )
 """What stands below the tables."""
 
