@@ -90,10 +90,10 @@
     Float32Array.from({ length: now.length / 4 }, (_, point) =>
       Math.hypot(now[4 * point] - began[4 * point], now[4 * point + 1] - began[4 * point + 1], now[4 * point + 2] - began[4 * point + 2]));
 
-  /** Colours a cloud by how far its points have moved, as a share of `most`. @param {Float32Array} now @param {Float32Array} began @param {number} most */
-  function byMoves(now, began, most) {
+  /** Colours a cloud by how far its points have moved, as a share of `far` at most. @param {Float32Array} now @param {Float32Array} began @param {number} far */
+  function byMoves(now, began, far) {
     moved(now, began).forEach((distance, point) => {
-      now[4 * point + 3] = most > 0 ? Math.min(distance / most, 1) : 0;
+      now[4 * point + 3] = far > 0 ? Math.min(distance / far, 1) : 0;
     });
     return now;
   }
@@ -321,11 +321,12 @@
       const before = Math.min(Math.floor(place_), snapshots.length - 2);
       const around = [first, snapshots[before], snapshots[before + 1], snapshots[snapshots.length - 1]];
       const parts = which.map((each) => around.map((set) => cloud(clouds, set, each.label, each.copy)));
-      const most = Math.max(...parts.map(([began, , , end]) => moved(end, began).reduce((a, b) => Math.max(a, b), 0)));
+      const moves = Float32Array.from(parts.flatMap(([began, , , end]) => [...moved(end, began)])).sort();
+      const [far, most] = [moves[Math.ceil(0.98 * (moves.length - 1))], moves[moves.length - 1]]; // a few points do not count
       const iterations = [snapshots[before], snapshots[before + 1]].map(({ iteration }) => iteration ?? 0);
       const words = `iteration ${Math.round(iterations[0] + (place_ - before) * (iterations[1] - iterations[0]))}`;
       span.textContent = words;
-      return { clouds: parts.map(([began, a, b]) => byMoves(between(a, b, place_ - before), began, most)), words, most };
+      return { clouds: parts.map(([began, a, b]) => byMoves(between(a, b, place_ - before), began, far)), words, far, most };
     }
 
     /** One class and cloud in every set that is asked for; or, of several, a gallery. */
@@ -353,7 +354,8 @@
       const words = `${label.words}${of}: ${said.join(", ")}`;
       canvas.setAttribute("aria-label", `3D view of ${words}. Arrow keys turn it, plus and minus zoom, 0 resets.`);
       const counts = [...new Set((passed ? [first, ...shown] : shown).map(({ points }) => points))].join(" or ");
-      const colour = passed ? `coloured by how far each has moved, ${passed.most.toFixed(2)} at most` : "coloured by height";
+      const distances = passed && `the scale ends at ${passed.far.toFixed(2)}, and ${passed.most.toFixed(2)} is the farthest`;
+      const colour = passed ? `coloured by how far each has moved: ${distances}` : "coloured by height";
       status.textContent = `${words}. ${counts} points each, ${colour}.`;
       draw();
     }
@@ -368,7 +370,8 @@
       if (!paint || paint.lost()) return;
       const shape = grid(drawn.length, group, stage.clientWidth);
       stage.classList.toggle("rows", shape.rows > 1);
-      canvas.style.height = shape.rows > 1 ? `${shape.rows * Math.round((1.1 * stage.clientWidth) / shape.columns + 14)}px` : "";
+      const row = Math.round((1.1 * stage.clientWidth) / shape.columns + 14);
+      canvas.style.height = shape.rows > 1 ? `${shape.rows * row}px` : shape.columns > 1 ? `min(var(--tall), ${row}px)` : "";
       names.style.gridTemplateColumns = `repeat(${shape.columns}, minmax(0, 1fr))`;
       const room = Math.min(paint.longest / canvas.clientHeight, Math.sqrt(MOST_PIXELS / (canvas.clientWidth * canvas.clientHeight)));
       const density = Math.min(devicePixelRatio || 1, 3, room);

@@ -18,6 +18,8 @@ from pcbench.report.text import number, signed
 
 MOST = 10
 """So many hard test clouds are listed."""
+HARDEST = "Test clouds that most students miss"
+"""The caption of their table."""
 
 VOTES = (
     "Together: what most students of a distillation say, ties broken by lot; it is no score of a method. "
@@ -25,9 +27,9 @@ VOTES = (
 )
 HARD = "A test cloud is named by its place in the test split, from 0; every student counts alike."
 MCNEMAR = (
-    "Of a pair of students of one seed, the test clouds that row alone has right, then those that column "
-    "alone has. p is of all pairs, exact, the test cloud being the unit (McNemar), not adjusted; colour: up "
-    "to 0.05. It is about other test clouds for the students that were trained, not about other students."
+    "Of a pair of students of one seed, the test clouds that row alone has right : those that column alone "
+    "has. p is of all pairs, exact, the test cloud being the unit (McNemar), not adjusted. Colour: to 0.05. "
+    "It is about other test clouds for the students that were trained, not about other students."
 )
 """What stands below the tables."""
 
@@ -43,7 +45,8 @@ def of_run(name: str, title: str, answered: Sequence[Answered]) -> Block | None:
         f"{number(votes.mean)} % one by one. Of {clouds} test clouds {votes.missed_by_all} are missed by all."
     )
     tables = tuple(_hard(f"{name}-hard", title, answered))
-    return Block(name, "Cloud by cloud", text=text, tables=tables, notes=(HARD,) if tables else ())
+    notes = (HARD,) if tables else ()
+    return Block(name, "Cloud by cloud", text=text, folded=tables, folded_as=HARDEST, notes=notes)
 
 
 def of_board(shown: Shown, answers: Answers) -> Iterator[Block]:
@@ -104,7 +107,7 @@ def _hard(name: str, title: str, answered: Sequence[Answered]) -> Iterator[Table
         )
         lines.append(Line(Head(str(cloud.cloud), ""), values))
     if lines:
-        caption = f"Test clouds that most students miss: {title}"
+        caption = f"{HARDEST}: {title}"
         yield Table(name, caption, headings, tuple(lines), first="Test cloud")
 
 
@@ -141,5 +144,5 @@ def _alone(found: Mapping[tuple[str, str], OnSameClouds | None], row: str, colum
     told = test.p <= TOLD and ours != theirs
     look: Literal["", "up", "down"] = ("up" if ours > theirs else "down") if told else ""
     p = "p < 0.001" if test.p < 0.001 else f"p {test.p:.3f}"
-    text = f"{number(ours / count)}, {number(theirs / count)}"
+    text = f"{number(ours / count)} : {number(theirs / count)}"
     return Value(text, (ours - theirs) / count, note=p, look=look)

@@ -52,11 +52,14 @@ class Basis:
 
     @property
     def text(self) -> str:
-        """`PPC 1 (repetitions 0 to 2), PPC 3 (repetition 0)`; data sets are named where there are several."""
+        """`PPC 1 (repetitions 0 to 2), PPC 3, 10 (repetition 0)`; of several data sets with their names."""
         several = len({place.data for place in self.places}) > 1
+        alike: dict[tuple[str, str, int], list[str]] = {}
+        for place, number in self.repetitions.items():
+            alike.setdefault((place.name, place.data, number), []).append(bare_amount(place.ppc))
         return ", ".join(
-            f"{place.name + ' ' if several else ''}PPC {bare_amount(place.ppc)} ({repetitions_text(number)})"
-            for place, number in self.repetitions.items()
+            f"{name + ' ' if several else ''}PPC {', '.join(ppc)} ({repetitions_text(number)})"
+            for (name, _, number), ppc in alike.items()
         )
 
 

@@ -161,7 +161,7 @@ def test_the_compare_page_has_mcnemars_test_of_every_two_that_kept_answers(resul
     assert compared.by_cloud is not None
     (table,) = compared.by_cloud.tables
     assert [heading.title for heading in table.headings] == ["dm", "random"]
-    assert texts(table) == [["dm", "–", "5.5, 1.0"], ["random", "1.0, 5.5", "–"]]
+    assert texts(table) == [["dm", "–", "5.5 : 1.0"], ["random", "1.0 : 5.5", "–"]]
     assert [table.lines[0].values[1].note, table.lines[1].values[0].note] == ["p 0.062"] * 2
     assert {value.look for line in table.lines for value in line.values} == {""}
 
