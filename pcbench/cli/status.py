@@ -145,8 +145,8 @@ def retry(
 ) -> None:
     """Work through what is not done of the plans of a folder, without naming it again.
 
-    What other processes work at, or have queued, is left to them. Where code or data are not those that were planned, it
-    refuses: 'pcbench run' plans anew.
+    What other processes work at, or have queued, is left to them. Where code or data are not those that were
+    planned, it refuses: 'pcbench run' plans anew.
     """
     from pcbench.cli.outcomes import finish
     from pcbench.engine import frozen, server
