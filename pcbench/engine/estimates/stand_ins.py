@@ -42,7 +42,7 @@ def family(inputs: DistillationInputs) -> Hashable:
 
 def work(inputs: DistillationInputs) -> Hashable:
     """What the first steps of a stand-in depend on: equal for all cells that it serves."""
-    return family(inputs), inputs.ppc, repr(inputs.whole), inputs.engine
+    return family(inputs), inputs.ppc, inputs.whole, inputs.engine
 
 
 def inputs_of(inputs: DistillationInputs) -> DistillationInputs:
