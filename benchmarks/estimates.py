@@ -106,7 +106,7 @@ def rows(cell: Cell, device: torch.device, with_students: bool) -> Iterator[Row]
     begun = machine.now(device)
     expected = try_students(evaluation, batch, recipe, device, CAREFUL)
     tried = machine.now(device) - begun
-    few = of_shape(small.evaluation.splits.train, stand_ins.BATCH, trial.points)
+    few = of_shape(small.evaluation.splits.train, recipe_of(small).batch, trial.points)
     by_two = try_students(small.evaluation, few, recipe_of(small), device, BRISK)
     by_two = by_two.grown(evaluation.protocol.students, len(batch))
     (scored,) = evaluate(evaluation, Run(folder, record, ()), device, lambda *_: None, "last").run.evaluations

@@ -16,13 +16,9 @@ from pcbench.cli.output import say, show
 from pcbench.common.text import counted
 
 if TYPE_CHECKING:
-    import torch
-
     from pcbench.engine.estimates.estimate import Estimate
     from pcbench.engine.evaluate import Outcome
     from pcbench.engine.plan import Absent, Cell
-    from pcbench.records.models import Run
-    from pcbench.records.state import Snapshots
 
 
 ANEW = "'--again stale' computes anew, what is there stays"
@@ -120,23 +116,15 @@ def _cost(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def announce(
     cells: Sequence[Cell],
-    device: torch.device,
-    runs: Sequence[Run],
-    snapshots: Snapshots,
-    again: bool,
+    costs: Sequence[Estimate],
     default: bool,
     gpu: bool,
 ) -> None:
     """Say on standard error what is about to be done, by which protocol, and how long it may take.
 
-    Nothing where nothing is to be done. runs: those that are there. default: nobody has named the protocol.
-    gpu: whether there is one where they are computed.
+    Nothing where nothing is to be done. default: nobody has named the protocol. gpu: whether there is one
+    where they are computed.
     """
-    from pcbench.engine import machine
-    from pcbench.engine.estimates import trials
-    from pcbench.engine.estimates.estimate import estimates
-
-    costs = estimates(cells, runs, machine.hardware(device), snapshots, again, trials.on(device))
     open_cells = [
         (cell, cost.seconds)
         for cell, cost in zip(cells, costs, strict=True)

@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pcbench.cli.asking import Asking, with_options
-from pcbench.cli.estimating import estimated
+from pcbench.cli.estimating import estimated, expected
 from pcbench.cli.outcomes import announce, finish, print_plan
-from pcbench.cli.output import Again, AsJson, Device, PluginFolders, opened
+from pcbench.cli.output import Again, AsJson, Device, PluginFolders, opened, say
 from pcbench.cli.spans import duration, size
 from pcbench.cli.work import follow, work_through
+from pcbench.common.text import counted
 from pcbench.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
 
+    from pcbench.engine.estimates.estimate import Estimate
     from pcbench.engine.evaluate import Outcome
     from pcbench.engine.plan import Absent, Cell
     from pcbench.engine.working import Executor
@@ -90,15 +92,18 @@ class Means:
 
         return read_profile(self.slurm).gpus > 0
 
-    def executor(self, snapshots: Snapshots, again: bool, cells: int) -> Executor | None:
-        """What works at so many cells in processes of their own; None where this process does."""
+    def executor(self, snapshots: Snapshots, again: bool, costs: Sequence[Estimate]) -> Executor | None:
+        """What works at cells that need so much in processes of their own; None where this process does."""
         if not (self.jobs or self.timeout or self.memory):
             return None
+        from pcbench.engine.estimates.estimate import largest
         from pcbench.executors import local
 
         seconds = duration(self.timeout) if self.timeout else None
         memory = size(self.memory) if self.memory else None
-        places = local.places(self.jobs or "1", self.where(), cells)
+        places = local.places(self.jobs or "1", self.where(), len(costs), largest(costs))
+        if self.jobs == "auto" and len(places) < len(local.places("auto", self.where(), len(costs))):
+            say(f"{counted(len(places), 'cell')} at once: the memory has room for no more.", err=True)
         return local.Processes(places, snapshots, again, seconds, memory)
 
     def order(self, profile: Path, plan: Path, out: Path, again: bool) -> Order:
@@ -241,9 +246,10 @@ def execute(
 
     device, snapshots = means.where(), whole.snapshots
     order = means.order(means.slurm, layout.plan(out, whole.hash), out, again) if means.slurm else None
-    executor = None if in_process or order else means.executor(snapshots, again, len(cells))
     runs, _ = read_runs(out)
-    announce(cells, device, runs, snapshots, again, default, means.gpu())
+    costs = expected(cells, device, runs, snapshots, again)
+    executor = None if in_process or order else means.executor(snapshots, again, costs)
+    announce(cells, costs, default, means.gpu())
     pieces = of_cells(cells, out, device, runs, snapshots, again, in_process)
     if order:
         return follow(pieces, whole, order, means.detach)

@@ -78,7 +78,8 @@ def verify(
 
     On the hardware and packages of the record, every count must be equal. Elsewhere: verified where the 90 %
     interval of the mean difference lies inside ± margin, refuted where it lies far below the published
-    score, else "cannot tell". Synthetic clouds are compared with the test clouds. A record is written beside
+    score, else "cannot tell". Answers that are kept beside a record are compared too, and say how many of a
+    student's are the same. Synthetic clouds are compared with the test clouds. A record is written beside
     each evaluation. Exit code 0: all verified; 1: some not; 3: none could be tried.
     """
     from functools import partial
@@ -205,6 +206,10 @@ def _notes(record: VerificationRecord, students: int | None) -> list[str]:
     notes = [*record.copies, *record.likenesses]
     if record.judgement == "equivalence":
         notes.append(power_line(record.published, max(students or 0, len(record.published))))
+    if record.alike:
+        low, high = 100 * min(record.alike), 100 * max(record.alike)
+        span = f"{low:.1f} %" if low == high else f"{low:.1f} to {high:.1f} %"
+        notes.append(f"answers: {span} of the test clouds a student as its file of answers says")
     if record.distil_seconds is not None:
         clouds = "the record's clouds" if record.same_clouds else "other clouds"
         claimed = f"{record.distil_seconds:.1f} s, claimed {record.claimed_seconds:.1f} s"

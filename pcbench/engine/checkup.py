@@ -119,7 +119,7 @@ def devices() -> Iterator[Finding]:
 
 def memory() -> Iterator[Finding]:
     """The memory that a process may still take."""
-    free, total = _free_memory()
+    free, total = machine.free_memory()
     if free is None:
         yield Finding("memory", "ok", "this system does not say how much is free")
         return
@@ -285,25 +285,6 @@ def _driver() -> str:
 def _architecture(name: str) -> int:
     """The number in sm_90, or in compute_90."""
     return int("".join(filter(str.isdigit, name)) or 0)
-
-
-def _free_memory() -> tuple[int | None, int]:
-    """Bytes that this process may still take, and of how many: the system's, or its control group's."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    info = Path("/proc/meminfo")
-    told = re.search(r"MemAvailable:\s+(\d+) kB", info.read_text()) if info.is_file() else None
-    free = int(told[1]) * 1024 if told else None
-    limit, used = (_number(Path("/sys/fs/cgroup") / name) for name in ("memory.max", "memory.current"))
-    if limit is not None and limit < total:
-        free = min(limit - (used or 0), limit if free is None else free)
-        total = limit
-    return free, total
-
-
-def _number(file: Path) -> int | None:
-    """The number in a file of the system; None where there is none, or the word `max`."""
-    text = file.read_text().strip() if file.is_file() else ""
-    return int(text) if text.isdecimal() else None
 
 
 def _held(path: Path) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -199,6 +200,25 @@ def hardware(device: torch.device) -> Hardware:
         memory_bytes=memory,
         instructions="" if device.type == "cuda" else _instructions(),
     )
+
+
+def free_memory() -> tuple[int | None, int]:
+    """Bytes that this process may still take, and of how many: the system's, or its control group's."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    info = Path("/proc/meminfo")
+    told = re.search(r"MemAvailable:\s+(\d+) kB", info.read_text()) if info.is_file() else None
+    free = int(told[1]) * 1024 if told else None
+    limit, used = (_number(Path("/sys/fs/cgroup") / name) for name in ("memory.max", "memory.current"))
+    if limit is not None and limit < total:
+        free = min(limit - (used or 0), limit if free is None else free)
+        total = limit
+    return free, total
+
+
+def _number(file: Path) -> int | None:
+    """The number in a file of the system; None where there is none, or the word `max`."""
+    text = file.read_text().strip() if file.is_file() else ""
+    return int(text) if text.isdecimal() else None
 
 
 def cores() -> int:

@@ -31,6 +31,8 @@ from pcbench.records.models import Run, Status
 from pcbench.records.state import Snapshots
 from pcbench.records.store import checked_run
 
+BESIDE = 300 << 20
+"""Bytes that the process of a cell takes beside that of its method, or before its students are trained."""
 LAST_LINES = 50
 """Lines of what a cell prints that are kept for whoever asks why it failed."""
 
@@ -45,18 +47,19 @@ class Place:
     """Threads on the CPU."""
 
 
-def places(jobs: str, device: torch.device, cells: int) -> list[Place]:
+def places(jobs: str, device: torch.device, cells: int, memory: int | None = None) -> list[Place]:
     """So many places, or with `auto` one a GPU or a core, no more than cells; the cores divided among them.
 
     Two threads that wait for one another are slower than two processes, so that cores go to cells first.
-    UsageError for what is no number.
+    memory: bytes that the largest of the cells may take; with `auto`, no more of them are at work than the
+    free memory has room for, or one. UsageError for what is no number.
     """
     gpus = [device]
     if device.type == "cuda" and device.index is None:
         gpus = [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
     cores = machine.cores()
     if jobs == "auto":
-        count = len(gpus) if device.type == "cuda" else cores
+        count = len(gpus) if device.type == "cuda" else min(cores, _room_for(memory))
     elif jobs.isdecimal() and int(jobs) > 0:
         count = int(jobs)
     else:
@@ -64,6 +67,12 @@ def places(jobs: str, device: torch.device, cells: int) -> list[Place]:
     count = max(1, min(count, cells))
     threads = max(1, min(torch.get_num_threads(), cores // count))
     return [Place(gpus[number % len(gpus)], threads) for number in range(count)]
+
+
+def _room_for(memory: int | None) -> int:
+    """How many cells of so many bytes the free memory takes, one at least; any number where nobody knows."""
+    free, _ = machine.free_memory()
+    return sys.maxsize if memory is None or free is None else max(1, free // (memory + BESIDE))
 
 
 @dataclass

@@ -619,8 +619,11 @@ class VerificationRecord(Model):
     """Test clouds per class, (K,)."""
     correct: list[list[int]]
     """Right answers that were counted now, (S, K)."""
+    alike: list[float] = Field([], max_length=10_000)
+    """The share of test clouds that each student takes for the class that the answers beside the record say,
+    (S,), in [0, 1]; empty where no answers were there. No verdict depends on it."""
     more: list[list[int]] = Field([], max_length=10_000)
-    """The same of further students, of the seeds that follow, (E, K)."""
+    """Right answers of further students, of the seeds that follow, (E, K)."""
     same_hardware: bool | None = None
     """Whether packages, processor or GPU, and instruction set are those of the record; None if unknown."""
     judgement: Judgement = "margin"
@@ -697,6 +700,10 @@ class VerificationRecord(Model):
             raise ValueError("the mean difference does not lie in its interval")
         if self.judgement == "equal counts" and (self.oa != self.published or self.more):
             raise ValueError("the counts are not equal")
+        if self.alike and (
+            len(self.alike) != len(self.correct) or not all(0 <= share <= 1 for share in self.alike)
+        ):
+            raise ValueError("one share of equal answers per student is needed")
         if len(self.fresh) != len(self.fresh_repetitions) or bool(self.fresh) != (self.p_chosen is not None):
             raise ValueError("one score for each fresh repetition, and their p, are needed")
         if self.verdict != concluded(self):

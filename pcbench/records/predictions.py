@@ -69,6 +69,16 @@ class Predictions:
         """Whether others answered to as many clouds of the same classes, in the same order."""
         return self.classes == other.classes and np.array_equal(self.labels, other.labels)
 
+    def alike(self, other: Predictions) -> list[float]:
+        """The share of clouds that each student takes for the same class as the same student of others, (S,).
+
+        Empty where these answered to other clouds, or in another order, or are as many other students.
+        """
+        if not self.same_clouds(other) or len(self) != len(other):
+            return []
+        shares: list[float] = (self.predicted == other.predicted).mean(1).tolist()
+        return shares
+
     @functools.cached_property
     def right(self) -> NDArray[np.bool_]:
         """Which clouds each student classifies rightly, (S, B)."""

@@ -5,7 +5,9 @@ right answers is as the record says: verified, wherever it was made. On the same
 else is possible (measured: docs/statistics.md), and any other count refutes. Elsewhere rounding differs,
 training amplifies it, a student is at worst another draw of one distribution, and scores are compared as
 `submission.judgement` says and judged as `records.models.concluded` does, with more students where they are
-asked for. Synthetic clouds are compared with test clouds. The method is never run, but by `redistil`.
+asked for. Where the record has answers to the test clouds beside it, they are compared too, for whoever wants
+to know how far two trainings part; no verdict depends on that. Synthetic clouds are compared with test
+clouds. The method is never run, but by `redistil`.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ from pcbench.engine.plan import Cell, Evaluation, Request
 from pcbench.errors import DataError, PcbenchError, UsageError
 from pcbench.ops import draws
 from pcbench.protocols import protocol
-from pcbench.records import identity, layout
+from pcbench.records import identity, layout, predictions
 from pcbench.records.identity import differences, same_work
 from pcbench.records.models import (
     STANDARD_MARGIN,
@@ -55,6 +57,7 @@ from pcbench.records.models import (
     accuracies,
     concluded,
 )
+from pcbench.records.predictions import Predictions
 from pcbench.records.store import write_verification
 from pcbench.submission.claims import Claim
 from pcbench.submission.judgement import Comparison, compared, p_chosen
@@ -141,8 +144,10 @@ class Judge:
         made = self._distilled(claim, report) if self.wish.redistil else Made(_kept(claim, evaluation))
         check_independent(evaluation, made.clouds, self.device)
         with as_many_threads(claim.scored.provenance.hardware):
-            correct = self._counts(claim, evaluation, made.snapshot, report)
-            found = Found(claim, made, correct, machine.provenance(self.device))
+            now = self._answers(claim, evaluation, made.snapshot, report)
+            there = predictions.read(claim.run.folder, claim.scored)
+            alike = [] if there is None else now.alike(there)
+            found = Found(claim, made, now.correct, machine.provenance(self.device), alike=alike)
         if found.judgement == "equivalence":
             found = replace(found, more=self._further(claim, evaluation, made.snapshot, report))
         if self.wish.fresh:
@@ -177,10 +182,10 @@ class Judge:
 
     # Students
 
-    def _counts(
+    def _answers(
         self, claim: Claim, evaluation: Evaluation, snapshot: Snapshot, report: Report, further: int = 0
-    ) -> list[list[int]]:
-        """Right answers (S, K) of the record's students, or (E, K) of further ones, trained on the set."""
+    ) -> Predictions:
+        """Answers of the record's students, or of so many further ones, trained on the set."""
         inputs = claim.scored.inputs
         repetitions = inputs.repetitions
         if further:
@@ -198,14 +203,13 @@ class Judge:
             partial(report, "train students"),
             claim.scored.main_work.stacks,
         )
-        answers = answers_of(evaluation, network, len(repetitions), inputs.variant, self.device)
-        return answers.predictions.correct
+        return answers_of(evaluation, network, len(repetitions), inputs.variant, self.device).predictions
 
     def _further(
         self, claim: Claim, evaluation: Evaluation, snapshot: Snapshot, report: Report
     ) -> list[list[int]]:
         further = (self.wish.students or 0) - len(claim.scored.inputs.repetitions)
-        return self._counts(claim, evaluation, snapshot, report, further) if further > 0 else []
+        return self._answers(claim, evaluation, snapshot, report, further).correct if further > 0 else []
 
     # Distilling anew
 
@@ -228,7 +232,7 @@ class Judge:
         while len(means) < self.wish.fresh:
             repetition = 1000 + secrets.randbelow(1 << 31)
             snapshot = self._distilled(claim, report, repetition).snapshot
-            counts = self._counts(claim, evaluation, snapshot, report)
+            counts = self._answers(claim, evaluation, snapshot, report).correct
             means[repetition] = statistics.fmean(accuracies(right, totals)[0] for right in counts)
         return means
 
@@ -266,6 +270,8 @@ class Found:
     """Mean accuracies of fresh repetitions."""
     copies: list[Copy] | None = None
     """Clouds that are copies of test clouds; None where they were not compared."""
+    alike: list[float] = field(default_factory=list)
+    """The share of test clouds that each student answers as the record's file of answers says, (S,)."""
 
     @property
     def same_hardware(self) -> bool | None:
@@ -333,6 +339,7 @@ def recorded(found: Found, wish: Wish) -> VerificationRecord:
         "published": published,
         "totals": scored.totals,
         "correct": found.correct,
+        "alike": found.alike,
         "more": found.more,
         "same_hardware": found.same_hardware,
         "judgement": found.judgement,

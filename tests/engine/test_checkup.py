@@ -15,7 +15,7 @@ from report_records import a_run
 
 from pcbench.catalogue import open_catalogue
 from pcbench.datasets import store
-from pcbench.engine import checkup, wall
+from pcbench.engine import checkup, machine, wall
 from pcbench.engine.checkup import GIB, Finding
 from pcbench.records import attempts, layout
 from pcbench.records.claims import Claims
@@ -137,7 +137,7 @@ def test_little_room_on_a_disk(places: Path, monkeypatch: pytest.MonkeyPatch, fr
 
 def test_little_memory_is_that_of_the_control_group(monkeypatch: pytest.MonkeyPatch) -> None:
     files = {"memory.max": 4 * GIB, "memory.current": 3 * GIB}
-    monkeypatch.setattr(checkup, "_number", lambda file: files[file.name])
+    monkeypatch.setattr(machine, "_number", lambda file: files[file.name])
     (finding,) = wrong(checkup.memory())
     assert finding.what == "1.0 GiB of 4.0 GiB free"
 

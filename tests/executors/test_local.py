@@ -138,6 +138,18 @@ def test_places_divide_the_cores(monkeypatch):
     assert [place.threads for place in local.places("2", CPU, 2)] == [1, 1]
 
 
+def test_auto_begins_no_more_cells_than_memory_holds(monkeypatch):
+    """Eight cores and 4 GiB: three cells of 1 GiB and of what they take beside; a number is a wish."""
+    monkeypatch.setattr(local.machine, "cores", lambda: 8)
+    monkeypatch.setattr(local.machine, "free_memory", lambda: (4 << 30, 8 << 30))
+    assert len(local.places("auto", CPU, 100, 1 << 30)) == 3
+    assert len(local.places("auto", CPU, 100, 1 << 40)) == 1
+    assert len(local.places("auto", CPU, 100, None)) == 8
+    assert len(local.places("8", CPU, 100, 1 << 30)) == 8
+    monkeypatch.setattr(local.machine, "free_memory", lambda: (None, 8 << 30))
+    assert len(local.places("auto", CPU, 100, 1 << 30)) == 8
+
+
 def test_places_are_one_a_gpu(monkeypatch):
     monkeypatch.setattr(machine, "cores", lambda: 8)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)

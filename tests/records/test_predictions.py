@@ -43,6 +43,14 @@ def test_counts_follow_from_the_answers() -> None:
     assert (first.predicted.tolist(), second.correct) == ([ANSWERED[0]], [[0, 1, 0]])
 
 
+def test_answers_are_alike_where_the_same_students_say_the_same_of_the_same_clouds() -> None:
+    answered = few()
+    assert answered.alike(answered) == [1.0, 1.0]
+    assert answered.alike(Predictions.of([[0, 1, 1, 0], [0, 0, 2, 1]], LABELS, 3)) == [0.75, 0.25]
+    assert answered.alike(Predictions.of(ANSWERED, [0, 1, 0, 2], 3)) == []  # other clouds
+    assert answered.alike(answered.student(0)) == []
+
+
 @pytest.mark.parametrize(("classes", "size"), [(256, 1), (257, 2)])
 def test_a_class_takes_a_byte_where_that_is_enough(tmp_path: Path, classes: int, size: int) -> None:
     last = classes - 1

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from built_in import CATALOGUE
@@ -25,7 +26,7 @@ from pcbench.engine import shares, students
 from pcbench.engine.artifacts import load_snapshots, save_snapshots
 from pcbench.engine.likeness import Copy
 from pcbench.errors import DataError
-from pcbench.records import layout
+from pcbench.records import layout, predictions
 from pcbench.records.models import (
     DistillationInputs,
     EvaluationInputs,
@@ -34,6 +35,7 @@ from pcbench.records.models import (
     SnapshotEntry,
     accuracies,
 )
+from pcbench.records.predictions import Predictions
 from pcbench.records.store import read_run, read_runs
 from pcbench.submission.claims import Claim, claims, sample
 from pcbench.submission.judgement import p_chosen
@@ -123,6 +125,34 @@ def test_a_true_score_is_verified_by_equal_counts(pcbench, submitted):
     assert run.verification(run.evaluations[0]).verdict == "verified"
     assert run.verification(run.evaluations[0]).how == "re-evaluated"
     assert validate(CATALOGUE, submitted.folder) == []
+
+
+def test_answers_beside_a_record_are_compared_student_by_student(pcbench, made, tmp_path):
+    """Five answers of one student are exchanged for others that are wrong too: all counts stay."""
+    shutil.copytree(made.parent / "results", tmp_path / "results")
+    (path,) = (tmp_path / "results").glob("*/predictions-*.h5")
+    (record,) = path.parent.glob("evaluation-*.json")
+    (found,) = verdicts(pcbench("verify", "results", "--json"))
+    assert found["alike"] == [1.0] * 4
+    kept = predictions.load(path, 4, read_run(path.parent)[0].evaluations[0].totals)
+    predicted = kept.predicted.copy()
+    wrong = np.flatnonzero(predicted[1] != kept.labels)[:5]
+    others = (predicted[1, wrong] + 1) % 10
+    predicted[1, wrong] = np.where(others == kept.labels[wrong], (others + 1) % 10, others)
+    changed = Predictions.of(predicted, kept.labels, 10)
+    assert changed.correct == kept.correct
+    predictions.save(path, changed)
+    said = {"predictions": changed.content_hash(), "confusion": changed.confusion}
+    record.write_text(json.dumps(json.loads(record.read_text()) | said))
+    (found,) = verdicts(pcbench("verify", "results", "--json"))
+    assert (found["verdict"], found["judgement"]) == ("verified", "equal counts")
+    assert found["alike"] == [1.0, 1 - 5 / 500, 1.0, 1.0]
+    told = pcbench("verify", "results").out.replace("\n", " ")
+    assert "answers: 99.0 to 100.0 % of the test clouds a student as its file of answers says" in told
+    predictions.save(path, kept)
+    refused = pcbench("verify", "results")
+    assert refused.code == 3
+    assert "are other answers than the record says" in refused.err.replace("\n", " ")
 
 
 def test_a_true_score_from_elsewhere_is_verified_by_equal_counts(pcbench, submitted):

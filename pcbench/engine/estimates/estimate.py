@@ -65,6 +65,11 @@ def estimates(
     return costs
 
 
+def largest(costs: Sequence[Estimate]) -> int | None:
+    """The peak bytes of the cell that needs most; None where nothing is known of any."""
+    return max((cost.memory for cost in costs if cost.memory), default=None)
+
+
 def _estimate(
     cell: Cell, there: State, known: Known, snapshots: Snapshots, again: bool, distilled: bool
 ) -> Estimate:

@@ -42,7 +42,7 @@ class Known:
     """First steps that were timed; None where only records count."""
     cells: Sequence[Cell] = ()
     """The cells that are planned, whose first steps may tell of one another."""
-    _tried: dict[int, DistilTrial | None] = field(default_factory=dict)
+    _tried: dict[Hashable, DistilTrial | None] = field(default_factory=dict)
     _stand_ins: dict[Hashable, DistilTrial | None] = field(default_factory=dict)
     _students: dict[Hashable, StudentTrial | None] = field(default_factory=dict)
     _corrections: dict[tuple[str, str, int], float] = field(default_factory=dict)
@@ -70,10 +70,10 @@ class Known:
         """The first steps of a distillation."""
         if self.trials is None:
             return None
-        this = id(inputs)  # of a cell or a run that is known here: a key of ten thousand takes seconds
-        if this not in self._tried:
-            self._tried[this] = self.trials.of_distillation(inputs)
-        return self._tried[this]
+        work = stand_ins.work(inputs), inputs.data.hash, inputs.draw  # ten thousand keys take seconds
+        if work not in self._tried:
+            self._tried[work] = self.trials.of_distillation(inputs)
+        return self._tried[work]
 
     def tried_stand_in(self, inputs: DistillationInputs) -> DistilTrial | None:
         """The first steps of the stand-in of a distillation."""

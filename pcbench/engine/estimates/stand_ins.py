@@ -26,8 +26,10 @@ TRAIN = 16
 """Training clouds of each class, or as many as PPC."""
 MORE = 256
 """As many where a method refuses so few, as one does that draws larger batches."""
-BATCH = 4
-"""Clouds of a batch of students."""
+POINTS = 1 << 13
+"""Points of a batch, of all its networks, where a recipe has more: as many as make what comes once small."""
+STUDENTS = 2
+"""Students, or as many as threads."""
 TEST = 4
 """Test clouds."""
 
@@ -40,7 +42,7 @@ def family(inputs: DistillationInputs) -> Hashable:
 
 def work(inputs: DistillationInputs) -> Hashable:
     """What the first steps of a stand-in depend on: equal for all cells that it serves."""
-    return family(inputs), inputs.ppc, repr(inputs.whole), inputs.engine
+    return family(inputs), inputs.ppc, inputs.whole, inputs.engine
 
 
 def inputs_of(inputs: DistillationInputs) -> DistillationInputs:
@@ -54,19 +56,21 @@ def inputs_of(inputs: DistillationInputs) -> DistillationInputs:
         standard=False,
         class_names=[*CLASSES],
     )
-    whole = _smaller(inputs.whole)
+    whole = _smaller(inputs.whole, inputs.data.points, 1)
     return inputs.model_copy(update={"data": data, "draw": "nested", "repetition": 0, "whole": whole})
 
 
 def rules_of(protocol: Protocol, threads: int) -> Protocol:
     """The protocol of a stand-in's students: two of them, or one for every thread."""
-    fewer = {"students": min(protocol.students, max(2, threads))}
-    parts = {"recipe": _smaller(protocol.recipe), "whole": _smaller(protocol.whole)}
-    return protocol.model_copy(update=fewer | parts)
+    students = min(protocol.students, max(STUDENTS, threads))
+    parts = {"recipe": protocol.recipe, "whole": protocol.whole}
+    smaller = {name: _smaller(recipe, protocol.points, STUDENTS) for name, recipe in parts.items()}
+    return protocol.model_copy(update={"students": students, **smaller})
 
 
-def _smaller(recipe: Recipe) -> Recipe:
-    return recipe.model_copy(update={"batch": min(recipe.batch, BATCH)})
+def _smaller(recipe: Recipe, points: int, networks: int) -> Recipe:
+    """A recipe with smaller batches where they are of more points."""
+    return recipe.model_copy(update={"batch": min(recipe.batch, max(1, POINTS // points // networks))})
 
 
 def shape_of(cell: Cell, threads: int) -> Cell:

@@ -64,7 +64,7 @@ class Trials:
     def of_stand_ins_students(self, cell: Cell, points: int) -> StudentTrial | None:
         """What the students of a cell's stand-in take; None where they were not tried."""
         shape = stand_ins.shape_of(cell, self.hardware.threads)
-        return self.of_students(shape, stand_ins.BATCH, points)
+        return self.of_students(shape, recipe_of(shape).batch, points)
 
     def measure(self, cell: Cell, longest: float = LONGEST) -> None:
         """Try whatever of a cell was not tried yet. PcbenchError where it cannot be, which is not kept."""
@@ -165,7 +165,7 @@ class Trials:
 
 def _taught(cell: Cell, trial: DistilTrial) -> int:
     """The clouds that the students of a cell learn from; those of a stand-in have a batch at any PPC."""
-    return stand_ins.BATCH if cell.inputs.data.name == stand_ins.NAME else trial.clouds
+    return recipe_of(cell).batch if cell.inputs.data.name == stand_ins.NAME else trial.clouds
 
 
 def on(device: torch.device) -> Trials:

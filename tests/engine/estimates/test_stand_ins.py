@@ -48,7 +48,10 @@ def test_a_stand_in_has_two_classes_few_clouds_and_few_students() -> None:
     assert (small.evaluation.protocol.students, cell.evaluation.protocol.students) == (2, 5)
     assert stand_ins.of_cell(cell, threads=4).evaluation.protocol.students == 4
     assert stand_ins.of_cell(cell, threads=1, train=stand_ins.MORE).evaluation.splits.train.counts()[0] == 256
-    assert small.inputs.whole.batch == stand_ins.BATCH
+    assert (small.inputs.whole.batch, small.evaluation.protocol.recipe.batch) == (32, 8)
+    (paper,) = planned(protocol="paper", settings={})
+    at_paper = stand_ins.of_cell(paper, threads=1)
+    assert (at_paper.inputs.whole.batch, at_paper.evaluation.protocol.recipe.batch) == (8, 4)
     assert small.inputs.whole.epochs == cell.inputs.whole.epochs
 
 
