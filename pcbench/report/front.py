@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from pcbench.protocols.protocol import QUICK
 from pcbench.records.labels import amount, bare_amount
 from pcbench.records.layout import short
 from pcbench.report import by_cloud, charts
@@ -161,13 +162,16 @@ class Pages:
 
     @property
     def first(self) -> Choice | None:
-        """What is shown without a choice: the most methods, by the rules that make them comparable."""
+        """What is shown without a choice: the most methods, by the rules that make them comparable.
 
-        def order(choice: Choice) -> tuple[bool, bool, bool, int, int]:
-            setting, rows = choice.cut.section.setting, _having(choice.cut.rows, choice.place)
-            methods = len({row.entry.method for row in rows})
-            comparable = setting.division == "closed"
-            return not setting.validation, comparable, not choice.place.whole, methods, choice.place.ppc
+        The demonstration is shown first only where there is nothing else.
+        """
+
+        def order(choice: Choice) -> tuple[bool, bool, bool, bool, int, int]:
+            setting, place = choice.cut.section.setting, choice.place
+            methods = len({row.entry.method for row in _having(choice.cut.rows, place)})
+            comparable, earnest = setting.division == "closed", setting.base != QUICK.name
+            return not setting.validation, comparable, not place.whole, earnest, methods, place.ppc
 
         return max(self.choices, key=order, default=None)
 

@@ -10,7 +10,7 @@ from built_in import CATALOGUE
 from report_records import a_run
 
 from pcbench.common.packaged import builtin
-from pcbench.protocols.protocol import PROTOCOLS
+from pcbench.protocols.protocol import LITE, PROTOCOLS
 from pcbench.records.store import read_run
 from pcbench.report import charts, front
 from pcbench.report.answers import Answers
@@ -45,6 +45,13 @@ def records(tmp_path: Path) -> Path:
     a_run(tmp_path, method="whole", ppc=0, right=scores(9))
     a_run(tmp_path, method="sadm", ppc=3, student="canonical", right=scores(6))
     return tmp_path
+
+
+def test_the_demonstration_is_shown_first_only_where_there_is_nothing_else(records: Path) -> None:
+    a_run(records, method="random", ppc=1, protocol=LITE, right=scores(4)[:5])
+    found = pages(records)
+    assert found.first is not None
+    assert (found.first.words["Protocol"], found.first.words["PPC"]) == ("lite", "1")
 
 
 def test_the_page_with_most_methods_is_shown_first_and_every_choice_leads_somewhere(records: Path) -> None:
