@@ -377,7 +377,8 @@ def members(network: Network, students: slice) -> Network:
     """Some of the networks that are stacked as one of their own, which shares their memory.
 
     What trains the part trains these members of the whole. Parameters carry the leading axis of the slice; a
-    buffer of the architecture itself is the same one.
+    buffer of the architecture itself is the same one. (By `data`, each part counts its own changes: autograd
+    would take a change of other members, made by another thread, for one of these.)
     """
     shared: dict[int, Any] = {id(buffer): buffer for buffer in shared_buffers(network).values()}
     for module in network.modules():
@@ -385,11 +386,11 @@ def members(network: Network, students: slice) -> Network:
             continue
         for parameter in module._parameters.values():
             if parameter is not None:
-                part = nn.Parameter(parameter.detach()[students], parameter.requires_grad)
+                part = nn.Parameter(parameter.data[students], parameter.requires_grad)
                 shared[id(parameter)] = part
         for buffer in module._buffers.values():
             if buffer is not None:
-                shared[id(buffer)] = buffer[students]
+                shared[id(buffer)] = buffer.data[students]
     return copy.deepcopy(network, shared)
 
 

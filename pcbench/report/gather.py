@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +26,16 @@ from pcbench.records.models import Run
 from pcbench.records.store import orphans, read_run
 from pcbench.report import runs
 from pcbench.report.answers import Answers
-from pcbench.report.cells import NOTHING_KNOWN, MeasuredRun, Result, Unfinished, page_name, unfinished
+from pcbench.report.cells import (
+    NOTHING_KNOWN,
+    Entry,
+    MeasuredRun,
+    Place,
+    Result,
+    Unfinished,
+    page_name,
+    unfinished,
+)
 from pcbench.report.current import Current
 from pcbench.report.output import SiteFolder
 from pcbench.report.pages import Renderer
@@ -225,8 +234,8 @@ class _Once:
         return replace(
             result,
             setting=self._one(result.setting, result.setting),
-            entry=self._one((entry.digest, entry.setting, entry.genuine), entry),
-            place=self._one((place, place.sampling, place.about), place),
+            entry=self._one(_all_of(entry, but="params"), entry),  # which its digest is of
+            place=self._one(_all_of(place), place),
             students=self._one(result.students, result.students),
             iterations=self._one(result.iterations, result.iterations),
             class_names=self._one(result.class_names, result.class_names),
@@ -237,6 +246,11 @@ class _Once:
     def _one(self, key: Hashable, value: T) -> T:
         found: T = self._kept.setdefault((type(value), key), value)
         return found
+
+
+def _all_of(value: Entry | Place, but: str = "") -> Hashable:
+    """The values of all fields, those too that a comparison leaves out."""
+    return tuple(getattr(value, each.name) for each in fields(value) if each.name != but)
 
 
 def _gather(source: Path, read: Iterator[_Read], put: Callable[[_Read, str], None]) -> Gathered:

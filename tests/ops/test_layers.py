@@ -27,6 +27,7 @@ from pcbench.ops.layers import (
     from_columns,
     initialise,
     max_over_points,
+    members,
     mlp,
     set_dropout,
     stack,
@@ -609,3 +610,24 @@ def test_stacked_pointnets_give_the_logits_of_separate_ones(pointnet: type[Backb
     x = drawn(2, 3, 8, 3)
     with torch.inference_mode():
         close(stack(networks)(x), torch.stack([network(x[s]) for s, network in enumerate(networks)]), 1e-11)
+
+
+def test_members_of_a_stack_can_be_changed_while_others_are_in_a_forward():
+    """As threads do that train a share each; both train the whole."""
+    whole = stack([initialised(mlp(3, 5), seed) for seed in range(3)]).train()
+    one, others = members(whole, slice(0, 1)), members(whole, slice(1, 3))
+    kept = [parameter.detach().clone() for parameter in whole.parameters()]
+    loss = one(torch.randn(1, 4, 2, 3)).square().sum()
+    with torch.no_grad():
+        for parameter in others.parameters():
+            parameter.add_(1.0)
+    gradients = torch.autograd.grad(loss, list(one.parameters()))
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)
+    for parameter, before in zip(whole.parameters(), kept, strict=True):
+        assert torch.equal(parameter[:1], before[:1])
+        assert torch.equal(parameter[1:], before[1:] + 1.0)
+
+
+def initialised(network: nn.Module, seed: int) -> nn.Module:
+    initialise(network, torch.Generator().manual_seed(seed))
+    return network
