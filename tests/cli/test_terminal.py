@@ -113,21 +113,23 @@ class Buggy(Method):
 '''
 
 
-@pytest.mark.parametrize("place", [0, 1, -1])
-def test_an_error_of_a_plugin_names_its_line_and_debug_shows_its_frames(tmp_path: Path, place: int) -> None:
+@pytest.mark.parametrize("place", [None, 0, 1, -1])
+def test_an_error_of_a_plugin_names_its_line_and_debug_shows_its_frames(
+    tmp_path: Path, place: int | None
+) -> None:
+    """place: where --debug stands among the words; None: nowhere."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "buggy.py").write_text(BUGGY)
     words = ["run", "--method", "buggy", "--plugins", "mine", "--ppc", "1", *TINY]
-    where = {0: 0, 1: 1, -1: len(words)}[place]
-    for debug in (False, True):
-        asked = [*words[:where], "--debug", *words[where:]] if debug else words
-        done = subprocess.run(
-            [sys.executable, "-m", "pcbench", *asked], cwd=tmp_path, capture_output=True, text=True
-        )
-        assert done.returncode == 1
-        assert f"failed: ValueError: shapes do not fit ({tmp_path}/mine/buggy.py:14)" in done.stderr
-        assert ("in helper" in done.stderr) == debug
-        assert "Next:" not in done.stdout
+    if place is not None:
+        words.insert(len(words) if place == -1 else place, "--debug")
+    done = subprocess.run(
+        [sys.executable, "-m", "pcbench", *words], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert f"failed: ValueError: shapes do not fit ({tmp_path}/mine/buggy.py:14)" in done.stderr
+    assert ("in helper" in done.stderr) == (place is not None)
+    assert "Next:" not in done.stdout
 
 
 def test_pdb_opens_where_a_method_fails_and_the_run_ends_as_without(tmp_path: Path) -> None:
