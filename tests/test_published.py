@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import numpy as np
+from badges import Badges, explanations, unexplained
 from built_in import CATALOGUE
 
 from pcbench.common.files import digest
@@ -53,12 +55,21 @@ def test_answers_of_students_are_those_that_records_name():
         assert predictions.read(run.folder, scored) is not None  # which compares them with the record
 
 
-def test_the_table_is_of_these_records(pcbench, tmp_path):
-    done = pcbench("leaderboard", "build", "--results", RESULTS, "--out", tmp_path / "site")
+def test_the_table_is_of_these_records_and_every_badge_is_explained_by_one(pcbench, tmp_path):
+    site = tmp_path / "site"
+    done = pcbench("leaderboard", "build", "--results", RESULTS, "--out", site)
     assert done.code == 0, done.err
     assert "left out" not in done.err
-    built = (tmp_path / "site" / "leaderboard.md").read_text(encoding="utf-8")
+    built = (site / "leaderboard.md").read_text(encoding="utf-8")
     assert (LEADERBOARD / "leaderboard.md").read_text(encoding="utf-8") == built
+    runs, _ = read_runs(RESULTS)
+    pages = {str(path.relative_to(site)): path.read_text(encoding="utf-8") for path in site.rglob("*.html")}
+    assert unexplained(pages, runs) == []
+    kinds = {words for text in pages.values() for words, _ in Badges(text).found}
+    assert kinds == {"run here", "re-distilled", "reported"}
+    exported = json.loads((site / "data" / "leaderboard.json").read_text(encoding="utf-8"))
+    cells = [cell for section in exported["sections"] for cell in section["cells"]]
+    assert {(cell["status"], cell["status_by"]) for cell in cells} <= explanations(runs)
 
 
 def test_the_first_published_runs_keep_every_number():

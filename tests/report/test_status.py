@@ -2,50 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from badges import Badges, unexplained
 from built_in import CATALOGUE
 from record_parts import provenance
 from report_records import TOTALS, a_run
 
 from pcbench.records import layout
-from pcbench.records.models import Run, VerificationRecord
+from pcbench.records.models import VerificationRecord
 from pcbench.records.store import read_run, read_runs, write_record
 from pcbench.report import status
 from pcbench.report.gather import gather
-from pcbench.report.papers import tables
 from pcbench.report.site import board_of, build
 from pcbench.report.status import MEANING, WEAKEST, status_of, submitter
 from pcbench.report.viewer import Clouds
 
-PUBLISHED = Path(__file__).parents[2] / "leaderboard" / "results"
 SCORES = [(5, 9 + n % 2) for n in range(10)]
-
-
-class Badges(HTMLParser):
-    """The badges of a page: what each says, and what it says of itself."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.found: list[tuple[str, str]] = []
-        self.about: str | None = None
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        if tag == "span" and (given.get("class") or "").split()[:1] == ["badge"]:
-            self.about = given.get("title") or ""
-
-    def handle_data(self, data: str) -> None:
-        if self.about is not None:
-            self.found.append((data, self.about))
-            self.about = None
 
 
 def verified(folder: Path, **changes: Any) -> VerificationRecord:
@@ -186,35 +162,6 @@ def test_refuted_scores_have_no_rank(tmp_path: Path) -> None:
 def built(records: Path, out: Path) -> dict[str, str]:
     build(records, out, CATALOGUE, Clouds(CATALOGUE.datasets, False))
     return {str(path.relative_to(out)): path.read_text() for path in out.rglob("*.html")}
-
-
-def explanations(runs: list[Run]) -> set[tuple[str, str]]:
-    """What badges may say, by the records."""
-    statuses = [status_of(run, evaluation) for run in runs for evaluation in run.evaluations]
-    return {(each.state, each.text) for each in statuses}
-
-
-def unexplained(pages: dict[str, str], runs: list[Run]) -> list[tuple[str, str, str]]:
-    known = explanations(runs)
-    papers = tuple(f"reported by {paper.source}" for paper in tables())
-    return [
-        (page, words, about)
-        for page, text in pages.items()
-        for words, about in Badges(text).found
-        if (words, about) not in known and not (words == "reported" and about.startswith(papers))
-    ]
-
-
-def test_every_badge_of_the_published_site_is_explained_by_a_record(tmp_path: Path) -> None:
-    pages = built(PUBLISHED, tmp_path)
-    runs, problems = read_runs(PUBLISHED)
-    assert not problems
-    assert unexplained(pages, runs) == []
-    kinds = {words for text in pages.values() for words, _ in Badges(text).found}
-    assert kinds == {"run here", "re-distilled", "reported"}
-    exported = json.loads((tmp_path / "data" / "leaderboard.json").read_text())
-    cells = [cell for section in exported["sections"] for cell in section["cells"]]
-    assert {(cell["status"], cell["status_by"]) for cell in cells} <= explanations(runs)
 
 
 def test_every_state_stands_on_the_pages_with_its_record(tmp_path: Path) -> None:
