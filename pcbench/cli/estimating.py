@@ -32,7 +32,7 @@ SHORTEST = 2.0
 """Seconds that are left to one, however little of all is left."""
 ASKED = "; --calibrate takes the time that it needs"
 """What can be done about a cell that was not timed unasked."""
-MANY = 200
+MANY = 1000
 """From so many cells on nothing is timed unasked: a dry run of ten thousand takes a second."""
 
 
