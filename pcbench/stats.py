@@ -476,7 +476,6 @@ def _bounds(mean: float, terms: Sequence[tuple[float, int]], level: float) -> tu
 
 
 @lru_cache(maxsize=4096)
-@lru_cache
 def _quantile(level: float, freedom: float) -> float:
     from scipy.special import stdtrit  # slow to import, and not every command computes an interval
 

@@ -36,17 +36,6 @@ MANY = 1000
 """From so many cells on nothing is timed unasked: a dry run of ten thousand takes a second."""
 
 
-def expected(
-    cells: Sequence[Cell], device: torch.device, runs: Sequence[Run], snapshots: Snapshots, again: bool
-) -> list[Estimate]:
-    """What every cell needs, by what is known already."""
-    from pcbench.engine import machine
-    from pcbench.engine.estimates import trials
-    from pcbench.engine.estimates.estimate import estimates
-
-    return estimates(cells, runs, machine.hardware(device), snapshots, again, trials.on(device))
-
-
 def estimated(
     cells: Sequence[Cell],
     device: torch.device,
@@ -60,6 +49,7 @@ def estimated(
     calibrate: of all of them, however long that takes.
     """
     from pcbench.engine.estimates import order, trials
+    from pcbench.engine.estimates.estimate import expected
 
     on_device = trials.on(device)
     now = partial(expected, cells, device, runs, snapshots, again)

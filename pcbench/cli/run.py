@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pcbench.cli.asking import Asking, with_options
-from pcbench.cli.estimating import estimated, expected
+from pcbench.cli.estimating import estimated
 from pcbench.cli.outcomes import announce, finish, print_plan
 from pcbench.cli.output import Again, AsJson, Device, PluginFolders, opened, say
 from pcbench.cli.spans import duration, size
@@ -240,6 +240,7 @@ def execute(
 
     whole: the plan that they are of, all or some of its cells.
     """
+    from pcbench.engine.estimates.estimate import expected
     from pcbench.engine.working import of_cells
     from pcbench.records import layout
     from pcbench.records.store import read_runs

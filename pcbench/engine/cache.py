@@ -16,7 +16,6 @@ from pcbench.common.hdf5 import open_hdf5, own_array, write_array, write_hdf5
 from pcbench.datasets.store import cache_root
 from pcbench.engine import machine
 from pcbench.errors import DataError
-from pcbench.records import identity
 from pcbench.records.models import NOTHING, Clock
 
 
@@ -31,12 +30,7 @@ class TensorCache:
 
     def __init__(self, common: Mapping[str, Any], device: torch.device, pid: int | None = None) -> None:
         self.device, self.pid = device, pid
-        self.common = {
-            **common,
-            "engine": identity.ENGINE,
-            "hardware": machine.hardware(device).label,
-            "torch": torch.__version__,
-        }
+        self.common = {**common, **machine.rounding(device)}
         self._debt = NOTHING
         self._charged: set[Path] = set()
 

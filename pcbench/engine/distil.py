@@ -381,9 +381,7 @@ def _about(cell: Cell, device: torch.device) -> dict[str, str]:
     return {
         **({"curve": ",".join(map(str, curve))} if curve else {}),
         "key": cell.inputs.key,
-        "engine": str(cell.inputs.engine),
-        "torch": torch.__version__,
-        "hardware": machine.hardware(device).label,
+        **{name: str(value) for name, value in machine.rounding(device).items()},
     }
 
 

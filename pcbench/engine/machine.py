@@ -21,12 +21,18 @@ import torch
 
 import pcbench
 from pcbench.errors import UsageError
+from pcbench.records import identity
 from pcbench.records.models import Clock, Hardware, Memory, Provenance
 
 PACKAGES = ("h5py", "numpy", "pydantic", "scipy", "torch")
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # parameters of glibc's mallopt(3)
 CPUCLOCK_SCHED = 2  # of the numbers of Linux's clocks: what the scheduler gave a process
+
+
+def rounding(device: torch.device) -> dict[str, str | int]:
+    """What the last digits of a computation depend on: what was kept of one is of no use under another."""
+    return {"engine": identity.ENGINE, "hardware": hardware(device).label, "torch": torch.__version__}
 
 
 def choose_device(wish: str) -> torch.device:

@@ -19,7 +19,6 @@ from pcbench.common.schema import Model
 from pcbench.engine import machine
 from pcbench.engine.state_files import read_header, read_state, write_state
 from pcbench.errors import DataError
-from pcbench.records import identity
 from pcbench.records.models import NOTHING, Clock, Count
 
 EVERY = 300.0
@@ -79,12 +78,7 @@ class Unfinished:
         self.path = path
         self.earlier = NOTHING
         """How long the training had taken before it was interrupted."""
-        self._about = {
-            **about,
-            "engine": identity.ENGINE,
-            "hardware": machine.hardware(device).label,
-            "torch": torch.__version__,
-        }
+        self._about = {**about, **machine.rounding(device)}
         self._watch = machine.Stopwatch(device, pid)
         self._written: dict[int, float] = {}
 

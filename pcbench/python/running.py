@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pcbench.common.text import counted, one_line
 from pcbench.engine import frozen, machine, requests, server, working
-from pcbench.engine.estimates import trials
-from pcbench.engine.estimates.estimate import estimates, largest
+from pcbench.engine.estimates.estimate import expected, largest
 from pcbench.engine.evaluate import Outcome
 from pcbench.engine.plan import Absent, Request
 from pcbench.errors import DataError, PcbenchError
@@ -198,8 +197,7 @@ def run(
         whole = frozen.freeze(planned.cells, planned.snapshots)
         executor = None
         if jobs is not None and not in_process:
-            hardware, tried = machine.hardware(where), trials.on(where)
-            costs = estimates(planned.cells, runs, hardware, planned.snapshots, anew, tried)
+            costs = expected(planned.cells, where, runs, planned.snapshots, anew)
             places = local.places(str(jobs), where, len(pieces), largest(costs))
             executor = local.Processes(places, planned.snapshots, anew)
         outcomes = working.work_through(pieces, Told(on_progress), executor, whole)

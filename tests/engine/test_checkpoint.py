@@ -10,13 +10,13 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from built_in import CATALOGUE
+from interruptions import cell_of, interrupted_at, reported_to
 
 from pcbench.common.hdf5 import write_array
 from pcbench.engine import checkpoint, machine, optimisers
 from pcbench.engine import distil as run
 from pcbench.engine.artifacts import load_snapshots
-from pcbench.engine.plan import Cell, Request, cells
+from pcbench.engine.plan import Cell
 from pcbench.records import layout
 from pcbench.records.models import DistillationRecord
 from pcbench.records.store import read_distillation
@@ -26,34 +26,8 @@ SMALL = {"points": "16", "iterations": "4", "snapshot_every": "2"}
 OWN = {"mtt": {"experts": "1", "expert_epochs": "4", "max_start_epoch": "0"}}
 
 
-def cell_of(method: str) -> Cell:
-    request = Request(
-        methods=(method,),
-        datasets=("shapes10",),
-        ppcs=(1,),
-        protocol="quick",
-        settings=SMALL | OWN.get(method, {}),
-    )
-    (cell,) = cells(CATALOGUE, request)
-    return cell
-
-
-def interrupted_at(iteration: int) -> Callable[[str, int, int], None]:
-    """A report that interrupts the distillation when that iteration is reported."""
-
-    def report(what: str, done: int, _: int) -> None:
-        if what == "distil" and done == iteration:
-            raise KeyboardInterrupt
-
-    return report
-
-
-def reported_to(iterations: list[int]) -> Callable[[str, int, int], None]:
-    def report(what: str, done: int, _: int) -> None:
-        if what == "distil":
-            iterations.append(done)
-
-    return report
+def small(method: str) -> Cell:
+    return cell_of(method, SMALL | OWN.get(method, {}))
 
 
 @pytest.fixture
@@ -65,7 +39,7 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
 def stopped(method: str, folder: Path, iteration: int = 3) -> DistillationRecord:
     folder.mkdir(parents=True, exist_ok=True)
     with pytest.raises(KeyboardInterrupt):
-        run.distil(cell_of(method), folder, CPU, interrupted_at(iteration))
+        run.distil(small(method), folder, CPU, interrupted_at("distil", iteration))
     return read_distillation(folder / "distillation.json")
 
 
@@ -73,7 +47,7 @@ def gone_on(method: str, folder: Path) -> tuple[DistillationRecord, list[int]]:
     """The record of one more attempt, and the iterations that it reported."""
     folder.mkdir(parents=True, exist_ok=True)
     reported: list[int] = []
-    record = run.distil(cell_of(method), folder, CPU, reported_to(reported))
+    record = run.distil(small(method), folder, CPU, reported_to(reported, "distil"))
     assert record.status == "ok", record.reason
     return record, reported
 
@@ -240,7 +214,7 @@ def test_a_checkpoint_of_other_parameters_is_an_error_that_says_what_to_do(tmp_p
         values = file["state/0.value"][()]
         del file["state/0.value"]
         write_array(file["state"], "0.value", values[:-1])
-    record = run.distil(cell_of("dm"), folder, CPU, lambda *_: None)
+    record = run.distil(small("dm"), folder, CPU, lambda *_: None)
     assert record.status == "failed"
     assert "the checkpoint: " in record.reason
     assert "delete it" in record.reason

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from built_in import CATALOGUE
+from interruptions import cell_of, interrupted_at, reported_to
 from torch import Tensor, nn
 
 from pcbench.api import Backbone
@@ -16,7 +16,6 @@ from pcbench.catalogue import open_catalogue
 from pcbench.clouds import PointClouds
 from pcbench.engine import distil as run
 from pcbench.engine import machine, students, unfinished
-from pcbench.engine.plan import Cell, Request, cells
 from pcbench.engine.unfinished import Unfinished
 from pcbench.protocols.protocol import Augmentation, Recipe
 from pcbench.records import layout
@@ -227,33 +226,9 @@ def test_a_disk_that_refuses_costs_no_more_than_a_warning(tmp_path: Path) -> Non
 # Evaluations and feature networks
 
 
-def cell_of(method: str) -> Cell:
-    request = Request(
-        methods=(method,),
-        datasets=("shapes10",),
-        ppcs=(1,),
-        protocol="quick",
-        settings=SMALL | {"whole.epochs": "5"},
-    )
-    (cell,) = cells(CATALOGUE, request)
-    return cell
-
-
-def interrupted_at(phase: str, epoch: int) -> Callable[[str, int, int], None]:
-    def report(what: str, done: int, _: int) -> None:
-        if what == phase and done == epoch:
-            raise KeyboardInterrupt
-
-    return report
-
-
-def reported_of(phase: str, done: list[int]) -> Callable[[str, int, int], None]:
-    return lambda what, epochs, _: done.append(epochs) if what == phase else None
-
-
 def evaluated(out: Path, report: Callable[[str, int, int], None]) -> EvaluationRecord:
     """The scores of the only snapshot of a random choice, as a user has them."""
-    outcome = run.execute(cell_of("random"), out, CPU, report)
+    outcome = run.execute(cell_of("random", SMALL), out, CPU, report)
     assert not outcome.problem
     (record,) = outcome.run.evaluations
     return record
@@ -269,7 +244,7 @@ def test_an_interrupted_evaluation_goes_on_and_gives_the_same_scores(tmp_path: P
         evaluated(tmp_path / "one", interrupted_at("train students", 4))
     assert len(in_training(tmp_path / "one")) == 1
     done: list[int] = []
-    record = evaluated(tmp_path / "one", reported_of("train students", done))
+    record = evaluated(tmp_path / "one", reported_to(done, "train students"))
     assert done == [3, 4, 5, 6]
     assert not in_training(tmp_path / "one")
     whole = evaluated(tmp_path / "two", lambda *_: None)
@@ -280,7 +255,7 @@ def test_an_interrupted_evaluation_goes_on_and_gives_the_same_scores(tmp_path: P
 def test_an_interrupted_feature_network_goes_on_and_its_time_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    phase, cell = "train feature network", cell_of("herding")
+    phase, cell = "train feature network", cell_of("herding", SMALL)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = tmp_path / "one"
     folder.mkdir()
@@ -290,7 +265,7 @@ def test_an_interrupted_feature_network_goes_on_and_its_time_counts(
         with pytest.raises(KeyboardInterrupt):
             run.distil(cell, folder, CPU, interrupted_at(phase, 4))
     done: list[int] = []
-    record = run.distil(cell, folder, CPU, reported_of(phase, done))
+    record = run.distil(cell, folder, CPU, reported_to(done, phase))
     assert done == [3, 4, 5]
     assert record.seconds >= 3600
     assert not list((tmp_path / "cache").rglob("training/*"))

@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
+from pcbench.engine import machine
 from pcbench.engine.estimates.distillations import distillation
 from pcbench.engine.estimates.known import Cost, Known
 from pcbench.engine.estimates.students import students_of
-from pcbench.engine.estimates.trials import Trials
+from pcbench.engine.estimates.trials import Trials, on
 from pcbench.engine.plan import Cell
 from pcbench.records.models import Hardware, Run
 from pcbench.records.state import Finished, Snapshots, State, state, wanted
@@ -93,6 +96,13 @@ def _estimate(
     parts = [students] if distilled else [students, made.cost]
     disk = 0 if distilled else made.kept * made.set_bytes
     return _summed(there, cell, parts, _wanted(cell, made.kept, snapshots), disk)
+
+
+def expected(
+    cells: Sequence[Cell], device: torch.device, runs: Sequence[Run], snapshots: Snapshots, again: bool
+) -> list[Estimate]:
+    """What every cell needs on a device, by what is known of it already: nothing is timed."""
+    return estimates(cells, runs, machine.hardware(device), snapshots, again, on(device))
 
 
 def _summed(there: State, cell: Cell, parts: Sequence[Cost | None], sets: int, disk: int) -> Estimate:
