@@ -128,47 +128,52 @@ def _ablated(
     group: str,
 ) -> Block:
     base = default_row(rows, rows[0].entry.method, places)
-    headings: list[Heading] = []
-    for place in places:
-        label = amount(place.ppc)
-        headings.append(place_heading(place))
-        headings += [Heading(f"defaults-{ppc_key(place)}", f"{label} against the defaults")] if base else []
+    changed = sorted(
+        (row for row in rows if row is not base), key=lambda r: (r.entry.variation, r.entry.digest)
+    )
     against = {
         place: differences(
-            base.cells.get(place) if base else None,
-            {row.entry.digest: row.cells[place] for row in rows if row is not base and place in row.cells},
+            base.cells[place],
+            {row.entry.digest: row.cells[place] for row in changed if place in row.cells},
             place,
             asked(section.setting.base),
         )
         for place in places
+        if base and place in base.cells and any(place in row.cells for row in changed)
     }
-    lines = []
-    for row in sorted(rows, key=lambda row: (row is not base, row.entry.variation, row.entry.digest)):
-        values = []
+    headings: list[Heading] = []
+    for place in places:
+        headings.append(place_heading(place))
+        if place in against:
+            headings.append(
+                Heading(f"defaults-{ppc_key(place)}", f"{amount(place.ppc)} against the defaults")
+            )
+    lines, gains = [], []
+    for row in [*([base] if base else []), *changed]:
+        there = {place: difference(found.get(row.entry.digest)) for place, found in against.items()}
+        values: list[Value] = []
         for place in places:
-            values.append(scored(row.cells.get(place)))
-            values += [difference(against[place].get(row.entry.digest))] if base else []
+            values += [scored(row.cells.get(place)), *([there[place]] if place in there else [])]
         lacking = _lacking(row, rows, places)
         about = head(row.entry, board, section.setting.student, lacking)
         lines.append(Line(about, tuple(values), last=bool(lacking)))
+        if row is not base:
+            words = _changed(row.entry, about)
+            gains.append(HeatRow(words, "", tuple(_heated(words, each, "points") for each in there.values())))
     table = Table(name, f"Variations of {title}: {group}", tuple(headings), tuple(lines))
     notes = copies_notes(board, [section], {place.name for place in places})
-    plots = (_against(table, title, places),) if base else ()
+    columns = tuple(amount(place.ppc) for place in against)
+    caption = f"Against the defaults: {title}"
+    description = "In points of accuracy. Blue settings gain, orange ones lose."
+    heat = Heat(f"{name}-heat", caption, description, columns, tuple(gains), diverging=True)
+    plots = (heat,) if against else ()
     return Block(name, title, tables=(table,), plots=plots, notes=notes, group=group)
 
 
-def _against(table: Table, title: str, places: Sequence[Place]) -> Heat:
-    """What every variation of a table gains or loses against the defaults, which stand in its first line."""
-    _, *lines = table.lines
-    rows = []
-    for line in lines:
-        changed = ", ".join([*(f"{key}={value}" for key, value in line.head.variation), *line.head.remarks])
-        values = line.values[1::2]
-        rows.append(HeatRow(changed, "", tuple(_heated(changed, value, "points") for value in values)))
-    columns = tuple(amount(place.ppc) for place in places)
-    caption = f"Against the defaults: {title}"
-    description = "In points of accuracy. Blue settings gain, orange ones lose."
-    return Heat(f"{table.name}-heat", caption, description, columns, tuple(rows), diverging=True)
+def _changed(entry: Entry, about: Head) -> str:
+    """What tells a variation from the defaults: its setting's name where it has one, else its parameters."""
+    values = [] if entry.setting else [f"{key}={value}" for key, value in entry.variation]
+    return ", ".join([*values, *about.remarks])
 
 
 def _lacking(row: BoardRow, rows: Sequence[BoardRow], places: Sequence[Place]) -> list[str]:

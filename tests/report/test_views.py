@@ -133,6 +133,18 @@ def test_settings_stand_against_the_defaults(tmp_path: Path) -> None:
     assert heated(block) == {"rotate=false": ["−8"]}
 
 
+def test_a_variation_is_compared_where_it_was_run_and_called_by_its_setting(
+    tmp_path: Path,
+) -> None:
+    for ppc in (1, 3):
+        a_run(tmp_path, ppc=ppc, right=[(5, 10 + n % 2) for n in range(10)])
+    a_run(tmp_path, ppc=3, variation={"lr": 0.01, "angle": 5.0}, setting="paper", right=[(5, 8)] * 10)
+    (block,) = comparisons.ablations(made(tmp_path))
+    titles = [heading.title for heading in block.tables[0].headings]
+    assert titles == ["PPC 1", "PPC 3", "PPC 3 against the defaults"]
+    assert heated(block) == {"setting paper": ["−8"]}
+
+
 def test_settings_without_the_defaults_are_against_nothing(tmp_path: Path) -> None:
     for rotate in (False, True):
         a_run(tmp_path, variation={"rotate": rotate})
