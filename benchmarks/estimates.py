@@ -21,12 +21,13 @@ import torch
 
 from pcbench.catalogue import open_catalogue
 from pcbench.engine import distil, machine
+from pcbench.engine.cell import Cell
 from pcbench.engine.estimates import stand_ins
 from pcbench.engine.estimates.first_steps import try_distillation
 from pcbench.engine.estimates.steps import BRISK, CAREFUL, undisturbed
 from pcbench.engine.estimates.training import of_shape, recipe_of, try_students
 from pcbench.engine.evaluate import evaluate
-from pcbench.engine.plan import Cell, Request, cells
+from pcbench.engine.plan import Request, cells
 from pcbench.errors import PcbenchError
 from pcbench.records.models import Run
 from pcbench.report.text import duration, size

@@ -17,8 +17,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pcbench.engine.cell import Absent
     from pcbench.engine.evaluate import Outcome
-    from pcbench.engine.plan import Absent
     from pcbench.errors import DataError, PcbenchError, UsageError
     from pcbench.python.answered import predictions
     from pcbench.python.distilled import Clouds, load_clouds

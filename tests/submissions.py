@@ -19,7 +19,7 @@ from pcbench.clouds import PointClouds
 from pcbench.common.files import file_digest
 from pcbench.common.text import one_line
 from pcbench.engine.artifacts import save_snapshots
-from pcbench.engine.plan import data_inputs
+from pcbench.engine.cell import data_inputs
 from pcbench.protocols.protocol import QUICK, Protocol, customised
 from pcbench.records import layout
 from pcbench.records.layout import run_folder

@@ -202,9 +202,9 @@ def redistributable(dataset: str, registry: Registry[Dataset]) -> bool:
         return False
     plugin = registry.get(dataset)
     try:
-        return bool(plugin.literal("redistributable"))
+        return plugin.literal("redistributable") is True
     except LookupError:
-        return plugin.load().redistributable
+        return plugin.load().redistributable is True
 
 
 def read_file(path: Path, kind: Kind, sources: Sources, built_in: bool = False) -> list[Plugin[T]]:

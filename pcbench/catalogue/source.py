@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +81,7 @@ class ClassSource:
         A default that is no literal is COMPUTED. None where its source does not tell which it has.
         """
         for ancestor in self._ancestors(through_pcbench=False):
-            if ancestor._times_bound("Params") or ancestor._inner("Params"):
+            if ancestor._times_bound("Params"):
                 params = ancestor._params()
                 return None if params is None else params._fields()
         return {}
@@ -93,7 +93,7 @@ class ClassSource:
     def _params(self) -> ClassSource | None:
         """The class of its parameters, defined in its body or named there; None where neither is plain."""
         inner, values = self._inner("Params"), self._assigned("Params")
-        if len(inner) + self._times_bound("Params") != 1:
+        if self._times_bound("Params") != 1:
             return None
         if inner:
             return ClassSource(self.sources, self.path, inner[0])
@@ -194,9 +194,39 @@ class ClassSource:
 
     def _times_bound(self, attribute: str) -> int:
         """How often its body gives the name a value, in whatever way; a bare annotation does not."""
-        lines = (line for line in self.node.body if not (isinstance(line, ast.AnnAssign) and not line.value))
-        names = (node for line in lines for node in ast.walk(line) if isinstance(node, ast.Name))
-        return sum(name.id == attribute and isinstance(name.ctx, ast.Store) for name in names)
+        return sum(name == attribute for line in self.node.body for name in _bound(line))
+
+
+def _bound(node: ast.AST) -> Iterator[str]:
+    """The names that a statement of a class's body binds there: not those within functions and classes.
+
+    What Python evaluates in the class itself counts: decorators, defaults of parameters, bases.
+    """
+    evaluated: Iterable[ast.AST | None] = ast.iter_child_nodes(node)
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef():
+            yield node.name
+            evaluated = (*node.decorator_list, *node.args.defaults, *node.args.kw_defaults)
+        case ast.ClassDef():
+            yield node.name
+            evaluated = (*node.decorator_list, *node.bases, *node.keywords)
+        case ast.Lambda():
+            evaluated = (*node.args.defaults, *node.args.kw_defaults)
+        case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+            evaluated = ()
+        case ast.AnnAssign(value=None):
+            evaluated = ()
+        case ast.Name(ctx=ast.Store()):
+            yield node.id
+        case ast.alias():
+            yield (node.asname or node.name).partition(".")[0]
+        case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+            yield name
+        case ast.MatchMapping(rest=str(name)):
+            yield name
+    for child in evaluated:
+        if child is not None:
+            yield from _bound(child)
 
 
 def _default(value: ast.expr | None) -> object:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     import torch
 
+    from pcbench.engine.cell import Cell
     from pcbench.engine.estimates.estimate import Estimate
     from pcbench.engine.estimates.trials import Trials
-    from pcbench.engine.plan import Cell
     from pcbench.records.models import Run
     from pcbench.records.state import Snapshots
 

@@ -16,9 +16,9 @@ from pcbench.cli.output import say, show
 from pcbench.common.text import counted
 
 if TYPE_CHECKING:
+    from pcbench.engine.cell import Absent, Cell
     from pcbench.engine.estimates.estimate import Estimate
     from pcbench.engine.evaluate import Outcome
-    from pcbench.engine.plan import Absent, Cell
 
 
 ANEW = "'--again stale' computes anew, what is there stays"

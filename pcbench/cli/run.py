@@ -22,9 +22,9 @@ from pcbench.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
+    from pcbench.engine.cell import Absent, Cell
     from pcbench.engine.estimates.estimate import Estimate
     from pcbench.engine.evaluate import Outcome
-    from pcbench.engine.plan import Absent, Cell
     from pcbench.engine.working import Executor
     from pcbench.executors.queued import Order
     from pcbench.records.plans import Plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import threading
@@ -14,12 +15,18 @@ from pcbench.errors import Interrupted
 
 PATIENCE = 5.0
 """Seconds after the first signal in which others change nothing; after them one ends the process at once."""
+STOPPING = signal.SIGINT, signal.SIGTERM
+"""The signals that stop a command."""
 EXIT_CODE = 130
 """What a command that was interrupted ends with."""
 
 
 def stop_at_signals() -> None:
-    """From now on SIGINT and SIGTERM raise KeyboardInterrupt, once; only the main thread can say so."""
+    """From now on SIGINT and SIGTERM raise KeyboardInterrupt, once; only the main thread can say so.
+
+    At its end Python takes handlers away, and a signal would end the process before it has said `EXIT_CODE`:
+    by then signals are ignored.
+    """
     if threading.current_thread() is not threading.main_thread():
         return
     first: list[float] = []
@@ -31,8 +38,15 @@ def stop_at_signals() -> None:
         if first[-1] - first[0] > PATIENCE:
             os._exit(EXIT_CODE)
 
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
+    for number in STOPPING:
+        signal.signal(number, stop)
+    atexit.unregister(_ignore)
+    atexit.register(_ignore)
+
+
+def _ignore() -> None:
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from pcbench.api import PointClouds, Snapshot
 from pcbench.datasets.formats.sets import ForeignSet
 from pcbench.engine import guard, machine
 from pcbench.engine.artifacts import save_snapshots
+from pcbench.engine.cell import Cell
 from pcbench.engine.distil import copies_of_test
-from pcbench.engine.plan import Cell
 from pcbench.errors import DataError, UsageError
 from pcbench.ops.names import UNKNOWN
 from pcbench.records import layout

@@ -22,12 +22,12 @@ from pcbench.engine.apart import MethodFailed
 from pcbench.engine.artifacts import save_snapshots
 from pcbench.engine.assignment import Assignment, follow
 from pcbench.engine.cache import TensorCache
+from pcbench.engine.cell import Cell
 from pcbench.engine.checkpoint import Checkpoint, Reached
 from pcbench.engine.evaluate import Outcome, Report, evaluate, explained, stored_snapshots
 from pcbench.engine.evaluate import known as known_scores
 from pcbench.engine.likeness import points_of_test
 from pcbench.engine.optimisers import State
-from pcbench.engine.plan import Cell
 from pcbench.engine.unfinished import Unfinished
 from pcbench.errors import DataError, Stopped
 from pcbench.records import layout

@@ -19,8 +19,8 @@ from pcbench.clouds import concatenate
 from pcbench.common.files import write_text
 from pcbench.engine import machine, students
 from pcbench.engine.artifacts import load_snapshots
+from pcbench.engine.cell import Evaluation
 from pcbench.engine.independence import check_students
-from pcbench.engine.plan import Evaluation
 from pcbench.engine.scores import Scored, ScoreStore
 from pcbench.engine.shares import shares
 from pcbench.engine.unfinished import Keeper, Unfinished

@@ -9,8 +9,9 @@ from pcbench.api import Backbone
 from pcbench.catalogue import Catalogue
 from pcbench.common.files import canonical_json
 from pcbench.common.schema import Model
+from pcbench.engine.cell import Cell, Evaluation, inputs_of
 from pcbench.engine.methods import ChosenMethod
-from pcbench.engine.plan import Cell, Evaluation, Parts, inputs_of
+from pcbench.engine.parts import Parts
 from pcbench.errors import DataError, UsageError
 from pcbench.ops import draws
 from pcbench.protocols.protocol import Protocol, Recipe

@@ -8,8 +8,9 @@ from typing import Any
 
 from pcbench.catalogue import Catalogue
 from pcbench.catalogue.held_out import SUFFIX
-from pcbench.engine import plan
-from pcbench.engine.plan import Absent, Cell, Evaluation, Request
+from pcbench.engine import available, plan
+from pcbench.engine.cell import Absent, Cell, Evaluation
+from pcbench.engine.plan import Request
 from pcbench.errors import UsageError
 from pcbench.protocols import protocol as protocols
 from pcbench.protocols import suites
@@ -75,7 +76,7 @@ def planned(catalogue: Catalogue, asked: Asked, gpu: bool, in_process: bool = Fa
             for each in plan.repeated(asked.common, [{}], asked.repetitions)
             for row in rows_of(suite, asked.suite, each, asked.own_draw)
         ]
-        requests, absent = plan.available(catalogue, *rows)
+        requests, absent = available.of_requests(catalogue, *rows)
     if asked.validation:
         requests = [validation_of(each) for each in requests]
     cells = plan.cells(catalogue, *requests, in_process=in_process)
@@ -98,7 +99,7 @@ def evaluations(
 
     What is not said is as the run was made: see `plan.evaluations`. students: per snapshot.
     """
-    there, absent = plan.available_runs(catalogue, runs)
+    there, absent = available.of_runs(catalogue, runs)
     departures = dict(settings or {})
     if students is not None:
         departures["students"] = students

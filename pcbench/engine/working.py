@@ -17,8 +17,8 @@ from typing import Protocol, Self
 import torch
 
 from pcbench.engine import distil, evaluate, machine
+from pcbench.engine.cell import Cell, Evaluation
 from pcbench.engine.evaluate import Outcome, Report
-from pcbench.engine.plan import Cell, Evaluation
 from pcbench.errors import DataError
 from pcbench.protocols.variants import PLAIN
 from pcbench.records import attempts, layout, plans

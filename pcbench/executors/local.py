@@ -21,9 +21,9 @@ import torch
 from pcbench.common.text import one_line
 from pcbench.datasets.store import cache_root, data_root
 from pcbench.engine import apart, distil, frozen, machine, server
+from pcbench.engine.cell import Cell
 from pcbench.engine.evaluate import Outcome, Report
 from pcbench.engine.messages import BrokenMessage, Message, receive, send
-from pcbench.engine.plan import Cell
 from pcbench.engine.working import Ended, Piece
 from pcbench.errors import DataError, PcbenchError, UsageError
 from pcbench.executors import worker

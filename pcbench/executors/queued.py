@@ -18,8 +18,8 @@ import torch
 
 from pcbench.common.text import counted, one_line
 from pcbench.engine import distil
+from pcbench.engine.cell import Cell
 from pcbench.engine.evaluate import Outcome
-from pcbench.engine.plan import Cell
 from pcbench.engine.working import Piece, Watcher, failed_elsewhere
 from pcbench.executors import slurm
 from pcbench.executors.slurm import End, Profile, SlurmError

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pcbench.common.text import counted, one_line
 from pcbench.engine import frozen, machine, requests, server, working
+from pcbench.engine.cell import Absent
 from pcbench.engine.estimates.estimate import expected, largest
 from pcbench.engine.evaluate import Outcome
-from pcbench.engine.plan import Absent, Request
+from pcbench.engine.plan import Request
 from pcbench.errors import DataError, PcbenchError
 from pcbench.executors import local
 from pcbench.ops.draws import Draw

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from pcbench.common.grouping import grouped
 from pcbench.records.labels import amount
-from pcbench.report.cells import Board, BoardRow, BoardSection, MeasuredCell, Place, grouped
+from pcbench.report.cells import Board, BoardRow, BoardSection, MeasuredCell, Place
 from pcbench.report.counterparts import (
     PAPERS_DRAW,
     PAPERS_PROTOCOL,

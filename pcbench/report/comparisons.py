@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from pcbench.common.grouping import grouped
 from pcbench.protocols.asked import asked
 from pcbench.records.labels import amount
 from pcbench.records.layout import short
-from pcbench.report.cells import Board, BoardRow, BoardSection, Entry, MeasuredCell, Place, chosen_by, grouped
+from pcbench.report.cells import Board, BoardRow, BoardSection, Entry, MeasuredCell, Place, chosen_by
 from pcbench.report.compared import differences, grounded, leading
 from pcbench.report.heat import Heat, HeatRow, HeatValue
 from pcbench.report.tables import Block, Head, Heading, Line, Table, Value

@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pcbench.report.cells import Place, grouped
+from pcbench.common.grouping import grouped
+from pcbench.report.cells import Place
 from pcbench.report.papers import Reported
 from pcbench.stats import Interval, hierarchical_interval, mean_interval, printed_difference
 

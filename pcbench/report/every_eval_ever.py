@@ -12,9 +12,10 @@ from pcbench.protocols.variants import PLAIN
 from pcbench.records import labels
 from pcbench.records.models import EvaluationRecord, Run
 from pcbench.records.store import read_run
-from pcbench.report.cells import CellScores, MeasuredCell, Result, result_of
+from pcbench.report.cells import CellScores, MeasuredCell, Result
 from pcbench.report.current import Current
 from pcbench.report.gather import Gathered
+from pcbench.report.results import result_of
 from pcbench.report.status import submitter
 from pcbench.report.text import file_stem, plain, shown
 from pcbench.stats import LEVEL

@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from pcbench.common.grouping import grouped
 from pcbench.protocols.protocol import QUICK
 from pcbench.records.labels import amount, bare_amount
 from pcbench.records.layout import short
 from pcbench.report import by_cloud, charts
 from pcbench.report.against_papers import measured_row
 from pcbench.report.answers import Answers
-from pcbench.report.cells import Board, BoardRow, BoardSection, CellScores, Place, grouped
+from pcbench.report.cells import Board, BoardRow, BoardSection, CellScores, Place
 from pcbench.report.compared import Standing, by_draw, grounded, standing
 from pcbench.report.counterparts import Beside, beside
 from pcbench.report.dots import Dot, Dots, Line, dots

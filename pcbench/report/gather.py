@@ -26,19 +26,11 @@ from pcbench.records.models import Run
 from pcbench.records.store import orphans, read_run
 from pcbench.report import runs
 from pcbench.report.answers import Answers
-from pcbench.report.cells import (
-    NOTHING_KNOWN,
-    Entry,
-    MeasuredRun,
-    Place,
-    Result,
-    Unfinished,
-    page_name,
-    unfinished,
-)
+from pcbench.report.cells import Entry, Place, Result, Unfinished
 from pcbench.report.current import Current
 from pcbench.report.output import SiteFolder
 from pcbench.report.pages import Renderer
+from pcbench.report.results import NOTHING_KNOWN, MeasuredRun, page_name, unfinished
 from pcbench.report.status import submitter
 from pcbench.report.tables import Line
 from pcbench.report.text import as_json

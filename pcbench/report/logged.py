@@ -6,10 +6,10 @@ import math
 import statistics
 from collections.abc import Sequence
 
+from pcbench.common.grouping import grouped
 from pcbench.records import layout
 from pcbench.records.log import Entry, read
 from pcbench.records.models import Run
-from pcbench.report.cells import grouped
 from pcbench.report.svg import Plot, PlotData, PlotPoint, traces
 from pcbench.report.tables import Block
 

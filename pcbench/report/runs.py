@@ -17,8 +17,8 @@ from pcbench.records.layout import short
 from pcbench.records.models import DistillationRecord, EvaluationRecord, Memory, Run
 from pcbench.report import by_cloud, commands, logged
 from pcbench.report.answers import Answers
-from pcbench.report.cells import MeasuredRun, page_name, peak_memory
 from pcbench.report.details import Confusion, by_class, confusion, learning_curves
+from pcbench.report.results import MeasuredRun, page_name, peak_memory
 from pcbench.report.status import MAINTAINERS, MEANING, finding, status_of, submitter
 from pcbench.report.tables import MISSING, Block, Head, Heading, Line, Table, Value
 from pcbench.report.text import duration, number, plain, shown, size, spread

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from pcbench.catalogue.held_out import whole_of
-from pcbench.report.cells import Entry, Result, grouped
+from pcbench.common.grouping import grouped
+from pcbench.report.cells import Entry, Result
 
 Ground = tuple[str, str, str, str]
 """What variations of a method have in common: data set, protocol, students, and all but the parameters."""

@@ -14,8 +14,9 @@ from pcbench.common.packaged import builtin
 from pcbench.errors import DataError
 from pcbench.records.labels import amount
 from pcbench.records.layout import run_folders, short
-from pcbench.report import against_papers, cells, comparisons, front, methods, overview, stale, timing
+from pcbench.report import against_papers, comparisons, front, methods, overview, stale, timing
 from pcbench.report.answers import Answers
+from pcbench.report.board import board as of_results
 from pcbench.report.cells import Board, BoardSection, CellScores
 from pcbench.report.current import Current
 from pcbench.report.gather import Gathered, Progress, Written, write_runs
@@ -90,7 +91,7 @@ def board_of(gathered: Gathered) -> Board:
     """The board of all runs that were read."""
     slims = gathered.runs
     without = [slim.without for slim in slims if slim.without]
-    return cells.board(marked([result for slim in slims for result in slim.results]), without)
+    return of_results(marked([result for slim in slims for result in slim.results]), without)
 
 
 def markdown_of(gathered: Gathered, base_url: str = "") -> str:

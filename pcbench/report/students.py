@@ -10,9 +10,9 @@ from typing import Any
 from pcbench.protocols.variants import PLAIN
 from pcbench.records.division import division
 from pcbench.records.models import EvaluationRecord, Run
-from pcbench.report.cells import unfinished
 from pcbench.report.current import Current
 from pcbench.report.listing import FINISHED, NOT_EVALUATED, STALE, STATES
+from pcbench.report.results import unfinished
 
 
 @dataclass(frozen=True)

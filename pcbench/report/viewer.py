@@ -13,7 +13,7 @@ from pcbench.common.installed import has_torch
 from pcbench.errors import DataError, PcbenchError
 from pcbench.records import layout
 from pcbench.records.models import DistillationInputs, Run
-from pcbench.report.cells import page_name
+from pcbench.report.results import page_name
 from pcbench.report.text import plain
 
 if TYPE_CHECKING:

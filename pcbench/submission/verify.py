@@ -29,6 +29,7 @@ from pcbench.api import PointClouds, Snapshot, Splits
 from pcbench.catalogue import Catalogue
 from pcbench.clouds import unit_sphere
 from pcbench.engine import machine, plan
+from pcbench.engine.cell import Cell, Evaluation
 from pcbench.engine.distil import distil
 from pcbench.engine.evaluate import (
     Report,
@@ -39,7 +40,7 @@ from pcbench.engine.evaluate import (
     train_students,
 )
 from pcbench.engine.likeness import Copy, copies_of_test
-from pcbench.engine.plan import Cell, Evaluation, Request
+from pcbench.engine.plan import Request
 from pcbench.errors import DataError, PcbenchError, UsageError
 from pcbench.ops import draws
 from pcbench.protocols import protocol

@@ -70,6 +70,9 @@ def test_whether_clouds_may_be_passed_on_is_read(tmp_path: Path, bases: str, bod
         "redistributable = False; redistributable = True",
         "for redistributable in (True,): pass",
         "if True: redistributable = True",
+        "def redistributable(self): return True",
+        "import math as redistributable",
+        "def other(self, value=(redistributable := True)): return value",
     ],
 )
 def test_what_only_running_tells_is_asked_of_the_class(tmp_path: Path, body: str) -> None:
@@ -89,7 +92,21 @@ def test_what_only_running_tells_is_asked_of_the_class(tmp_path: Path, body: str
     registry = open_catalogue([tmp_path]).datasets
     with pytest.raises(LookupError):
         registry.get("mine").literal("redistributable")
-    assert redistributable("mine", registry) is True
+    assert redistributable("mine", registry) is (registry.load("mine").redistributable is True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "def other(self): redistributable = True",
+        "other = [redistributable for redistributable in (True,)]",
+        "class Other: redistributable = True",
+        "other = lambda redistributable: redistributable",
+    ],
+)
+def test_what_functions_and_classes_within_call_so_is_something_else(tmp_path: Path, body: str) -> None:
+    write(tmp_path / "mine.py", DATASET.format(bases="Dataset", body=body))
+    assert open_catalogue([tmp_path]).datasets.get("mine").literal("redistributable") is False
 
 
 def test_an_unknown_data_set_may_not_be_passed_on() -> None:
@@ -97,6 +114,8 @@ def test_an_unknown_data_set_may_not_be_passed_on() -> None:
 
 
 def test_what_is_read_is_what_the_classes_say() -> None:
+    for plugin in CATALOGUE.methods.built_in():
+        assert plugin.literal("whole") is plugin.load().whole, plugin.name
     for plugin in CATALOGUE.datasets.built_in():
         assert plugin.literal("redistributable") is plugin.load().redistributable, plugin.name
     for registry in CATALOGUE.registries().values():

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from pcbench.cli import estimating
+from pcbench.engine.cell import Cell
 from pcbench.engine.estimates.steps import DistilTrial, StudentTrial
 from pcbench.engine.estimates.trials import Trials
-from pcbench.engine.plan import Cell
 from pcbench.errors import PcbenchError
 
 WORDS = ("run", "--method", "random,dm", "--ppc", "1,3", "--protocol", "quick", "--dry-run")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from report_records import a_run
 
-from pcbench.engine import plan, students
+from pcbench.engine import parts, students
 from pcbench.ops.sampling import resample
 from pcbench.records.models import Run
 from pcbench.records.store import read_run, read_runs
@@ -116,14 +116,14 @@ def test_scores_of_one_test_are_not_those_of_another(pcbench, run):
 
 
 def test_more_points_than_a_data_set_has_are_refused(pcbench, run, monkeypatch):
-    load = plan.Parts.data
+    load = parts.Parts.data
 
     def limited(found, name, points, sampling=None):
         splits, data = load(found, name, min(points, 16), sampling)
         resample(splits.test, points, "first")
         return splits, data
 
-    monkeypatch.setattr(plan.Parts, "data", limited)
+    monkeypatch.setattr(parts.Parts, "data", limited)
     done = pcbench("evaluate", run.folder, "--test", "points=512")
     assert done.code == 3
     assert "test points=512: shapes10: cannot take 512 of the 16 points" in done.err

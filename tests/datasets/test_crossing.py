@@ -21,7 +21,8 @@ from pcbench.protocols.protocol import Recipe
 from pcbench.protocols.variants import named, split
 from pcbench.records import layout
 from pcbench.records.store import read_run, read_runs, write_record
-from pcbench.report import cells
+from pcbench.report.board import board as board_of
+from pcbench.report.results import results
 from pcbench.seeds import Streams
 
 CLASSES = crossing.shared(CATALOGUE.datasets, "modelnet40", "shapenet55")
@@ -196,7 +197,7 @@ class TestEvaluate:
         ((run,), _) = read_runs(Path("results"))
         pcbench("evaluate", run.folder, "--test", "on=shapenet55")
         runs, _ = read_runs(Path("results"))
-        board = cells.board(result for run in runs for result in cells.results(run))
+        board = board_of(result for run in runs for result in results(run))
         found = [(each.setting.test, [place.name for place in each.places]) for each in board.sections]
         assert found == [("", ["modelnet40"]), ("on=shapenet55", ["modelnet40 → shapenet55"])]
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 from built_in import CATALOGUE
 
-from pcbench.engine.plan import Cell, Request, cells
+from pcbench.engine.cell import Cell
+from pcbench.engine.plan import Request, cells
 
 Report = Callable[[str, int, int], None]
 

@@ -16,7 +16,7 @@ from pcbench.common.hdf5 import write_array
 from pcbench.engine import checkpoint, machine, optimisers
 from pcbench.engine import distil as run
 from pcbench.engine.artifacts import load_snapshots
-from pcbench.engine.plan import Cell
+from pcbench.engine.cell import Cell
 from pcbench.records import layout
 from pcbench.records.models import DistillationRecord
 from pcbench.records.store import read_distillation

@@ -9,7 +9,8 @@ import pytest
 from built_in import CATALOGUE
 
 from pcbench.engine import frozen, plan
-from pcbench.engine.plan import Cell, Request
+from pcbench.engine.cell import Cell
+from pcbench.engine.plan import Request
 from pcbench.errors import DataError, UsageError
 from pcbench.records import identity, plans
 from pcbench.records.plans import Plan

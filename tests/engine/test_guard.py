@@ -19,9 +19,10 @@ from pcbench.api import Method, MethodParams, PointClouds, Snapshot, Task
 from pcbench.clouds import save_clouds
 from pcbench.datasets.store import cache_root, data_root
 from pcbench.engine import guard, methods
+from pcbench.engine.cell import Cell
 from pcbench.engine.distil import Outcome, execute
 from pcbench.engine.guard import MethodFault, Trespass
-from pcbench.engine.plan import Cell, Request, cells
+from pcbench.engine.plan import Request, cells
 
 TINY = {"points": "16", "iterations": "1", "recipe.epochs": "1", "whole.epochs": "1"}
 

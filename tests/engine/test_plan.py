@@ -13,8 +13,9 @@ import torch
 from pcbench.api import Dataset
 from pcbench.catalogue import Catalogue, Registry, open_catalogue
 from pcbench.catalogue.loading import UnusablePlugin
-from pcbench.engine import plan
-from pcbench.engine.plan import Cell, Request
+from pcbench.engine import available, plan
+from pcbench.engine.cell import Cell
+from pcbench.engine.plan import Request
 from pcbench.errors import DataError, UsageError
 from pcbench.protocols.protocol import LITE, PAPER
 from pcbench.protocols.suites import Row, Suite
@@ -177,7 +178,7 @@ def test_a_method_that_imports_more_than_the_public_face_is_refused_before_any_o
     (folder / "methods" / "deep.py").write_text(source)
     with pytest.raises(UnusablePlugin, match=r"deep.py:2 imports pcbench.engine: a method"):
         plan.cells(catalogue, request(methods=("deep",)))
-    _, (absent,) = plan.available(catalogue, request(methods=("deep", "first")))
+    _, (absent,) = available.of_requests(catalogue, request(methods=("deep", "first")))
     assert "imports pcbench.engine: a method" in absent.reason
 
 
@@ -436,7 +437,7 @@ def test_a_wrong_parameter_of_a_suite_names_its_file(cells, settings, words):
 
 def test_what_is_not_here_is_left_out_with_the_reason(catalogue):
     asked = request(methods=("first", "dcc"), datasets=("three", "away", "sevn"), ppcs=(1, 2))
-    (possible,), absent = plan.available(catalogue, asked)
+    (possible,), absent = available.of_requests(catalogue, asked)
     assert (possible.methods, possible.datasets) == (("first",), ("three",))
     assert len(plan.cells(catalogue, possible)) == 2
     reasons = {(each.method, each.dataset): each.reason for each in absent}
@@ -448,7 +449,9 @@ def test_what_is_not_here_is_left_out_with_the_reason(catalogue):
 
 
 def test_an_absent_data_set_is_absent_once_for_a_method_that_gives_everything(catalogue):
-    _, absent = plan.available(catalogue, request(methods=("everything",), datasets=("away",), ppcs=(1, 2)))
+    _, absent = available.of_requests(
+        catalogue, request(methods=("everything",), datasets=("away",), ppcs=(1, 2))
+    )
     assert [each.ppc for each in absent] == [0]
 
 
@@ -463,14 +466,14 @@ def test_an_absent_data_set_is_absent_once_for_a_method_that_gives_everything(ca
     ],
 )
 def test_students_of_a_backbone_that_is_not_here_are_absent(catalogue, evaluate, absent, cells):
-    possible, left = plan.available(catalogue, request(evaluate=evaluate))
+    possible, left = available.of_requests(catalogue, request(evaluate=evaluate))
     assert len(plan.cells(catalogue, *possible)) == cells
     assert [each.network for each in left] == [network for network, _ in absent]
     assert all(words in each.reason for each, (_, words) in zip(left, absent, strict=True))
 
 
 def test_an_unknown_distilling_backbone_leaves_nothing(catalogue):
-    possible, absent = plan.available(catalogue, request(backbone="dgcnn9", evaluate=("pointnet",)))
+    possible, absent = available.of_requests(catalogue, request(backbone="dgcnn9", evaluate=("pointnet",)))
     assert possible == []
     assert ["there is no backbone 'dgcnn9'" in each.reason for each in absent] == [True]
 
@@ -492,7 +495,7 @@ def test_students_of_several_networks_share_one_distillation(cells):
 
 
 def test_parameters_are_checked_even_where_no_data_set_is_present(catalogue):
-    (possible,), _ = plan.available(catalogue, request(datasets=("away",), settings={"round": 1}))
+    (possible,), _ = available.of_requests(catalogue, request(datasets=("away",), settings={"round": 1}))
     with pytest.raises(UsageError, match="Did you mean rounds"):
         plan.cells(catalogue, possible)
 

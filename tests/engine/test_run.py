@@ -17,7 +17,8 @@ from pcbench.records import layout, predictions
 from pcbench.records.models import Run
 from pcbench.records.state import Snapshots
 from pcbench.records.store import read_distillation, read_evaluation, read_runs, write_evaluation
-from pcbench.report.cells import board, results
+from pcbench.report.board import board
+from pcbench.report.results import results
 
 SMALL = {"points": "16", "iterations": "2", "recipe.epochs": "2", "recipe.batch": "16", "whole.epochs": "1"}
 

@@ -16,8 +16,9 @@ from built_in import CATALOGUE
 from report_records import a_run
 
 from pcbench.engine import distil, frozen, plan, working
+from pcbench.engine.cell import Cell
 from pcbench.engine.evaluate import Outcome
-from pcbench.engine.plan import Cell, Request
+from pcbench.engine.plan import Request
 from pcbench.engine.working import Piece
 from pcbench.errors import UsageError
 from pcbench.executors import queued, slurm, waiting

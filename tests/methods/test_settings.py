@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from built_in import CATALOGUE
 
-from pcbench.engine import plan
+from pcbench.engine.cell import Cell
 from pcbench.engine.plan import Request, cells
 from pcbench.errors import UsageError
 
@@ -21,7 +21,7 @@ PAPER: dict[str, dict[str, Any]] = {
 """What version 3 of SADM's paper states, where it is not what pcbench takes by default."""
 
 
-def planned(spec: str, **settings: Any) -> plan.Cell:
+def planned(spec: str, **settings: Any) -> Cell:
     request = Request((spec,), ("shapes10",), (1,), protocol="quick", settings={"points": 16} | settings)
     (cell,) = cells(CATALOGUE, request)
     return cell

@@ -12,9 +12,11 @@ from report_records import a_run
 from pcbench.protocols.asked import asked
 from pcbench.protocols.protocol import PAPER, QUICK, customised
 from pcbench.records.store import read_runs
-from pcbench.report.cells import Board, BoardSection, MeasuredCell, board, results, unfinished
+from pcbench.report.board import board
+from pcbench.report.cells import Board, BoardSection, MeasuredCell
 from pcbench.report.compared import grounded
 from pcbench.report.gather import gather
+from pcbench.report.results import results, unfinished
 from pcbench.report.site import markdown_of
 from pcbench.report.text import plain
 

@@ -23,10 +23,12 @@ from pcbench.records.layout import run_folder
 from pcbench.records.models import EvaluationRecord, Run, SnapshotScores, accuracies
 from pcbench.records.store import read_run, read_runs, write_record
 from pcbench.report import comparisons, overview, timing
-from pcbench.report.cells import Board, Result, board, result_of
+from pcbench.report.board import board
+from pcbench.report.cells import Board, Result
 from pcbench.report.compared import Standing, grounded, standing
 from pcbench.report.current import Current
 from pcbench.report.gather import gather
+from pcbench.report.results import result_of
 from pcbench.report.site import board_of
 from pcbench.report.tables import Block, Line
 

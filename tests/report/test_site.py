@@ -21,8 +21,8 @@ from pcbench.errors import DataError, UsageError
 from pcbench.protocols.protocol import QUICK
 from pcbench.report import gather, site
 from pcbench.report.answers import Answers
-from pcbench.report.cells import MeasuredRun
 from pcbench.report.output import MANIFEST
+from pcbench.report.results import MeasuredRun
 from pcbench.report.runs import RunPage
 from pcbench.report.text import duration, escape_markdown, plain
 from pcbench.report.viewer import Clouds

@@ -14,9 +14,10 @@ from pcbench.records import identity
 from pcbench.records.store import read_run
 from pcbench.report import against_papers, check, comparisons, overview, runs, stale, timing
 from pcbench.report.answers import Answers
-from pcbench.report.cells import Board, MeasuredRun
+from pcbench.report.cells import Board
 from pcbench.report.current import Current
 from pcbench.report.gather import gather
+from pcbench.report.results import MeasuredRun
 from pcbench.report.site import Built, board_of, build
 from pcbench.report.viewer import Clouds
 

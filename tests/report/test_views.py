@@ -13,8 +13,9 @@ from pcbench.protocols.protocol import LITE, PAPER
 from pcbench.records.store import read_distillation, read_runs
 from pcbench.report import against_papers, comparisons, methods, overview, runs, timing
 from pcbench.report.answers import Answers
-from pcbench.report.cells import Board, MeasuredRun, page_name
+from pcbench.report.cells import Board
 from pcbench.report.gather import gather
+from pcbench.report.results import MeasuredRun, page_name
 from pcbench.report.site import board_of
 from pcbench.report.svg import PlotData, PlotPoint, linear_ticks, log_ticks, scatter
 from pcbench.report.tables import Block, Head, Heading, Line, Link, Table, Value, paginated

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pcbench.engine.cell import Cell
 from pcbench.engine.estimates import stand_ins
 from pcbench.engine.estimates.known import Cost, Known, peak
 from pcbench.engine.estimates.nearness import alike, comparable, distance, same_amount, same_shape
 from pcbench.engine.estimates.steps import DistilTrial
-from pcbench.engine.plan import Cell
 from pcbench.records.models import DistillationInputs, Run
 
 FIRST_STEPS = "its first steps"

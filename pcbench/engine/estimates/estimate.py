@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 
 from pcbench.engine import machine
+from pcbench.engine.cell import Cell
 from pcbench.engine.estimates.distillations import distillation
 from pcbench.engine.estimates.known import Cost, Known
 from pcbench.engine.estimates.students import students_of
 from pcbench.engine.estimates.trials import Trials, on
-from pcbench.engine.plan import Cell
 from pcbench.records.models import Hardware, Run
 from pcbench.records.state import Finished, Snapshots, State, state, wanted
 

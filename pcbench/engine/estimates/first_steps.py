@@ -20,10 +20,10 @@ from torch import Tensor
 from pcbench.api import Backbone, PointClouds, Snapshot
 from pcbench.engine import apart, distil, machine
 from pcbench.engine.apart import MethodFailed
+from pcbench.engine.cell import Cell
 from pcbench.engine.estimates.steps import CAREFUL, DistilTrial, Pace, undisturbed
 from pcbench.engine.estimates.training import of_shape, trained
 from pcbench.engine.optimisers import State
-from pcbench.engine.plan import Cell
 from pcbench.errors import PcbenchError
 from pcbench.ops.batches import ClassIndex
 from pcbench.records.models import Clock

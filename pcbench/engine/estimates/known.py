@@ -7,12 +7,12 @@ import statistics
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
+from pcbench.engine.cell import Cell
 from pcbench.engine.estimates import stand_ins
 from pcbench.engine.estimates.nearness import alike
 from pcbench.engine.estimates.steps import DistilTrial, StudentTrial
 from pcbench.engine.estimates.training import recipe_of
 from pcbench.engine.estimates.trials import Trials
-from pcbench.engine.plan import Cell
 from pcbench.records.models import DistillationInputs, EvaluationRecord, Hardware, Memory, Run, Work
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
+from pcbench.engine.cell import Cell
 from pcbench.engine.estimates import stand_ins
-from pcbench.engine.plan import Cell
 
 
 def by_use(cells: Sequence[Cell]) -> list[Cell]:

@@ -13,8 +13,8 @@ from dataclasses import replace
 import torch
 
 from pcbench.api import PointClouds, Splits
+from pcbench.engine.cell import Cell
 from pcbench.engine.estimates.training import of_shape
-from pcbench.engine.plan import Cell
 from pcbench.protocols.protocol import Protocol, Recipe
 from pcbench.records.models import DataInputs, DistillationInputs
 

@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from pcbench.engine.cell import Cell
 from pcbench.engine.estimates.distillations import FIRST_STEPS
 from pcbench.engine.estimates.known import Cost, Known, peak
 from pcbench.engine.estimates.nearness import distance, same_amount
 from pcbench.engine.estimates.steps import StudentTrial
 from pcbench.engine.estimates.training import recipe_of
-from pcbench.engine.plan import Cell
 from pcbench.records.models import EvaluationRecord, Run
 
 FEWER = "first steps of fewer students"

@@ -10,8 +10,8 @@ import torch
 
 from pcbench.api import Backbone, PointClouds
 from pcbench.engine import machine, students
+from pcbench.engine.cell import Cell, Evaluation
 from pcbench.engine.estimates.steps import Pace, StudentTrial, undisturbed
-from pcbench.engine.plan import Cell, Evaluation
 from pcbench.protocols.protocol import Recipe
 from pcbench.seeds import Streams
 

@@ -19,11 +19,11 @@ from pcbench.common.schema import Model
 from pcbench.datasets.store import cache_root
 from pcbench.engine import machine
 from pcbench.engine.apart import MethodFailed
+from pcbench.engine.cell import Cell
 from pcbench.engine.estimates import stand_ins
 from pcbench.engine.estimates.first_steps import LONGEST, Networks, try_distillation
 from pcbench.engine.estimates.steps import BRISK, CAREFUL, DistilTrial, Pace, StudentTrial
 from pcbench.engine.estimates.training import of_shape, recipe_of, try_students
-from pcbench.engine.plan import Cell
 from pcbench.records.models import DistillationInputs, Hardware
 
 FOLDER = "trials"

@@ -105,7 +105,7 @@ class AtHand:
         if not (made or self.all_there) or not registry.load(name)().present():
             return None
         from pcbench.datasets import sampled
-        from pcbench.engine.plan import data_inputs
+        from pcbench.engine.cell import data_inputs
 
         dataset = registry.load(name)()
         try:
@@ -184,7 +184,7 @@ def tested(trained: DataInputs, variant: Variant, catalogue: Catalogue, at_hand:
     if loaded is None or variant.on is None:
         return loaded
     from pcbench.engine import crossing
-    from pcbench.engine.plan import crossed
+    from pcbench.engine.parts import crossed
 
     try:
         classes = crossing.shared(catalogue.datasets, trained.name, variant.on)

@@ -13,11 +13,12 @@ import torch
 from built_in import CATALOGUE
 
 from pcbench.engine import machine
+from pcbench.engine.cell import Cell
 from pcbench.engine.estimates import stand_ins
 from pcbench.engine.estimates.estimate import Estimate, estimates
 from pcbench.engine.estimates.steps import DistilTrial, StudentTrial
 from pcbench.engine.estimates.trials import Trials
-from pcbench.engine.plan import Cell, Request, cells
+from pcbench.engine.plan import Request, cells
 from pcbench.protocols.protocol import LITE
 from pcbench.records.models import (
     Clock,

@@ -12,11 +12,12 @@ from built_in import CATALOGUE
 from pcbench.api import Snapshot
 from pcbench.catalogue import open_catalogue
 from pcbench.engine import apart, machine, students
+from pcbench.engine.cell import Cell
 from pcbench.engine.estimates import first_steps, trials
 from pcbench.engine.estimates.first_steps import try_distillation
 from pcbench.engine.estimates.steps import CAREFUL, DistilTrial, Pace, StudentTrial, undisturbed
 from pcbench.engine.estimates.trials import Trials
-from pcbench.engine.plan import Cell, Request, cells
+from pcbench.engine.plan import Request, cells
 from pcbench.errors import PcbenchError
 from pcbench.records.models import Clock, Memory
 

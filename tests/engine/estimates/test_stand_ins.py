@@ -12,9 +12,10 @@ from built_in import CATALOGUE
 
 from pcbench.engine import machine
 from pcbench.engine.apart import MethodFailed
+from pcbench.engine.cell import Cell
 from pcbench.engine.estimates import order, stand_ins, trials
 from pcbench.engine.estimates.steps import BRISK, DistilTrial, Pace, StudentTrial
-from pcbench.engine.plan import Cell, Request, cells
+from pcbench.engine.plan import Request, cells
 
 CPU = torch.device("cpu")
 
