@@ -266,10 +266,10 @@ def disk(results: Path) -> Iterator[Finding]:
             yield Finding("disk", "problem" if room.free < NO_DISK else "warning", what, remedy)
         else:
             yield Finding("disk", "ok", what)
-    tensors = cache_root() / "tensors"
-    size = sum(path.stat().st_size for path in tensors.glob("*.h5"))
+    again = [cache_root() / folder for folder in ("tensors", "training")]
+    size = sum(path.stat().st_size for folder in again for path in folder.glob("*.h5"))
     if size > FULL_CACHE:
-        remedy = f"remove {tensors}: what is needed is made again"
+        remedy = f"remove {' and '.join(map(str, again))}: what is needed is made again"
         yield Finding("disk", "warning", f"{_size(size)} of networks and features are kept", remedy)
 
 

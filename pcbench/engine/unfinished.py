@@ -19,6 +19,7 @@ from pcbench.common.schema import Model
 from pcbench.engine import machine
 from pcbench.engine.state_files import read_header, read_state, write_state
 from pcbench.errors import DataError
+from pcbench.records import layout
 from pcbench.records.models import NOTHING, Clock, Count
 
 EVERY = 300.0
@@ -119,11 +120,11 @@ class Unfinished:
 
     def end(self) -> None:
         """The training is at its end: its files go."""
-        for file in self.path.parent.glob(f"{self.path.name}-*.h5"):
+        for file in layout.shares(self.path):
             file.unlink(missing_ok=True)
 
     def _file(self, share: slice) -> Path:
-        return self.path.with_name(f"{self.path.name}-{share.start}.h5")
+        return layout.share_of(self.path, share.start)
 
     def _hash(self, share: slice) -> str:
         return digest({**self._about, "share": [share.start, share.stop]})

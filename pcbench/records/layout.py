@@ -95,9 +95,14 @@ def training(folder: Path, key: str) -> Path:
     return folder / f"training-{short(key)}"
 
 
-def trainings(folder: Path, key: str | None = None) -> list[Path]:
-    """The files of students in training in a run's folder, of one evaluation or of all, sorted."""
-    return sorted(folder.glob(f"training-{short(key) if key else '*'}-*.h5"))
+def share_of(training: Path, first: int) -> Path:
+    """The file of the share of a training whose first student has that number."""
+    return training.with_name(f"{training.name}-{first}.h5")
+
+
+def shares(training: Path) -> list[Path]:
+    """The files of all shares of a training, sorted."""
+    return sorted(training.parent.glob(f"{training.name}-*.h5"))
 
 
 def log(folder: Path) -> Path:

@@ -139,7 +139,7 @@ def not_needed(out: Path) -> list[Waste]:
         Waste(file, "its students are trained")
         for folder in folders
         for path in layout.evaluations(folder)
-        for file in layout.trainings(folder, path.stem.rpartition("-")[2])
+        for file in layout.shares(layout.training(folder, path.stem.rpartition("-")[2]))
         if folder.name.rpartition("-")[2] not in unfinished
     ]
     for folder in (*folders, *layout.begun_folders(out), layout.attempts(out), layout.claims(out)):

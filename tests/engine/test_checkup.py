@@ -135,6 +135,21 @@ def test_little_room_on_a_disk(places: Path, monkeypatch: pytest.MonkeyPatch, fr
     assert {finding.result for finding in checkup.disk(places / "results")} == {result}
 
 
+def test_what_is_kept_to_be_quick_is_told_once_it_takes_much(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=50 * GIB, total=100 * GIB))
+    monkeypatch.setattr(checkup, "FULL_CACHE", 5)
+    kept = [store.cache_root() / folder / "network.h5" for folder in ("tensors", "training")]
+    for path in kept:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"123")
+    (finding,) = wrong(checkup.disk(places / "results"))
+    assert finding.remedy.startswith(f"remove {kept[0].parent} and {kept[1].parent}")
+    kept[1].unlink()
+    assert wrong(checkup.disk(places / "results")) == []
+
+
 def test_little_memory_is_that_of_the_control_group(monkeypatch: pytest.MonkeyPatch) -> None:
     files = {"memory.max": 4 * GIB, "memory.current": 3 * GIB}
     monkeypatch.setattr(machine, "_number", lambda file: files[file.name])

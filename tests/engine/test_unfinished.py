@@ -18,7 +18,6 @@ from pcbench.engine import distil as run
 from pcbench.engine import machine, students, unfinished
 from pcbench.engine.unfinished import Unfinished
 from pcbench.protocols.protocol import Augmentation, Recipe
-from pcbench.records import layout
 from pcbench.records.models import EvaluationRecord
 from pcbench.seeds import Streams
 
@@ -236,7 +235,7 @@ def evaluated(out: Path, report: Callable[[str, int, int], None]) -> EvaluationR
 
 def in_training(out: Path) -> list[Path]:
     """The files of students in training below a folder."""
-    return [file for folder in out.iterdir() for file in layout.trainings(folder)]
+    return [file for folder in out.iterdir() for file in folder.glob("training-*.h5")]
 
 
 def test_an_interrupted_evaluation_goes_on_and_gives_the_same_scores(tmp_path: Path) -> None:

@@ -141,9 +141,9 @@ def test_what_is_over_can_go_and_nothing_else(planned, tmp_path):
     for cell in planned:
         folder = finished(tmp_path, cell)
     layout.checkpoint(folder).touch()
-    training = folder / f"{layout.training(folder, planned[-1].evaluation).name}-0.h5"
+    training = layout.share_of(layout.training(folder, planned[-1].evaluation), 0)
     training.touch()
-    others = folder / f"{layout.training(folder, 'another evaluation').name}-0.h5"
+    others = layout.share_of(layout.training(folder, "another evaluation"), 0)
     others.touch()
     lock = layout.claim(tmp_path, planned[0].key)
     lock.parent.mkdir()
@@ -153,7 +153,7 @@ def test_what_is_over_can_go_and_nothing_else(planned, tmp_path):
         layout.checkpoint(folder),
         training,
     ]
-    assert layout.trainings(folder) == sorted([training, others])
+    assert layout.shares(layout.training(folder, planned[-1].evaluation)) == [training]
     os.utime(lock, (0, 0))
     assert lock in [each.path for each in upkeep.not_needed(tmp_path)]
 
