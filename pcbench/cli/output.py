@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+import math
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -205,15 +207,33 @@ def console() -> Console:
     return SafeConsole(markup=False, emoji=False, highlight=False)
 
 
+UNKNOWN = math.inf
+"""When a task ends of which nothing tells."""
+
+
 def progress_bars() -> Progress:
     """Bars on standard error with the remaining time, and the time it took once a task is finished."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Remaining(TimeRemainingColumn):
+        """By the steps so far or, where its field `ends` says when a task ends (by the clock), by that."""
+
+        def render(self, task: Task) -> Text:
+            ends = task.fields.get("ends")
+            if ends is None or task.finished:
+                return super().render(task)
+            if ends == UNKNOWN:
+                return Text("-:--:--", style="progress.remaining")
+            minutes, seconds = divmod(max(0, round(ends - time.monotonic())), 60)
+            hours, minutes = divmod(minutes, 60)
+            return Text(f"{hours}:{minutes:02}:{seconds:02}", style="progress.remaining")
 
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
+        Remaining(elapsed_when_finished=True),
         console=Console(stderr=True),
     )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pcbench.cli.output import say
+from pcbench.cli.output import UNKNOWN, say
 from pcbench.common.text import one_line
 
 if TYPE_CHECKING:
@@ -22,43 +23,75 @@ LONG = 5.0
 
 
 @contextmanager
-def progress(plain: bool = False) -> Iterator[Screen]:
+def progress(plain: bool = False, expected: Sequence[float | None] = ()) -> Iterator[Screen]:
     """Where the cells of one command show how far they are, on standard error.
 
-    plain: by lines in a terminal too, which leave room for a debugger.
+    plain: by lines in a terminal too, which leave room for a debugger. expected: as of `Remaining`.
     """
     if plain or not sys.stderr.isatty():
-        yield Log()
+        yield Log(expected)
         return
     from pcbench.cli.output import progress_bars
 
     with progress_bars() as bars:
-        yield Bars(bars)
+        yield Bars(bars, expected)
+
+
+class Remaining:
+    """How long all cells that are left may take: as much longer than expected as those before took.
+
+    expected: seconds of each cell, by its number from 1; None where nothing tells, for which the mean of the
+    others stands.
+    """
+
+    def __init__(self, expected: Sequence[float | None] = ()) -> None:
+        self.expected = expected
+        self.total = 0
+        """The number of all cells."""
+        self.ended: set[int] = set()
+        """The numbers of those that have ended."""
+        self.computed: set[int] = set()
+        """Those of them that took any work: what was there already says nothing of how long others take."""
+        self.begun = time.monotonic()
+
+    def seconds(self) -> float | None:
+        """By the wall clock, however many are at work at once; None before any cell took work."""
+        share = self._share(self.computed)
+        if not share:
+            return None
+        left = self._share({*range(1, self.total + 1)} - self.ended)
+        return (time.monotonic() - self.begun) / share * left
+
+    def _share(self, numbers: set[int]) -> float:
+        """What some cells are expected to take: seconds, or 1 each where nothing is known of any."""
+        usual = statistics.fmean([each for each in self.expected if each] or [1.0])
+        known = {number: each for number, each in enumerate(self.expected, 1) if each is not None}
+        return sum(known.get(number, usual) for number in numbers)
 
 
 class Screen:
-    """Where cells show how far they are."""
+    """Where cells show how far they are.
 
-    def __init__(self) -> None:
-        self.total, self.done, self.computed = 0, 0, 0
-        self.begun = time.monotonic()
+    expected: as of `Remaining`.
+    """
+
+    def __init__(self, expected: Sequence[float | None] = ()) -> None:
+        self.remaining = Remaining(expected)
 
     def overall(self, total: int) -> None:
         """There are so many cells in all."""
-        self.total = total
+        self.remaining.total = total
 
-    def one_done(self, computed: bool) -> str:
-        """One more cell has ended. What the line of its end says of the remaining time of all, if anything.
+    def one_done(self, number: int, computed: bool) -> str:
+        """A cell has ended. What the line of its end says of the remaining time of all, if anything.
 
-        computed: whether it took any work; what was there already says nothing of how long the others take.
+        computed: whether it took any work.
         """
-        self.done += 1
-        self.computed += computed
-        left = self.total - self.done
-        if not self.computed or not left:
-            return ""
-        seconds = (time.monotonic() - self.begun) / self.computed * left
-        return f"; {left} left, about {_duration(seconds)}"
+        self.remaining.ended.add(number)
+        if computed:
+            self.remaining.computed.add(number)
+        left, seconds = self.remaining.total - len(self.remaining.ended), self.remaining.seconds()
+        return f"; {left} left, about {_duration(seconds)}" if seconds is not None and left else ""
 
     def cell(self, title: str) -> Cell:
         """A cell begins."""
@@ -83,8 +116,8 @@ class Cell:
 class Bars(Screen):
     """One bar a phase, and one for all cells, with the remaining time."""
 
-    def __init__(self, bars: Progress) -> None:
-        super().__init__()
+    def __init__(self, bars: Progress, expected: Sequence[float | None] = ()) -> None:
+        super().__init__(expected)
         self.bars = bars
         self.all: TaskID | None = None
 
@@ -92,13 +125,14 @@ class Bars(Screen):
         """See `Screen`."""
         super().overall(total)
         if self.all is None and total > 1:
-            self.all = self.bars.add_task("all cells", total=total)
+            self.all = self.bars.add_task("all cells", total=total, ends=UNKNOWN)
 
-    def one_done(self, computed: bool) -> str:
+    def one_done(self, number: int, computed: bool) -> str:
         """See `Screen`."""
-        left = super().one_done(computed)
+        left, seconds = super().one_done(number, computed), self.remaining.seconds()
         if self.all is not None:
-            self.bars.update(self.all, completed=self.done)
+            ends = UNKNOWN if seconds is None else time.monotonic() + seconds
+            self.bars.update(self.all, completed=len(self.remaining.ended), ends=ends)
         return left
 
     def cell(self, title: str) -> Cell:

@@ -252,6 +252,7 @@ def execute(
     executor = None if in_process or order else means.executor(snapshots, again, costs)
     announce(cells, costs, default, means.gpu())
     pieces = of_cells(cells, out, device, runs, snapshots, again, in_process)
+    seconds = [cost.seconds for cost in costs]
     if order:
-        return follow(pieces, whole, order, means.detach)
-    return work_through(pieces, pdb, executor, whole)
+        return follow(pieces, whole, order, means.detach, seconds)
+    return work_through(pieces, pdb, executor, whole, seconds)

@@ -24,11 +24,13 @@ def work_through(
     pdb: bool = False,
     executor: Executor | None = None,
     plan: Plan | None = None,
+    expected: Sequence[float | None] = (),
 ) -> list[Outcome]:
     """The outcome of every piece. Interrupted where the user stops it.
 
     executor: where pieces are done, unless in this process. plan: what they are cells of. pdb: where a plugin
-    fails in this process, Python's debugger opens in the frame that failed.
+    fails in this process, Python's debugger opens in the frame that failed. expected: seconds of each, as of
+    `progress.Remaining`.
     """
     from pcbench.engine import working
 
@@ -36,11 +38,13 @@ def work_through(
         from pcbench.engine.evaluate import debugger
 
         debugger.set(_post_mortem)
-    with _screen("what is finished is kept, run the same command to go on", pdb) as screen:
+    with _screen("what is finished is kept, run the same command to go on", pdb, expected) as screen:
         return working.work_through(pieces, _Shown(screen), executor, plan)
 
 
-def follow(pieces: Sequence[Piece], plan: Plan, order: Order, detach: bool) -> list[Outcome]:
+def follow(
+    pieces: Sequence[Piece], plan: Plan, order: Order, detach: bool, expected: Sequence[float | None] = ()
+) -> list[Outcome]:
     """The outcome of every piece, once a cluster's tasks have worked through them. Interrupted as above.
 
     plan: what they are cells of. order: how its tasks are submitted. detach: only of those that are done
@@ -48,15 +52,16 @@ def follow(pieces: Sequence[Piece], plan: Plan, order: Order, detach: bool) -> l
     """
     from pcbench.executors import queued
 
-    with _screen("the tasks go on; the same command looks after them again") as screen:
+    kept = "the tasks go on; the same command looks after them again"
+    with _screen(kept, expected=expected) as screen:
         return queued.work_through(pieces, _Shown(screen), plan, order, screen.line, detach)
 
 
 @contextlib.contextmanager
-def _screen(kept: str, pdb: bool = False) -> Iterator[Screen]:
+def _screen(kept: str, pdb: bool = False, expected: Sequence[float | None] = ()) -> Iterator[Screen]:
     """Where work is shown until it ends, or until the user stops it, who is told what is kept."""
     stop_at_signals()
-    with progress(plain=pdb) as screen:
+    with progress(pdb, expected) as screen:
         try:
             with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is no part of the result
                 yield screen
@@ -82,7 +87,7 @@ class _Shown:
         """See `working.Watcher`."""
         self.cells.pop(number).end()
         title = f"[{number}/{total}] {title}"
-        left = self.screen.one_done(computed=not outcome.reused and outcome.status != "stale")
+        left = self.screen.one_done(number, computed=not outcome.reused and outcome.status != "stale")
         self.screen.line(f"{title}: {_summary(outcome)}{left}")
         copies = outcome.run.distillation.copies
         if copies:
