@@ -69,6 +69,7 @@ class BackboneContract:
         if all(torch.equal(states[2][name], value) for name, value in states[0].items()):
             raise Failed("another generator gives the same network: it has no layer of pcbench.ops.layers")
 
+    @torch.no_grad()
     def shapes(self, preset: str) -> None:
         network, xyz = self.draw(preset).eval(), self.xyz()
         batch, points = xyz.shape[:2]

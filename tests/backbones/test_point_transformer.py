@@ -331,6 +331,6 @@ def test_two_students_learn_ten_clouds_by_heart(point_transformer, preset, monke
     points = clouds(10, 16).float() * torch.rand(10, 1, 3, generator=generator(2))
     ten = PointClouds(points, torch.arange(5).repeat(2), tuple("abcde")).normalised()
     streams = [Streams({"test": "point transformer", "repetition": number}) for number in range(2)]
-    recipe = Recipe(epochs=200, batch=10, optimiser="adam", lr=0.003, weight_decay=0, drop_after=150)
+    recipe = Recipe(epochs=100, batch=10, optimiser="adam", lr=0.003, weight_decay=0, drop_after=75)
     network = students.train(build, ten, recipe, streams)
     assert students.count_correct(network, ten, 2).sum(1).tolist() == [10, 10]
