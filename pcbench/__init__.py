@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Absent": "pcbench.engine.plan",
+    "Absent": "pcbench.engine.cell",
     "Clouds": "pcbench.python.distilled",
     "DataError": "pcbench.errors",
     "Outcome": "pcbench.engine.evaluate",
