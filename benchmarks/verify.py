@@ -9,7 +9,7 @@ from collections import Counter
 
 import numpy as np
 
-from pcbench.records.models import VerificationRecord, concluded
+from pcbench.records.verifications import VerificationRecord, concluded
 from pcbench.submission.judgement import compared
 
 BOARDS = 10_000

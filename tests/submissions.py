@@ -22,21 +22,12 @@ from pcbench.engine.artifacts import save_snapshots
 from pcbench.engine.cell import data_inputs
 from pcbench.protocols.protocol import QUICK, Protocol, customised
 from pcbench.records import layout
+from pcbench.records.circumstances import Clock
+from pcbench.records.inputs import DataInputs, DistillationInputs, EvaluationInputs, Network
 from pcbench.records.layout import run_folder
-from pcbench.records.models import (
-    LONGEST_NAME,
-    Clock,
-    DataInputs,
-    DistillationInputs,
-    DistillationRecord,
-    EvaluationInputs,
-    EvaluationRecord,
-    Network,
-    Run,
-    SnapshotEntry,
-    Work,
-)
+from pcbench.records.models import DistillationRecord, EvaluationRecord, Run, SnapshotEntry, Work
 from pcbench.records.store import read_run, write_record
+from pcbench.records.values import LONGEST_NAME
 from pcbench.seeds import Streams
 from pcbench.submission.manifest import MANIFEST, RUNS
 from pcbench.submission.submit import submit

@@ -16,7 +16,7 @@ from pcbench.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pcbench.records.models import VerificationRecord
+    from pcbench.records.verifications import VerificationRecord
     from pcbench.submission.claims import Unusable
     from pcbench.submission.verify import Judged
 

@@ -17,14 +17,9 @@ from pcbench.engine.distil import copies_of_test
 from pcbench.errors import DataError, UsageError
 from pcbench.ops.names import UNKNOWN
 from pcbench.records import layout
-from pcbench.records.models import (
-    NOTHING,
-    DistillationInputs,
-    DistillationRecord,
-    Memory,
-    Run,
-    SnapshotEntry,
-)
+from pcbench.records.circumstances import NOTHING, Memory
+from pcbench.records.inputs import DistillationInputs
+from pcbench.records.models import DistillationRecord, Run, SnapshotEntry
 from pcbench.records.store import read_distillation, write_distillation
 
 

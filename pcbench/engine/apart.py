@@ -35,7 +35,8 @@ from pcbench.engine.messages import BrokenMessage, Message, receive, send
 from pcbench.engine.methods import ChosenMethod
 from pcbench.engine.optimisers import packed, unpacked
 from pcbench.errors import DataError, PcbenchError, Thing, UsageError
-from pcbench.records.models import Memory, Network
+from pcbench.records.circumstances import Memory
+from pcbench.records.inputs import Network
 
 GRACE = 2.0
 """Seconds that a process has to end by itself."""

@@ -16,7 +16,7 @@ from pcbench.common.hdf5 import open_hdf5, own_array, write_array, write_hdf5
 from pcbench.datasets.store import cache_root
 from pcbench.engine import machine
 from pcbench.errors import DataError
-from pcbench.records.models import NOTHING, Clock
+from pcbench.records.circumstances import NOTHING, Clock
 
 
 class TensorCache:

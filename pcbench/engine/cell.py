@@ -21,7 +21,7 @@ from pcbench.ops.draws import Draw
 from pcbench.protocols.protocol import Protocol, Recipe
 from pcbench.protocols.variants import PLAIN, Variant
 from pcbench.records import identity
-from pcbench.records.models import DataInputs, DistillationInputs, EvaluationInputs, Network
+from pcbench.records.inputs import DataInputs, DistillationInputs, EvaluationInputs, Network
 from pcbench.seeds import Streams
 
 

@@ -18,7 +18,9 @@ from pcbench.engine.assignment import Earlier
 from pcbench.engine.optimisers import State, packed, unpacked
 from pcbench.engine.state_files import read_header, read_state, write_state
 from pcbench.errors import DataError
-from pcbench.records.models import NOTHING, Clock, Count, SnapshotEntry
+from pcbench.records.circumstances import NOTHING, Clock
+from pcbench.records.models import SnapshotEntry
+from pcbench.records.values import Count
 
 EVERY = 60.0
 """Seconds from one checkpoint to the next: what an interruption may cost."""

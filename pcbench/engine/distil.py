@@ -31,8 +31,9 @@ from pcbench.engine.optimisers import State
 from pcbench.engine.unfinished import Unfinished
 from pcbench.errors import DataError, Stopped
 from pcbench.records import layout
+from pcbench.records.circumstances import Memory
 from pcbench.records.log import Log
-from pcbench.records.models import DistillationRecord, Isolation, Memory, Run, Status
+from pcbench.records.models import DistillationRecord, Isolation, Run, Status
 from pcbench.records.state import NONE_FINISHED, Finished, Snapshots, not_kept, state
 from pcbench.records.store import read_distillation, read_evaluation, write_distillation
 

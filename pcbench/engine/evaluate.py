@@ -30,22 +30,20 @@ from pcbench.protocols.protocol import Recipe
 from pcbench.protocols.variants import Variant
 from pcbench.records import layout, predictions
 from pcbench.records.attempts import Ending
+from pcbench.records.circumstances import NOTHING, Clock, Provenance
+from pcbench.records.inputs import EvaluationInputs
 from pcbench.records.models import (
-    NOTHING,
-    Clock,
     DistillationRecord,
-    EvaluationInputs,
     EvaluationRecord,
-    Provenance,
     Run,
     SnapshotEntry,
     SnapshotScores,
     Work,
-    accuracies,
 )
 from pcbench.records.predictions import Predictions
 from pcbench.records.state import Snapshots, has_scores, not_kept, state_of_evaluations, wanted
 from pcbench.records.store import checked_run, write_evaluation
+from pcbench.records.values import accuracies
 
 Report = Callable[[str, int, int], None]
 """Called with what is being done, the steps done and the steps in all."""

@@ -17,8 +17,8 @@ from pcbench.ops import draws
 from pcbench.protocols.protocol import Protocol, Recipe
 from pcbench.records import identity
 from pcbench.records.identity import differences, same_work
+from pcbench.records.inputs import DataInputs, Network
 from pcbench.records.labels import title
-from pcbench.records.models import DataInputs, Network
 from pcbench.records.plans import Plan, PlannedCell, PlannedMethod, hashed
 from pcbench.records.state import Snapshots
 

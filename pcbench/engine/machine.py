@@ -22,7 +22,7 @@ import torch
 import pcbench
 from pcbench.errors import UsageError
 from pcbench.records import identity
-from pcbench.records.models import Clock, Hardware, Memory, Provenance
+from pcbench.records.circumstances import Clock, Hardware, Memory, Provenance
 
 PACKAGES = ("h5py", "numpy", "pydantic", "scipy", "torch")
 

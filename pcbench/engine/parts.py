@@ -19,7 +19,7 @@ from pcbench.ops.draws import Draw
 from pcbench.protocols import protocol, recipes, variants
 from pcbench.protocols.protocol import Protocol
 from pcbench.protocols.variants import Variant
-from pcbench.records.models import DataInputs, DistillationInputs, Network
+from pcbench.records.inputs import DataInputs, DistillationInputs, Network
 
 
 class Parts:

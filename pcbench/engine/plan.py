@@ -22,9 +22,10 @@ from pcbench.protocols.protocol import Protocol
 from pcbench.protocols.suites import Suite
 from pcbench.protocols.variants import PLAIN
 from pcbench.records.identity import same_work
+from pcbench.records.inputs import DataInputs, DistillationInputs
 from pcbench.records.labels import WHOLE
 from pcbench.records.layout import short
-from pcbench.records.models import DataInputs, DistillationInputs, Run
+from pcbench.records.models import Run
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,11 @@ from pcbench.common.schema import Model
 from pcbench.datasets.store import cache_root
 from pcbench.errors import DataError
 from pcbench.records import predictions
-from pcbench.records.models import Count, EvaluationInputs, Provenance, SnapshotScores
+from pcbench.records.circumstances import Provenance
+from pcbench.records.inputs import EvaluationInputs
+from pcbench.records.models import SnapshotScores
 from pcbench.records.predictions import Predictions
+from pcbench.records.values import Count
 
 ANY_DISTILLATION = "0" * 64
 

@@ -20,7 +20,8 @@ from pcbench.engine import machine
 from pcbench.engine.state_files import read_header, read_state, write_state
 from pcbench.errors import DataError
 from pcbench.records import layout
-from pcbench.records.models import NOTHING, Clock, Count
+from pcbench.records.circumstances import NOTHING, Clock
+from pcbench.records.values import Count
 
 EVERY = 300.0
 """Seconds from one file to the next: what an interruption may cost. Ten students of PointNet are 280 MB."""

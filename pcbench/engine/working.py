@@ -24,8 +24,9 @@ from pcbench.protocols.variants import PLAIN
 from pcbench.records import attempts, layout, plans
 from pcbench.records.attempts import Attempt
 from pcbench.records.claims import Claims
+from pcbench.records.inputs import DistillationInputs
 from pcbench.records.labels import title
-from pcbench.records.models import DistillationInputs, Run
+from pcbench.records.models import Run
 from pcbench.records.plans import Plan
 from pcbench.records.state import NONE_FINISHED, Finished, Snapshots
 from pcbench.records.store import checked_run

@@ -16,8 +16,8 @@ from pcbench.common.files import write_json
 from pcbench.common.schema import Model
 from pcbench.records import layout
 from pcbench.records.claims import LOST
-from pcbench.records.models import Count, Name, Text
 from pcbench.records.store import RecordError, read_record
+from pcbench.records.values import Count, Name, Text
 
 Ending = Literal["ok", "stale", "failed", "timeout", "oom", "interrupted"]
 """How a cell ended."""

@@ -10,8 +10,8 @@ from pydantic import Field
 from pcbench.common.files import write_json
 from pcbench.common.schema import Model, Sha256
 from pcbench.records import layout
-from pcbench.records.models import LARGEST, Count
 from pcbench.records.store import read_record
+from pcbench.records.values import LARGEST, Count
 
 
 class Array(Model):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pcbench.records.models import DistillationInputs
+    from pcbench.records.inputs import DistillationInputs
 
 WHOLE = 0
 """The PPC of the whole training split, which is no number of clouds per class."""

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 from pcbench.records.labels import amount
 
 if TYPE_CHECKING:
-    from pcbench.records.models import DistillationInputs
+    from pcbench.records.inputs import DistillationInputs
 
 DISTILLATION = "distillation.json"
 CLOUDS = "clouds.h5"

@@ -15,7 +15,8 @@ from typing import Any
 
 from pcbench.common.files import digest
 from pcbench.records import layout
-from pcbench.records.models import SCHEMA_VERSION, Breach, DistillationInputs, EvaluationInputs
+from pcbench.records.inputs import DistillationInputs, EvaluationInputs
+from pcbench.records.values import SCHEMA_VERSION, Breach
 
 Json = dict[str, Any]
 

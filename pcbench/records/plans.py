@@ -14,7 +14,8 @@ from pcbench.common.schema import Model, Sha256, first_problem
 from pcbench.errors import DataError, UsageError
 from pcbench.protocols.protocol import Protocol, Recipe
 from pcbench.records import layout
-from pcbench.records.models import LARGEST, Count, DataInputs, Name, Network, Text, Values
+from pcbench.records.inputs import DataInputs, Network
+from pcbench.records.values import LARGEST, Count, Name, Text, Values
 
 MAX_BYTES = 256 << 20
 """A plan is not read if it is larger; ten thousand cells take some 5 MB."""

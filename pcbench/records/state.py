@@ -9,14 +9,8 @@ from typing import Any, Literal
 from pcbench.common.files import canonical_json
 from pcbench.records import identity
 from pcbench.records.identity import differences
-from pcbench.records.models import (
-    DistillationInputs,
-    DistillationRecord,
-    EvaluationInputs,
-    EvaluationRecord,
-    Run,
-    SnapshotEntry,
-)
+from pcbench.records.inputs import DistillationInputs, EvaluationInputs
+from pcbench.records.models import DistillationRecord, EvaluationRecord, Run, SnapshotEntry
 
 Snapshots = Literal["last", "all"] | tuple[int, ...]
 """Which of a distillation's snapshots are asked for: the one that is reported alone, all of them, or those at

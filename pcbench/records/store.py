@@ -15,14 +15,9 @@ from pcbench.common.schema import Model
 from pcbench.common.text import one_line
 from pcbench.errors import DataError
 from pcbench.records import layout, migrate
-from pcbench.records.models import (
-    LONGEST_NAME,
-    Breach,
-    DistillationRecord,
-    EvaluationRecord,
-    Run,
-    VerificationRecord,
-)
+from pcbench.records.models import DistillationRecord, EvaluationRecord, Run
+from pcbench.records.values import LONGEST_NAME, Breach
+from pcbench.records.verifications import VerificationRecord
 
 MAX_RECORD_BYTES = 8 << 20
 """A file of JSON is not read if it is larger; a thousand students on fifty classes are 2 MB."""

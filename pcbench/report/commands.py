@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pcbench.protocols.variants import PLAIN
-from pcbench.records.models import EvaluationInputs, Run
+from pcbench.records.inputs import EvaluationInputs
+from pcbench.records.models import Run
 from pcbench.report.text import plain, shown
 from pcbench.report.values import USUAL_DRAW
 

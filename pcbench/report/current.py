@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pcbench.catalogue import Catalogue
 from pcbench.records import identity
-from pcbench.records.models import DistillationInputs, EvaluationInputs, Network
+from pcbench.records.inputs import DistillationInputs, EvaluationInputs, Network
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from pcbench.protocols.variants import PLAIN
 from pcbench.records import layout
 from pcbench.records.division import division
 from pcbench.records.identity import hashed, same_work
+from pcbench.records.inputs import DataInputs
 from pcbench.records.layout import short
-from pcbench.records.models import DataInputs, DistillationRecord, EvaluationRecord, Run
+from pcbench.records.models import DistillationRecord, EvaluationRecord, Run
 from pcbench.report.cells import Entry, MeasuredCell, Place, Result, Setting, Unfinished
 from pcbench.report.current import Current
 from pcbench.report.status import status_of

@@ -12,9 +12,10 @@ from pcbench.catalogue.describe import value_text
 from pcbench.common.schema import Model
 from pcbench.protocols.variants import PLAIN
 from pcbench.records import labels, layout
+from pcbench.records.circumstances import Memory
 from pcbench.records.labels import amount, bare_amount
 from pcbench.records.layout import short
-from pcbench.records.models import DistillationRecord, EvaluationRecord, Memory, Run
+from pcbench.records.models import DistillationRecord, EvaluationRecord, Run
 from pcbench.report import by_cloud, commands, logged
 from pcbench.report.answers import Answers
 from pcbench.report.details import Confusion, by_class, confusion, learning_curves

@@ -18,7 +18,8 @@ from pcbench.engine.artifacts import load_snapshots
 from pcbench.errors import DataError
 from pcbench.look import pictures
 from pcbench.records import labels
-from pcbench.records.models import DistillationInputs, DistillationRecord, SnapshotEntry
+from pcbench.records.inputs import DistillationInputs
+from pcbench.records.models import DistillationRecord, SnapshotEntry
 from pcbench.report.text import plain
 
 STEPS = 32767

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pcbench.records import layout
-from pcbench.records.models import EvaluationRecord, Run, VerificationRecord
+from pcbench.records.models import EvaluationRecord, Run
+from pcbench.records.verifications import VerificationRecord
 from pcbench.report.text import number, plain, signed
 from pcbench.submission.manifest import MANIFEST, RUNS
 

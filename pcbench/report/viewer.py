@@ -12,7 +12,8 @@ from pcbench.common.files import digest
 from pcbench.common.installed import has_torch
 from pcbench.errors import DataError, PcbenchError
 from pcbench.records import layout
-from pcbench.records.models import DistillationInputs, Run
+from pcbench.records.inputs import DistillationInputs
+from pcbench.records.models import Run
 from pcbench.report.results import page_name
 from pcbench.report.text import plain
 

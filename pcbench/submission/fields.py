@@ -15,21 +15,9 @@ from pydantic import BaseModel
 
 from pcbench.protocols.protocol import Protocol, Recipe
 from pcbench.protocols.variants import Variant
-from pcbench.records.models import (
-    Clock,
-    DataInputs,
-    DistillationInputs,
-    DistillationRecord,
-    EvaluationInputs,
-    EvaluationRecord,
-    Hardware,
-    Memory,
-    Network,
-    Provenance,
-    SnapshotEntry,
-    SnapshotScores,
-    Work,
-)
+from pcbench.records.circumstances import Clock, Hardware, Memory, Provenance
+from pcbench.records.inputs import DataInputs, DistillationInputs, EvaluationInputs, Network
+from pcbench.records.models import DistillationRecord, EvaluationRecord, SnapshotEntry, SnapshotScores, Work
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import integrate
 from scipy import stats as laws
 
-from pcbench.records.models import STANDARD_MARGIN
+from pcbench.records.verifications import STANDARD_MARGIN
 
 LEVEL = 0.05
 """One-sided, of every test here but that which refutes."""

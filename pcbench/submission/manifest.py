@@ -30,7 +30,9 @@ from pcbench.common.schema import Model, Sha256
 from pcbench.common.text import one_line
 from pcbench.errors import UsageError
 from pcbench.records import layout
-from pcbench.records.models import Count, Name, Network, Run
+from pcbench.records.inputs import Network
+from pcbench.records.models import Run
+from pcbench.records.values import Count, Name
 
 MANIFEST = "manifest.json"
 RUNS = "runs"

@@ -45,21 +45,14 @@ from pcbench.errors import DataError, PcbenchError, UsageError
 from pcbench.ops import draws
 from pcbench.protocols import protocol
 from pcbench.records import identity, layout, predictions
+from pcbench.records.circumstances import Hardware, Provenance
 from pcbench.records.identity import differences, same_work
-from pcbench.records.models import (
-    STANDARD_MARGIN,
-    DistillationInputs,
-    DistillationRecord,
-    Hardware,
-    Judgement,
-    Provenance,
-    Run,
-    VerificationRecord,
-    accuracies,
-    concluded,
-)
+from pcbench.records.inputs import DistillationInputs
+from pcbench.records.models import DistillationRecord, Run
 from pcbench.records.predictions import Predictions
 from pcbench.records.store import write_verification
+from pcbench.records.values import accuracies
+from pcbench.records.verifications import STANDARD_MARGIN, Judgement, VerificationRecord, concluded
 from pcbench.submission.claims import Claim
 from pcbench.submission.judgement import Comparison, compared, p_chosen
 from pcbench.submission.rules.copies import FINER

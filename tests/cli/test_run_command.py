@@ -9,7 +9,7 @@ import pytest
 
 from pcbench.engine import distil as run
 from pcbench.engine.artifacts import load_snapshots
-from pcbench.records.models import Clock
+from pcbench.records.circumstances import Clock
 from pcbench.records.store import read_runs
 
 TINY = (

@@ -11,20 +11,12 @@ from numpy.typing import ArrayLike
 
 from pcbench.protocols.protocol import QUICK
 from pcbench.records import layout, predictions
-from pcbench.records.models import (
-    DataInputs,
-    DistillationInputs,
-    EvaluationInputs,
-    EvaluationRecord,
-    Hardware,
-    Memory,
-    Network,
-    Provenance,
-    SnapshotScores,
-    accuracies,
-)
+from pcbench.records.circumstances import Hardware, Memory, Provenance
+from pcbench.records.inputs import DataInputs, DistillationInputs, EvaluationInputs, Network
+from pcbench.records.models import EvaluationRecord, SnapshotScores
 from pcbench.records.predictions import Predictions
 from pcbench.records.store import read_evaluation, write_record
+from pcbench.records.values import accuracies
 
 DATA = DataInputs(
     name="three",

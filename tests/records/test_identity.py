@@ -17,7 +17,7 @@ from pcbench.protocols.protocol import LITE, PAPER, QUICK, Recipe, customised
 from pcbench.protocols.variants import named
 from pcbench.records import identity
 from pcbench.records.identity import differences, hashed, key, same_work
-from pcbench.records.models import DistillationInputs, EvaluationInputs, Network
+from pcbench.records.inputs import DistillationInputs, EvaluationInputs, Network
 
 
 def with_field(model: type[BaseModel], **fields: Any) -> type[BaseModel]:

@@ -11,7 +11,7 @@ import pytest
 from pydantic import Field
 
 from pcbench.errors import DataError
-from pcbench.records import layout, models, store
+from pcbench.records import layout, store, values
 from pcbench.records.models import DistillationRecord, EvaluationRecord
 from pcbench.records.store import read_runs, write_distillation, write_evaluation
 
@@ -24,7 +24,7 @@ def raw(path: Path) -> Any:
 
 
 def test_there_are_examples_of_every_older_version():
-    older = range(1, models.SCHEMA_VERSION)
+    older = range(1, values.SCHEMA_VERSION)
     assert sorted(folder.name for folder in EXAMPLES.iterdir()) == [f"version{number}" for number in older]
 
 
@@ -124,7 +124,7 @@ def test_a_field_that_is_added_with_a_default_loses_no_record_and_changes_no_key
     assert len(before) >= 15
 
     class Noted(DistillationRecord):
-        note: models.Text = ""
+        note: values.Text = ""
 
     class Scored(EvaluationRecord):
         remark: list[int] = Field(default_factory=list)

@@ -24,28 +24,14 @@ from pcbench.protocols import recipes
 from pcbench.protocols.protocol import PAPER, QUICK, STANDARD, Protocol, customised
 from pcbench.protocols.variants import named
 from pcbench.records import layout, store
+from pcbench.records.circumstances import Clock, Hardware, Memory, Provenance
 from pcbench.records.division import division
+from pcbench.records.inputs import DistillationInputs, EvaluationInputs, Network
 from pcbench.records.layout import run_folder
-from pcbench.records.models import (
-    Clock,
-    DistillationInputs,
-    DistillationRecord,
-    EvaluationInputs,
-    EvaluationRecord,
-    Hardware,
-    Isolation,
-    Memory,
-    Network,
-    Provenance,
-    Run,
-    SnapshotEntry,
-    VerificationRecord,
-    Work,
-    accuracies,
-    concluded,
-    verdict,
-)
+from pcbench.records.models import DistillationRecord, EvaluationRecord, Isolation, Run, SnapshotEntry, Work
 from pcbench.records.store import read_distillation, read_evaluation, read_runs, write_record
+from pcbench.records.values import accuracies
+from pcbench.records.verifications import VerificationRecord, concluded, verdict
 
 TINY = customised(QUICK, {"students": 2, "iterations": 20, "snapshot_every": 10})
 TOTALS = [4, 0, 5]

@@ -9,11 +9,10 @@ import pytest
 from record_parts import MEMORY, a_distillation_inputs, an_evaluation_inputs, provenance
 
 from pcbench.records import identity
+from pcbench.records.circumstances import NOTHING
+from pcbench.records.inputs import DistillationInputs, EvaluationInputs
 from pcbench.records.models import (
-    NOTHING,
-    DistillationInputs,
     DistillationRecord,
-    EvaluationInputs,
     EvaluationRecord,
     Run,
     SnapshotEntry,

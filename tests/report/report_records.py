@@ -14,18 +14,10 @@ from pcbench.catalogue.kinds import Kind
 from pcbench.protocols.protocol import QUICK, Protocol, Recipe
 from pcbench.protocols.variants import named
 from pcbench.records import layout
+from pcbench.records.circumstances import Clock
+from pcbench.records.inputs import DataInputs, DistillationInputs, EvaluationInputs, Network
 from pcbench.records.layout import run_folder
-from pcbench.records.models import (
-    Clock,
-    DataInputs,
-    DistillationInputs,
-    DistillationRecord,
-    EvaluationInputs,
-    EvaluationRecord,
-    Network,
-    SnapshotEntry,
-    Work,
-)
+from pcbench.records.models import DistillationRecord, EvaluationRecord, SnapshotEntry, Work
 from pcbench.records.store import write_record
 
 TOTALS = [10, 20]

@@ -20,8 +20,9 @@ from pcbench.protocols.asked import asked
 from pcbench.protocols.protocol import PROTOCOLS, QUICK
 from pcbench.records import layout
 from pcbench.records.layout import run_folder
-from pcbench.records.models import EvaluationRecord, Run, SnapshotScores, accuracies
+from pcbench.records.models import EvaluationRecord, Run, SnapshotScores
 from pcbench.records.store import read_run, read_runs, write_record
+from pcbench.records.values import accuracies
 from pcbench.report import comparisons, overview, timing
 from pcbench.report.board import board
 from pcbench.report.cells import Board, Result

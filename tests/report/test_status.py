@@ -13,8 +13,8 @@ from record_parts import provenance
 from report_records import TOTALS, a_run
 
 from pcbench.records import layout
-from pcbench.records.models import VerificationRecord
 from pcbench.records.store import read_run, read_runs, write_record
+from pcbench.records.verifications import VerificationRecord
 from pcbench.report import status
 from pcbench.report.gather import gather
 from pcbench.report.site import board_of, build

@@ -19,12 +19,9 @@ from pcbench.protocols.protocol import QUICK, customised
 from pcbench.protocols.variants import Variant
 from pcbench.records import layout
 from pcbench.records.division import division
-from pcbench.records.models import (
-    DistillationInputs,
-    EvaluationInputs,
-    accuracies,
-)
+from pcbench.records.inputs import DistillationInputs, EvaluationInputs
 from pcbench.records.store import read_distillation, read_run
+from pcbench.records.values import accuracies
 from pcbench.submission import fields
 from pcbench.submission.fields import FIELDS, held_to
 from pcbench.submission.manifest import RUNS

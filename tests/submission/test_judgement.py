@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from pcbench.records.models import REFUTED, STANDARD_MARGIN, VerificationRecord, concluded
+from pcbench.records.verifications import REFUTED, STANDARD_MARGIN, VerificationRecord, concluded
 from pcbench.submission.claims import meeting
 from pcbench.submission.judgement import (
     compared,

@@ -14,7 +14,8 @@ from submissions import Submission, a_run, source
 from pcbench.catalogue import lineage, open_catalogue
 from pcbench.errors import DataError, UsageError
 from pcbench.records import layout
-from pcbench.records.models import DistillationInputs, Run
+from pcbench.records.inputs import DistillationInputs
+from pcbench.records.models import Run
 from pcbench.records.store import read_run, write_record
 from pcbench.submission.submit import submit
 from pcbench.submission.validate import validate

@@ -21,8 +21,8 @@ from submissions import RIGHT, TINY, TOTALS, Submission, a_run, a_submission
 from pcbench.errors import DataError, UsageError
 from pcbench.protocols.protocol import QUICK, customised
 from pcbench.records import layout
-from pcbench.records.models import VerificationRecord
 from pcbench.records.store import write_record
+from pcbench.records.verifications import VerificationRecord
 from pcbench.submission import manifest as rules
 from pcbench.submission import sources
 from pcbench.submission import validate as module
@@ -88,7 +88,7 @@ def _raise(data: dict[str, Any]) -> None:
 
 
 def _raise_counts(data: dict[str, Any]) -> None:
-    from pcbench.records.models import accuracies
+    from pcbench.records.values import accuracies
 
     scores = data["snapshots"][-1]
     scores["correct"][0] = [26] * 10
@@ -150,7 +150,7 @@ def test_a_changed_published_number(tmp_path, given):
     assert codes(given, published) == ["duplicate"]
 
     def lower(data: dict[str, Any]) -> None:
-        from pcbench.records.models import accuracies
+        from pcbench.records.values import accuracies
 
         for scores in data["snapshots"]:
             scores["correct"][0] = [24] * 10

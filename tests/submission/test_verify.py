@@ -27,16 +27,12 @@ from pcbench.engine.artifacts import load_snapshots, save_snapshots
 from pcbench.engine.likeness import Copy
 from pcbench.errors import DataError
 from pcbench.records import layout, predictions
-from pcbench.records.models import (
-    DistillationInputs,
-    EvaluationInputs,
-    Provenance,
-    Run,
-    SnapshotEntry,
-    accuracies,
-)
+from pcbench.records.circumstances import Provenance
+from pcbench.records.inputs import DistillationInputs, EvaluationInputs
+from pcbench.records.models import Run, SnapshotEntry
 from pcbench.records.predictions import Predictions
 from pcbench.records.store import read_run, read_runs
+from pcbench.records.values import accuracies
 from pcbench.submission.claims import Claim, claims, sample
 from pcbench.submission.judgement import p_chosen
 from pcbench.submission.validate import validate

@@ -9,7 +9,8 @@ from pcbench.engine.estimates import stand_ins
 from pcbench.engine.estimates.known import Cost, Known, peak
 from pcbench.engine.estimates.nearness import alike, comparable, distance, same_amount, same_shape
 from pcbench.engine.estimates.steps import DistilTrial
-from pcbench.records.models import DistillationInputs, Run
+from pcbench.records.inputs import DistillationInputs
+from pcbench.records.models import Run
 
 FIRST_STEPS = "its first steps"
 """What an estimate is based on where no run is."""

@@ -18,7 +18,8 @@ from pcbench.engine.estimates.distillations import distillation
 from pcbench.engine.estimates.known import Cost, Known
 from pcbench.engine.estimates.students import students_of
 from pcbench.engine.estimates.trials import Trials, on
-from pcbench.records.models import Hardware, Run
+from pcbench.records.circumstances import Hardware
+from pcbench.records.models import Run
 from pcbench.records.state import Finished, Snapshots, State, state, wanted
 
 RECORDS_BYTES = 32 << 10

@@ -26,7 +26,7 @@ from pcbench.engine.estimates.training import of_shape, trained
 from pcbench.engine.optimisers import State
 from pcbench.errors import PcbenchError
 from pcbench.ops.batches import ClassIndex
-from pcbench.records.models import Clock
+from pcbench.records.circumstances import Clock
 
 LONGEST = 60.0
 """Wall seconds after which a trial is stopped, with whatever is known by then."""

@@ -13,7 +13,9 @@ from pcbench.engine.estimates.nearness import alike
 from pcbench.engine.estimates.steps import DistilTrial, StudentTrial
 from pcbench.engine.estimates.training import recipe_of
 from pcbench.engine.estimates.trials import Trials
-from pcbench.records.models import DistillationInputs, EvaluationRecord, Hardware, Memory, Run, Work
+from pcbench.records.circumstances import Hardware, Memory
+from pcbench.records.inputs import DistillationInputs
+from pcbench.records.models import EvaluationRecord, Run, Work
 
 
 @dataclass(frozen=True)

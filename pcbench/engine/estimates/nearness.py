@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from pcbench.records.models import DistillationInputs
+from pcbench.records.inputs import DistillationInputs
 
 
 def alike(asked: DistillationInputs, other: DistillationInputs) -> bool:

@@ -16,7 +16,7 @@ from pcbench.api import PointClouds, Splits
 from pcbench.engine.cell import Cell
 from pcbench.engine.estimates.training import of_shape
 from pcbench.protocols.protocol import Protocol, Recipe
-from pcbench.records.models import DataInputs, DistillationInputs
+from pcbench.records.inputs import DataInputs, DistillationInputs
 
 NAME = "stand-in"
 """What their data set is called."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pcbench.common.schema import Model
-from pcbench.records.models import BUSY, Clock, Count, Hardware, Seconds
+from pcbench.records.circumstances import BUSY, Clock, Hardware
+from pcbench.records.values import Count, Seconds
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from pcbench.engine.estimates import stand_ins
 from pcbench.engine.estimates.first_steps import LONGEST, Networks, try_distillation
 from pcbench.engine.estimates.steps import BRISK, CAREFUL, DistilTrial, Pace, StudentTrial
 from pcbench.engine.estimates.training import of_shape, recipe_of, try_students
-from pcbench.records.models import DistillationInputs, Hardware
+from pcbench.records.circumstances import Hardware
+from pcbench.records.inputs import DistillationInputs
 
 FOLDER = "trials"
 """Where trials are kept, in the cache folder."""

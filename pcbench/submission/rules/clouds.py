@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from pcbench.common.installed import has_torch
 from pcbench.errors import DataError, UsageError
 from pcbench.records import layout
-from pcbench.records.models import DistillationInputs, Run, SnapshotEntry
+from pcbench.records.inputs import DistillationInputs
+from pcbench.records.models import Run, SnapshotEntry
 
 if TYPE_CHECKING:
     from pcbench.api import PointClouds, Stored

@@ -17,8 +17,9 @@ from pcbench.common.installed import has_torch
 from pcbench.errors import PcbenchError
 from pcbench.protocols.variants import PLAIN, Variant
 from pcbench.records import layout
+from pcbench.records.inputs import DataInputs
 from pcbench.records.layout import short
-from pcbench.records.models import DataInputs, EvaluationRecord, Run
+from pcbench.records.models import EvaluationRecord, Run
 from pcbench.submission.rules import Finding, scored_files
 
 if TYPE_CHECKING:

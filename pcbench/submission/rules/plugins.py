@@ -11,8 +11,9 @@ from pcbench.catalogue.source import COMPUTED
 from pcbench.common.installed import has_torch
 from pcbench.errors import UsageError
 from pcbench.records import layout
+from pcbench.records.inputs import DistillationInputs, Network
 from pcbench.records.layout import short
-from pcbench.records.models import DistillationInputs, Network, Run
+from pcbench.records.models import Run
 from pcbench.submission.manifest import used
 from pcbench.submission.rules import Finding, scored_files
 from pcbench.submission.sources import Given, Origin, origin, reserved

@@ -12,7 +12,8 @@ from packaging.version import InvalidVersion, Version
 
 import pcbench
 from pcbench.records import layout
-from pcbench.records.models import Clock, DistillationRecord, Hardware, Memory, Provenance, Run
+from pcbench.records.circumstances import Clock, Hardware, Memory, Provenance
+from pcbench.records.models import DistillationRecord, Run
 from pcbench.submission.rules import Finding, scored_files
 
 FIRST_DAY = datetime(2024, 1, 1, tzinfo=UTC)

@@ -20,12 +20,11 @@ from pcbench.engine.estimates.steps import DistilTrial, StudentTrial
 from pcbench.engine.estimates.trials import Trials
 from pcbench.engine.plan import Request, cells
 from pcbench.protocols.protocol import LITE
+from pcbench.records.circumstances import Clock, Memory
+from pcbench.records.inputs import DistillationInputs
 from pcbench.records.models import (
-    Clock,
-    DistillationInputs,
     DistillationRecord,
     EvaluationRecord,
-    Memory,
     Run,
     SnapshotEntry,
     SnapshotScores,

@@ -19,7 +19,7 @@ from pcbench.engine.estimates.steps import CAREFUL, DistilTrial, Pace, StudentTr
 from pcbench.engine.estimates.trials import Trials
 from pcbench.engine.plan import Request, cells
 from pcbench.errors import PcbenchError
-from pcbench.records.models import Clock, Memory
+from pcbench.records.circumstances import Clock, Memory
 
 CPU = torch.device("cpu")
 SMALL = {"points": 16, "recipe.epochs": 30, "recipe.batch": 8}
