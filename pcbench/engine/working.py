@@ -217,7 +217,7 @@ class _Work:
             report = self.watcher.begins(place + 1, len(self.pieces), piece.title)
             if outcome is not None:
                 if outcome.status == "ok":
-                    self._bury(piece, claims)
+                    claims.bury(piece.out, piece.key, layout.attempt(piece.out, piece.key, piece.evaluation))
                 self._note(place, outcome)
                 continue
             busy.add(piece.key)
@@ -227,15 +227,6 @@ class _Work:
             self.running[place] = attempt
             executor.begin(place, piece, report, attempt.id if attempt else "")
         return any_of_them
-
-    def _bury(self, piece: Piece, claims: Claims) -> None:
-        """Remove what a process has left that was killed when its cell was done."""
-        word = layout.attempt(piece.out, piece.key, piece.evaluation)
-        if not (word.exists() or layout.claim(piece.out, piece.key).exists()):
-            return
-        if claims.take(piece.out, piece.key):  # not where another process is about to do so itself
-            word.unlink(missing_ok=True)
-            claims.release(piece.out, piece.key)
 
     def _known(self, place: int, piece: Piece) -> Outcome | None:
         """What became of a piece without any work here; None where there is work.

@@ -89,6 +89,8 @@ def work_through(
                 break
             if following.waiting:
                 time.sleep(POLL)
+        if not following.waiting:
+            following.bury(claims)
     return [outcome for _, outcome in sorted(following.outcomes.items())]
 
 
@@ -130,6 +132,14 @@ class _Following:
     def submitted(self) -> bool:
         """Whether tasks were submitted, by whichever command."""
         return self.jobs is not None and bool(self.jobs.arrays)
+
+    def bury(self, claims: Claims) -> None:
+        """Remove what tasks, and a command that looked after them, have left that were killed at the end."""
+        for place, outcome in self.outcomes.items():
+            piece = self.pieces[place]
+            if outcome.status == "ok":
+                claims.bury(piece.out, piece.key, layout.attempt(piece.out, piece.key, piece.evaluation))
+        claims.bury(self.out, self.plan.hash)
 
     def see_what_is_there(self) -> None:
         """Take what is done already."""

@@ -46,6 +46,18 @@ class Claims:
         """Give a claim back."""
         self._leases.pop(layout.claim(out, key)).release()
 
+    def bury(self, out: Path, key: str, *words: Path) -> None:
+        """Remove what a process has left that was killed when its work was done: its claim and other files.
+
+        Not where another process is about to do so itself, nor what this one has claimed.
+        """
+        claim = layout.claim(out, key)
+        mine = claim in self._leases and self._leases[claim].is_locked
+        if not mine and any(path.exists() for path in (claim, *words)) and self.take(out, key):
+            for path in words:
+                path.unlink(missing_ok=True)
+            self.release(out, key)
+
     def __enter__(self) -> Self:
         return self
 

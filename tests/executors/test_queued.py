@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import shlex
 from collections.abc import Callable, Sequence
@@ -208,6 +209,22 @@ def test_what_is_done_is_in_no_task_and_nothing_is_submitted_where_all_is(folder
     outcomes, heard, lines = followed(folder, cluster, monkeypatch)
     assert [outcome.reused for outcome in outcomes] == [True] * 3
     assert (len(cluster.submitted), lines, heard[1::2]) == (1, [], [f"{name} reused" for name in METHODS])
+
+
+def test_what_killed_processes_left_when_all_was_done_goes(folder, monkeypatch):
+    """A command that looked after the tasks, and a task; not a claim that a living process holds."""
+    for place in range(3):
+        folder.finish(place)
+    first, second, _ = folder.pieces
+    killed = os.fork()
+    if not killed:
+        kept = Claims()
+        os._exit(0 if all(kept.take(folder.out, key) for key in (a_plan().hash, first.key)) else 1)
+    assert os.waitpid(killed, 0)[1] == 0
+    with Claims() as theirs:
+        theirs.take(folder.out, second.key)
+        followed(folder, Cluster(), monkeypatch)
+        assert list(layout.claims(folder.out).iterdir()) == [layout.claim(folder.out, second.key)]
 
 
 def test_few_tasks_share_many_distillations(folder, monkeypatch):
