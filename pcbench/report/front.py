@@ -38,6 +38,8 @@ AXES: Mapping[str, int] = {"Data set": 16, "PPC": 1, "Student": 4, "Protocol": 8
 that keeps most of it."""
 
 
+ENOUGH = 4
+"""So many methods are a comparison; of several the one of the usual draw is shown first."""
 MORE = "Mean class accuracy with its intervals"
 """What is folded away below the table."""
 
@@ -165,14 +167,16 @@ class Pages:
     def first(self) -> Choice | None:
         """What is shown without a choice: the most methods, by the rules that make them comparable.
 
-        The demonstration is shown first only where there is nothing else.
+        The demonstration is shown first only where there is nothing else, another draw than the usual one
+        only where that has few methods.
         """
 
-        def order(choice: Choice) -> tuple[bool, bool, bool, bool, int, int]:
+        def order(choice: Choice) -> tuple[bool, bool, bool, bool, int, bool, int, int]:
             setting, place = choice.cut.section.setting, choice.place
             methods = len({row.entry.method for row in _having(choice.cut.rows, place)})
             comparable, earnest = setting.division == "closed", setting.base != QUICK.name
-            return not setting.validation, comparable, not place.whole, earnest, methods, place.ppc
+            fit = not setting.validation, comparable, not place.whole, earnest
+            return *fit, min(methods, ENOUGH), choice.words["Draw"] == USUAL_DRAW, methods, place.ppc
 
         return max(self.choices, key=order, default=None)
 

@@ -54,6 +54,19 @@ def test_the_demonstration_is_shown_first_only_where_there_is_nothing_else(recor
     assert (found.first.words["Protocol"], found.first.words["PPC"]) == ("lite", "1")
 
 
+@pytest.mark.parametrize(("usual", "first"), [(3, "authors"), (4, "nested")])
+def test_the_usual_draw_is_shown_first_once_it_compares_enough_methods(
+    tmp_path: Path, usual: int, first: str
+) -> None:
+    methods = ("random", "dm", "sadm", "m3d", "herding")
+    for draw, chosen in (("nested", methods[:usual]), ("authors", methods)):
+        for method in chosen:
+            a_run(tmp_path, method=method, draw=draw, right=scores(5))
+    found = pages(tmp_path)
+    assert found.first is not None
+    assert found.first.words["Draw"] == first
+
+
 def test_the_page_with_most_methods_is_shown_first_and_every_choice_leads_somewhere(records: Path) -> None:
     found = pages(records)
     assert found.first is not None
