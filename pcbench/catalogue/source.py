@@ -212,9 +212,7 @@ def _bound(node: ast.AST) -> Iterator[str]:
             evaluated = (*node.decorator_list, *node.bases, *node.keywords)
         case ast.Lambda():
             evaluated = (*node.args.defaults, *node.args.kw_defaults)
-        case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
-            evaluated = ()
-        case ast.AnnAssign(value=None):
+        case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp() | ast.AnnAssign(value=None):
             evaluated = ()
         case ast.Name(ctx=ast.Store()):
             yield node.id

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import math
 import re
 import time
 from collections.abc import Sequence
@@ -207,10 +206,6 @@ def console() -> Console:
     return SafeConsole(markup=False, emoji=False, highlight=False)
 
 
-UNKNOWN = math.inf
-"""When a task ends of which nothing tells."""
-
-
 def progress_bars() -> Progress:
     """Bars on standard error with the remaining time, and the time it took once a task is finished."""
     from rich.console import Console
@@ -218,13 +213,13 @@ def progress_bars() -> Progress:
     from rich.text import Text
 
     class Remaining(TimeRemainingColumn):
-        """By the steps so far or, where its field `ends` says when a task ends (by the clock), by that."""
+        """By the steps so far or, of a task with a field `ends`, by that: when it ends, None if unknown."""
 
         def render(self, task: Task) -> Text:
-            ends = task.fields.get("ends")
-            if ends is None or task.finished:
+            if "ends" not in task.fields or task.finished:
                 return super().render(task)
-            if ends == UNKNOWN:
+            ends = task.fields["ends"]
+            if ends is None:
                 return Text("-:--:--", style="progress.remaining")
             minutes, seconds = divmod(max(0, round(ends - time.monotonic())), 60)
             hours, minutes = divmod(minutes, 60)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pcbench.cli.output import UNKNOWN, say
+from pcbench.cli.output import say
 from pcbench.common.text import one_line
 
 if TYPE_CHECKING:
@@ -46,27 +46,34 @@ class Remaining:
 
     def __init__(self, expected: Sequence[float | None] = ()) -> None:
         self.expected = expected
-        self.total = 0
-        """The number of all cells."""
-        self.ended: set[int] = set()
-        """The numbers of those that have ended."""
-        self.computed: set[int] = set()
-        """Those of them that took any work: what was there already says nothing of how long others take."""
+        self.usual = statistics.fmean([each for each in expected if each] or [1.0])
+        """What stands for an unknown one: the mean, or 1 where nothing is known of any."""
+        self.cells = 0
+        """The number of cells that are left."""
+        self.left = 0.0
+        """What these are expected to take."""
+        self.worked = 0.0
+        """What those were expected to take that have ended and took any work; the others tell nothing."""
         self.begun = time.monotonic()
+
+    def begin(self, total: int) -> None:
+        """There are so many cells in all."""
+        self.cells, self.left = total, sum(map(self._of, range(1, total + 1)))
+
+    def end(self, number: int, computed: bool) -> None:
+        """A cell has ended. computed: whether it took any work."""
+        self.cells -= 1
+        self.left -= self._of(number)
+        self.worked += self._of(number) if computed else 0.0
 
     def seconds(self) -> float | None:
         """By the wall clock, however many are at work at once; None before any cell took work."""
-        share = self._share(self.computed)
-        if not share:
-            return None
-        left = self._share({*range(1, self.total + 1)} - self.ended)
-        return (time.monotonic() - self.begun) / share * left
+        return (time.monotonic() - self.begun) / self.worked * max(0.0, self.left) if self.worked else None
 
-    def _share(self, numbers: set[int]) -> float:
-        """What some cells are expected to take: seconds, or 1 each where nothing is known of any."""
-        usual = statistics.fmean([each for each in self.expected if each] or [1.0])
-        known = {number: each for number, each in enumerate(self.expected, 1) if each is not None}
-        return sum(known.get(number, usual) for number in numbers)
+    def _of(self, number: int) -> float:
+        """What a cell is expected to take."""
+        known = self.expected[number - 1] if number <= len(self.expected) else None
+        return self.usual if known is None else known
 
 
 class Screen:
@@ -76,21 +83,22 @@ class Screen:
     """
 
     def __init__(self, expected: Sequence[float | None] = ()) -> None:
+        self.total = 0
         self.remaining = Remaining(expected)
 
     def overall(self, total: int) -> None:
         """There are so many cells in all."""
-        self.remaining.total = total
+        if total != self.total:
+            self.total = total
+            self.remaining.begin(total)
 
     def one_done(self, number: int, computed: bool) -> str:
         """A cell has ended. What the line of its end says of the remaining time of all, if anything.
 
         computed: whether it took any work.
         """
-        self.remaining.ended.add(number)
-        if computed:
-            self.remaining.computed.add(number)
-        left, seconds = self.remaining.total - len(self.remaining.ended), self.remaining.seconds()
+        self.remaining.end(number, computed)
+        left, seconds = self.remaining.cells, self.remaining.seconds()
         return f"; {left} left, about {_duration(seconds)}" if seconds is not None and left else ""
 
     def cell(self, title: str) -> Cell:
@@ -125,14 +133,14 @@ class Bars(Screen):
         """See `Screen`."""
         super().overall(total)
         if self.all is None and total > 1:
-            self.all = self.bars.add_task("all cells", total=total, ends=UNKNOWN)
+            self.all = self.bars.add_task("all cells", total=total, ends=None)
 
     def one_done(self, number: int, computed: bool) -> str:
         """See `Screen`."""
         left, seconds = super().one_done(number, computed), self.remaining.seconds()
         if self.all is not None:
-            ends = UNKNOWN if seconds is None else time.monotonic() + seconds
-            self.bars.update(self.all, completed=len(self.remaining.ended), ends=ends)
+            ends = None if seconds is None else time.monotonic() + seconds
+            self.bars.update(self.all, completed=self.total - self.remaining.cells, ends=ends)
         return left
 
     def cell(self, title: str) -> Cell:

@@ -158,6 +158,11 @@ def work_through(
     return [work.outcomes[place] for place in range(len(pieces))]
 
 
+def bury(piece: Piece, claims: Claims) -> None:
+    """Remove what a process has left that was killed when its cell was done."""
+    claims.bury(piece.out, piece.key, layout.attempt(piece.out, piece.key, piece.evaluation))
+
+
 class _Work:
     """How far one call of `work_through` is."""
 
@@ -217,7 +222,7 @@ class _Work:
             report = self.watcher.begins(place + 1, len(self.pieces), piece.title)
             if outcome is not None:
                 if outcome.status == "ok":
-                    claims.bury(piece.out, piece.key, layout.attempt(piece.out, piece.key, piece.evaluation))
+                    bury(piece, claims)
                 self._note(place, outcome)
                 continue
             busy.add(piece.key)

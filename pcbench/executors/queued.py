@@ -20,7 +20,7 @@ from pcbench.common.text import counted, one_line
 from pcbench.engine import distil
 from pcbench.engine.cell import Cell
 from pcbench.engine.evaluate import Outcome
-from pcbench.engine.working import Piece, Watcher, failed_elsewhere
+from pcbench.engine.working import Piece, Watcher, bury, failed_elsewhere
 from pcbench.executors import slurm
 from pcbench.executors.slurm import End, Profile, SlurmError
 from pcbench.records import attempts, jobs, layout, plans, standing
@@ -136,9 +136,8 @@ class _Following:
     def bury(self, claims: Claims) -> None:
         """Remove what tasks, and a command that looked after them, have left that were killed at the end."""
         for place, outcome in self.outcomes.items():
-            piece = self.pieces[place]
             if outcome.status == "ok":
-                claims.bury(piece.out, piece.key, layout.attempt(piece.out, piece.key, piece.evaluation))
+                bury(self.pieces[place], claims)
         claims.bury(self.out, self.plan.hash)
 
     def see_what_is_there(self) -> None:

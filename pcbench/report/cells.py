@@ -1,4 +1,4 @@
-"""Records to cells: what may be compared, in sections of one protocol, student, test and division."""
+"""What may be compared: results in rows and places, in sections of one protocol, student, test, division."""
 
 from __future__ import annotations
 
