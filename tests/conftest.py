@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer.main
+import typer.testing
 from built_in import CATALOGUE
 from hypothesis import settings
 
@@ -78,6 +81,16 @@ def nothing_is_timed_unasked() -> Iterator[None]:
     """Dry runs time no first steps, but where a test wants it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pcbench.cli.estimating.UNASKED", 0.0)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_are_described_once() -> Iterator[None]:
+    """Typer reads every command's annotations at each call: a twentieth of a second, thousands of times."""
+    described = functools.cache(typer.main.get_command)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.main.get_command", described)
+        patch.setattr("typer.testing._get_command", described)
         yield
 
 

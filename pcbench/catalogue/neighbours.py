@@ -7,6 +7,7 @@ import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from pcbench.catalogue.tree_hash import tree_digest
@@ -19,42 +20,65 @@ Import = ast.Import | ast.ImportFrom
 """A statement that imports."""
 
 
+class _Parsed:
+    """What the bytes of a file say; shared by all catalogues of a process and never changed."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        self.tree = tree
+
+    @cached_property
+    def imports(self) -> list[Import]:
+        return [node for node in ast.walk(self.tree) if isinstance(node, Import)]
+
+    @cached_property
+    def digest(self) -> str:
+        return tree_digest(self.tree)
+
+
+@lru_cache(maxsize=256)
+def _parsed(path: Path, content: bytes) -> _Parsed:
+    """A file of these bytes, parsed; raises one of UNREADABLE, and then is tried anew the next time.
+
+    Parsing is what opening a catalogue takes longest for, and a process opens many: one a command.
+    """
+    return _Parsed(ast.parse(content, filename=str(path)))
+
+
 class Sources:
     """The Python files that a catalogue has looked at; a change of a file after that is not seen."""
 
     def __init__(self) -> None:
-        self._trees: dict[Path, ast.Module | BaseException] = {}
-        self._imports: dict[Path, list[Import]] = {}
-        self._digests: dict[Path, str] = {}
+        self._files: dict[Path, _Parsed | BaseException] = {}
+        self._unparsed: dict[Path, str] = {}
         self._installed: dict[str, bool] = {}
 
-    def tree(self, path: Path) -> ast.Module:
-        """The syntax tree of a file; raises one of UNREADABLE where there is none."""
-        if path not in self._trees:
+    def _file(self, path: Path) -> _Parsed:
+        if path not in self._files:
             try:
-                self._trees[path] = ast.parse(path.read_bytes(), filename=str(path))
+                self._files[path] = _parsed(path, path.read_bytes())
             except UNREADABLE as error:
-                self._trees[path] = error
-        tree = self._trees[path]
-        if isinstance(tree, BaseException):
-            raise tree.with_traceback(None)
-        return tree
+                self._files[path] = error
+        file = self._files[path]
+        if isinstance(file, BaseException):
+            raise file.with_traceback(None)
+        return file
+
+    def tree(self, path: Path) -> ast.Module:
+        """The syntax tree of a file, not to be changed; raises one of UNREADABLE where there is none."""
+        return self._file(path).tree
 
     def imports(self, path: Path) -> list[Import]:
         """Every statement of a file that imports, wherever it stands; raises what `tree` raises."""
-        if path not in self._imports:
-            nodes = ast.walk(self.tree(path))
-            self._imports[path] = [node for node in nodes if isinstance(node, Import)]
-        return self._imports[path]
+        return self._file(path).imports
 
     def digest(self, path: Path) -> str:
         """The hash of what a file computes; that of its bytes where it cannot be parsed."""
-        if path not in self._digests:
+        if path not in self._unparsed:
             try:
-                self._digests[path] = tree_digest(self.tree(path))
+                return self._file(path).digest
             except UNREADABLE:
-                self._digests[path] = file_digest(path)
-        return self._digests[path]
+                self._unparsed[path] = file_digest(path)
+        return self._unparsed[path]
 
     def installed(self, top: str) -> bool:
         """Whether `import top` could find a module that is installed here."""
