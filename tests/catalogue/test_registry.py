@@ -12,7 +12,7 @@ from textwrap import dedent
 import pytest
 from plugin_files import METHOD, method, write
 
-from pcbench.catalogue import loading, open_catalogue
+from pcbench.catalogue import loading, neighbours, open_catalogue
 from pcbench.catalogue.kinds import split_spec
 from pcbench.catalogue.loading import Plugin
 from pcbench.catalogue.registry import Registry
@@ -53,7 +53,9 @@ def test_listing_built_in_plugins_imports_neither_torch_nor_pydantic_nor_the_plu
     subprocess.run([sys.executable, "-c", dedent(code)], check=True, env=environment)
 
 
-def test_each_file_is_parsed_once_for_all_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_file_is_parsed_once_for_all_kinds_and_once_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path / "helper.py", "x = 1\n")
     for name in ("one", "two"):
         path = method(tmp_path / f"{name}.py", name)
@@ -65,14 +67,22 @@ def test_each_file_is_parsed_once_for_all_kinds(tmp_path: Path, monkeypatch: pyt
         parsed.append(Path(filename).name)
         return parse(source, filename)
 
-    monkeypatch.setattr(ast, "parse", counted)
-    catalogue = open_catalogue([tmp_path])
-    for registry in catalogue.registries().values():
-        for plugin in registry.plugins():
-            plugin.source_hash()
-            plugin.docstring()
-    assert {"helper.py", "one.py", "two.py", "sadm.py", "pointnet.py", "shapes.py"} <= set(parsed)
-    assert len(parsed) == len(set(parsed))
+    def read_all() -> list[str]:
+        parsed.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(ast, "parse", counted)
+            for registry in open_catalogue([tmp_path]).registries().values():
+                for plugin in registry.plugins():
+                    plugin.source_hash()
+                    plugin.docstring()
+        return sorted(parsed)
+
+    neighbours._parsed.cache_clear()
+    first = read_all()
+    assert {"helper.py", "one.py", "two.py", "sadm.py", "pointnet.py", "shapes.py"} <= set(first)
+    assert len(first) == len(set(first))
+    write(tmp_path / "helper.py", "x = 2\n")
+    assert read_all() == ["helper.py"]
 
 
 def test_a_plugin_tells_its_name_summary_and_origin(tmp_path: Path) -> None:
