@@ -53,7 +53,7 @@ def test_listing_built_in_plugins_imports_neither_torch_nor_pydantic_nor_the_plu
     subprocess.run([sys.executable, "-c", dedent(code)], check=True, env=environment)
 
 
-def test_each_file_is_parsed_once_for_all_kinds_and_once_a_process(
+def test_a_file_is_parsed_once_a_process_until_it_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "helper.py", "x = 1\n")
