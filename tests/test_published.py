@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,8 @@ def test_answers_of_students_are_those_that_records_name():
 
 def test_the_table_is_of_these_records_and_every_badge_is_explained_by_one(pcbench, tmp_path):
     site = tmp_path / "site"
-    done = pcbench("leaderboard", "build", "--results", RESULTS, "--out", site)
+    records = shutil.copytree(RESULTS, tmp_path / "records", ignore=shutil.ignore_patterns(CLOUDS))
+    done = pcbench("leaderboard", "build", "--results", records, "--out", site)  # pictures take longest
     assert done.code == 0, done.err
     assert "left out" not in done.err
     built = (site / "leaderboard.md").read_text(encoding="utf-8")

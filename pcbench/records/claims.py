@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,17 +18,29 @@ HEARTBEAT = 10.0
 """Seconds between two heartbeats."""
 
 
+def _acquired(lease: SoftFileLease) -> bool:
+    """Whether a claim can be had at once."""
+    try:
+        lease.acquire(blocking=False)
+    except Timeout:
+        return False
+    return True
+
+
 class Claims:
     """What this process has claimed, given back when the block ends.
 
     A claim is a lock file that a thread touches as long as the process lives. Another process of this
     machine takes it over as soon as the owner is gone, one of another machine when it has seen no heartbeat
-    for `LOST` seconds of its own clock, so that clocks need not agree. In the worst case two processes work
-    at one cell: they write the same results, each file at once.
+    for `LOST` seconds of its own clock, so that clocks need not agree. On NFS and the like everybody waits
+    so long, see `_abandoned`. In the worst case two processes work at one cell: they write the same results,
+    each file at once.
     """
 
     def __init__(self) -> None:
         self._leases: dict[Path, SoftFileLease] = {}
+        self._last_beats: dict[Path, tuple[tuple[int, int, int], float]] = {}
+        """Of claims of others: the lock file's number and times (ns), and since when by our clock."""
 
     def take(self, out: Path, key: str) -> bool:
         """Claim a distillation, by its key; False where another process has it. OSError where none can be."""
@@ -36,11 +50,34 @@ class Claims:
             self._leases[path] = SoftFileLease(
                 path, lease_duration=LOST, heartbeat_interval=HEARTBEAT, thread_local=False
             )
-        try:
-            self._leases[path].acquire(blocking=False)
-        except Timeout:
-            return False
+        lease = self._leases[path]
+        if not _acquired(lease):
+            if not self._abandoned(path):
+                return False
+            lease.break_lock()
+            if not _acquired(lease):
+                return False
+        self._last_beats.pop(path, None)
         return True
+
+    def _abandoned(self, path: Path) -> bool:
+        """Whether a claim has had no heartbeat for longer than its lease needs to take it over.
+
+        A lease does so by exchanging the names of two files. NFS and SMB refuse that, and a dead owner's
+        claim would stay for ever. Where it works it comes first, as it never interrupts a live claim.
+        """
+        try:
+            with path.open("rb") as file:  # NFS looks at the server again when a file is opened
+                seen = os.fstat(file.fileno())
+        except OSError:
+            return False
+        beat = (seen.st_ino, seen.st_mtime_ns, seen.st_ctime_ns)
+        now = time.monotonic()
+        last, since = self._last_beats.get(path, (beat, now))
+        if last != beat:
+            since = now
+        self._last_beats[path] = (beat, since)
+        return now - since > LOST + HEARTBEAT
 
     def release(self, out: Path, key: str) -> None:
         """Give a claim back."""

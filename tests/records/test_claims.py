@@ -85,6 +85,30 @@ def test_a_claim_of_another_machine_is_free_when_its_heart_has_stopped(tmp_path)
             time.sleep(0.1)
 
 
+def test_a_dead_claim_is_free_where_names_cannot_be_exchanged_and_a_live_one_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS and SMB refuse what filelock takes a dead owner's lock over by."""
+    monkeypatch.setattr("filelock._soft.exchange_names", lambda *_: False)
+    with holder(tmp_path) as process, Claims() as ours, Claims() as theirs:
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            assert not ours.take(tmp_path, KEY)  # longer than LOST + HEARTBEAT: its heart beats
+            time.sleep(0.1)
+        process.kill()
+        process.wait()
+        assert not ours.take(tmp_path, KEY)
+        until = time.monotonic() + 30
+        while not ours.take(tmp_path, KEY):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            assert not theirs.take(tmp_path, KEY)
+            time.sleep(0.1)
+    assert list(layout.claims(tmp_path).iterdir()) == []
+
+
 @pytest.mark.parametrize("jump", [-7200.0, 7200.0])
 def test_a_heartbeat_of_another_time_frees_no_live_claim_and_keeps_no_dead_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float
