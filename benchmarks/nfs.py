@@ -44,7 +44,7 @@ exportfs -o rw,no_root_squash,fsid=0,insecure,no_subtree_check,sync '*:/mnt/stor
 rpc.nfsd -N 3 -V 4.2 4; rpc.mountd -N 3
 for node in a b; do mount -t nfs4 -o nosharecache,vers=4.2 127.0.0.1:/ /mnt/$node; done
 
-export HOME=/run/home PCBENCH_DATA=/run/data
+export HOME=/run/home TMPDIR=/run/home PCBENCH_DATA=/run/data
 export OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH={repository}
 node() {{  # NODE TRIAL: a machine of its own
     export XDG_CACHE_HOME=/run/cache-$1

@@ -124,10 +124,12 @@ def _about_file(error: OSError) -> str:
     """What the operating system refuses, of which file, and what to do where there is no room."""
     if error.errno is None:
         return str(error)
-    where = f"{error.filename}: " if error.filename else ""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     remedy = ": free some space, or choose another folder" if full else ""
-    return f"{where}{os.strerror(error.errno)}{remedy}"
+    if error.filename or full:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{os.strerror(error.errno)}{remedy}"
+    return error.strerror or os.strerror(error.errno)  # what names no file says in its words which it was
 
 
 def _fail(message: str, exit_code: int) -> None:

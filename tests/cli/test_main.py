@@ -113,3 +113,15 @@ def test_a_full_disk_is_told_in_one_line(pcbench, monkeypatch):
     assert done.err.splitlines()[-1].startswith("error: results/random-shapes10-ppc1-")
     assert "clouds.h5: No space left on device: free some space" in done.err
     assert not list(Path("results").rglob("*.h5*"))
+
+
+def test_an_error_of_the_system_without_a_file_keeps_its_words(pcbench, monkeypatch):
+    """As of Python's tempfile where no folder for temporary files can be written, and of HDF5."""
+
+    def nowhere(*_, **__):
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr("pcbench.cli.run.execute", nowhere)
+    done = pcbench("run", "--method", "random", "--ppc", "1", "--set", "points=16", "--seeds", "2")
+    assert done.code == 3
+    assert "No usable temporary directory found in ['/tmp']" in done.err.splitlines()[-1]
