@@ -48,6 +48,8 @@ _TURN, _TILT = math.radians(35), math.radians(22)
 _LIGHT = (-0.36, 0.58, 0.73)
 _DEPTH_LEVELS = 1 << 22
 _CLOUD_COLOURS, _WORD_COLOURS = 52, 6
+_SAMPLE = 1 << 16
+"""Pixels that stand for all of a page when its colours are chosen."""
 
 # Stops of viridis (van der Walt, Smith 2015; CC0) without its ends: lightness rises evenly, so that it reads
 # in grey and with any colour vision, and every colour stands out from white as well as from black.
@@ -297,23 +299,43 @@ def _few_colours(canvas: Bytes, words: Sequence[Bytes], theme: Theme) -> Image.I
     words: how much of each pixel is covered by words in `ink` and in `quiet`, (H, W) in 0..255;
     none of a page without words.
     """
-    reduced = Image.fromarray(canvas).quantize(
-        _CLOUD_COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
-    )
-    index = np.array(reduced)
+    index, colours = _reduced(canvas)
     palette = np.zeros((_CLOUD_COLOURS + len(words) * _WORD_COLOURS, 3), np.uint8)
-    given = np.array(reduced.getpalette(), np.uint8).reshape(-1, 3)[:_CLOUD_COLOURS]
-    palette[: len(given)] = given
+    palette[: len(colours)] = colours
     palette[index[0, 0]] = theme.paper
+    pixels = index.ravel()
+    shade_of = np.rint(np.arange(256) * (_WORD_COLOURS / 255)).astype(np.uint8)
     parts = np.arange(1, _WORD_COLOURS + 1)[:, None] / _WORD_COLOURS
     for number, (covered, ink) in enumerate(zip(words, (theme.ink, theme.quiet), strict=False)):
         first = _CLOUD_COLOURS + number * _WORD_COLOURS
-        level = np.rint(covered * (_WORD_COLOURS / 255)).astype(np.uint8)
-        index[level > 0] = first - 1 + level[level > 0]
+        at = np.flatnonzero(covered)
+        shade = shade_of[covered.ravel()[at]]
+        pixels[at[shade > 0]] = first - 1 + shade[shade > 0]
         palette[first : first + _WORD_COLOURS] = np.rint(theme.paper + parts * np.subtract(ink, theme.paper))
     image = Image.fromarray(index)
     image.putpalette(palette.ravel().tolist())
     return image
+
+
+def _reduced(canvas: Bytes) -> tuple[Bytes, Bytes]:
+    """A page (H, W, 3) in _CLOUD_COLOURS colours: which of them each pixel has, (H, W), and the colours.
+
+    Pixels are told apart to 5, 6 and 5 bits, so that what is divided by the median cut is a table of at most
+    65,536 colours, each as often as the page has it, and not the page.
+    """
+    red, green, blue = (canvas[..., channel].astype(np.uint16) for channel in range(3))
+    coarse = red >> 3 << 11 | green >> 2 << 5 | blue >> 3
+    counts = np.bincount(coarse.ravel(), minlength=1 << 16)
+    kinds = np.flatnonzero(counts)
+    fine = np.stack([(kinds >> 11) / 31, (kinds >> 5 & 63) / 63, (kinds & 31) / 31], -1) * 255
+    often = np.ceil(counts[kinds] * (_SAMPLE / coarse.size)).astype(np.int64)
+    sample = np.repeat(np.rint(fine).astype(np.uint8), often, axis=0)
+    cut = Image.fromarray(sample[None]).quantize(
+        _CLOUD_COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
+    )
+    colour_of = np.zeros(1 << 16, np.uint8)
+    colour_of[kinds] = np.asarray(cut)[0, np.cumsum(often) - often]
+    return colour_of[coarse], np.array(cut.getpalette(), np.uint8).reshape(-1, 3)[:_CLOUD_COLOURS]
 
 
 def _view(points: Tensor, up: Up) -> Array:
