@@ -196,6 +196,12 @@ def results(folder: Path) -> dict[str, Any]:
     return values
 
 
+def left_behind(folder: Path, *kept: str) -> list[str]:
+    """The files that say who works at what, where nobody does any more; but for those in folders `kept`."""
+    files = [path for path in (folder / layout.WORK).rglob("*") if path.is_file()]
+    return [path.name for path in files if path.parent.name not in kept]
+
+
 def _without_times(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _without_times(item) for name, item in value.items() if name not in NOT_COMPARED}
@@ -233,8 +239,7 @@ def tried(folder: Path, trial: Trial, expected: dict[str, Any], patience: float,
         trial.problems.append(f"the second command ended with {code}")
     if results(folder / "results") != expected:
         trial.problems.append("the results are not those of an undisturbed sweep")
-    left = [path for path in (folder / "results" / layout.WORK).rglob("*") if path.is_file()]
-    left = [path.name for path in left if path.parent.name not in ("plans", "jobs")]
+    left = left_behind(folder / "results", "plans", "jobs")
     if left:
         trial.problems.append(f"left behind: {', '.join(left)}")
     until = time.monotonic() + 2 * PATIENCE

@@ -20,7 +20,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.kills import WORDS, results
+from benchmarks.kills import WORDS, left_behind, results
 from pcbench.records import layout
 
 KERNEL, MODULES = "linux.uml", Path("/usr/lib/uml/modules")
@@ -107,9 +107,7 @@ def problems(folder: Path, expected: object) -> list[str]:
     wrong = [f"node {node} ended with {code}" for node, code in codes.items() if code != "0"]
     if results(folder / "results") != expected:
         wrong.append("the results are not those of an undisturbed sweep")
-    left = [path for path in (folder / "results" / layout.WORK).rglob("*") if path.is_file()]
-    left = [path for path in left if path.parent.name != "plans"]
-    return [*wrong, *(f"left behind: {path.name}" for path in left)]
+    return [*wrong, *(f"left behind: {name}" for name in left_behind(folder / "results", "plans"))]
 
 
 def main() -> None:

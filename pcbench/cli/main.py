@@ -125,11 +125,11 @@ def _about_file(error: OSError) -> str:
     if error.errno is None:
         return str(error)
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if not error.filename and not full:
+        return error.strerror or os.strerror(error.errno)  # it may say in its own words which file it was
+    where = f"{error.filename}: " if error.filename else ""
     remedy = ": free some space, or choose another folder" if full else ""
-    if error.filename or full:
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{os.strerror(error.errno)}{remedy}"
-    return error.strerror or os.strerror(error.errno)  # what names no file says in its words which it was
+    return f"{where}{os.strerror(error.errno)}{remedy}"
 
 
 def _fail(message: str, exit_code: int) -> None:

@@ -72,12 +72,9 @@ class Claims:
         except OSError:
             return False
         beat = (seen.st_ino, seen.st_mtime_ns, seen.st_ctime_ns)
-        now = time.monotonic()
-        last, since = self._last_beats.get(path, (beat, now))
-        if last != beat:
-            since = now
-        self._last_beats[path] = (beat, since)
-        return now - since > LOST + HEARTBEAT
+        if path not in self._last_beats or self._last_beats[path][0] != beat:
+            self._last_beats[path] = (beat, time.monotonic())
+        return time.monotonic() - self._last_beats[path][1] > LOST + HEARTBEAT
 
     def release(self, out: Path, key: str) -> None:
         """Give a claim back."""

@@ -52,6 +52,23 @@ def holder(out: Path, host: str = "") -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+def stays_held(out: Path, theirs: Claims) -> None:
+    """For longer than LOST and HEARTBEAT nobody else gets the claim: its owner's heart beats."""
+    until = time.monotonic() + 1.5
+    while time.monotonic() < until:
+        assert not theirs.take(out, KEY)
+        time.sleep(0.1)
+
+
+def becomes_free(out: Path, theirs: Claims) -> None:
+    """The claim is still held now, and theirs before long."""
+    assert not theirs.take(out, KEY)
+    until = time.monotonic() + 30
+    while not theirs.take(out, KEY):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
 def test_one_at_a_time_holds_a_claim(tmp_path):
     with Claims() as ours, Claims() as theirs:
         assert ours.take(tmp_path, KEY)
@@ -72,17 +89,10 @@ def test_a_claim_of_a_killed_process_is_free_at_once(tmp_path):
 
 def test_a_claim_of_another_machine_is_free_when_its_heart_has_stopped(tmp_path):
     with holder(tmp_path, "elsewhere") as process, Claims() as ours:
-        until = time.monotonic() + 1.5
-        while time.monotonic() < until:
-            assert not ours.take(tmp_path, KEY)  # longer than LOST: its heart beats
-            time.sleep(0.1)
+        stays_held(tmp_path, ours)
         process.kill()
         process.wait()
-        assert not ours.take(tmp_path, KEY)
-        until = time.monotonic() + 30
-        while not ours.take(tmp_path, KEY):
-            assert time.monotonic() < until
-            time.sleep(0.1)
+        becomes_free(tmp_path, ours)
 
 
 def test_a_dead_claim_is_free_where_names_cannot_be_exchanged_and_a_live_one_is_not(
@@ -91,21 +101,11 @@ def test_a_dead_claim_is_free_where_names_cannot_be_exchanged_and_a_live_one_is_
     """NFS and SMB refuse what filelock takes a dead owner's lock over by."""
     monkeypatch.setattr("filelock._soft.exchange_names", lambda *_: False)
     with holder(tmp_path) as process, Claims() as ours, Claims() as theirs:
-        until = time.monotonic() + 1.5
-        while time.monotonic() < until:
-            assert not ours.take(tmp_path, KEY)  # longer than LOST + HEARTBEAT: its heart beats
-            time.sleep(0.1)
+        stays_held(tmp_path, ours)
         process.kill()
         process.wait()
-        assert not ours.take(tmp_path, KEY)
-        until = time.monotonic() + 30
-        while not ours.take(tmp_path, KEY):
-            assert time.monotonic() < until
-            time.sleep(0.1)
-        until = time.monotonic() + 1.5
-        while time.monotonic() < until:
-            assert not theirs.take(tmp_path, KEY)
-            time.sleep(0.1)
+        becomes_free(tmp_path, ours)
+        stays_held(tmp_path, theirs)
     assert list(layout.claims(tmp_path).iterdir()) == []
 
 
@@ -117,19 +117,12 @@ def test_a_heartbeat_of_another_time_frees_no_live_claim_and_keeps_no_dead_one(
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + jump)
     with holder(tmp_path, "elsewhere") as process, Claims() as ours:
-        until = time.monotonic() + 1.5
-        while time.monotonic() < until:
-            assert not ours.take(tmp_path, KEY)
-            time.sleep(0.1)
+        stays_held(tmp_path, ours)
         process.kill()
         process.wait()
         ahead = now() - jump
         os.utime(layout.claim(tmp_path, KEY), (ahead, ahead))  # the last heartbeat of its clock
-        assert not ours.take(tmp_path, KEY)
-        until = time.monotonic() + 30
-        while not ours.take(tmp_path, KEY):
-            assert time.monotonic() < until
-            time.sleep(0.1)
+        becomes_free(tmp_path, ours)
 
 
 def test_a_folder_that_takes_no_files_is_an_error_that_names_the_claim(tmp_path):
