@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from typing_extensions import TypeVar
 
 from pcbench.clouds import PointClouds
-from pcbench.errors import PcbenchError
+from pcbench.errors import PcbenchError, UsageError
 from pcbench.ops.coreset import Initialisation, initial_clouds
 from pcbench.ops.foreign import Foreign
 from pcbench.ops.layers import initialise
@@ -121,6 +121,20 @@ class Iteration:
         return self.recorder(work, *inputs)
 
 
+LOOK_EVERY = 10
+"""Iterations from one look for divergence to the next: a look waits for a GPU."""
+
+
+def require_finite(optimiser: Optimizer, iteration: int) -> None:
+    """Raises UsageError where a number that the optimiser moves is no longer finite after an iteration."""
+    for group in optimiser.param_groups:
+        if not all(bool(moved.isfinite().all()) for moved in group["params"]):
+            rate = f", at a learning rate of {float(group['lr']):g}" if "lr" in group else ""
+            raise UsageError(
+                f"what the method learns has diverged by iteration {iteration}{rate}: choose a lower rate"
+            )
+
+
 @dataclass(frozen=True)
 class Task:
     """All that a method is given. It never sees the test split, a file, a clock or a global generator."""
@@ -205,12 +219,15 @@ class Task:
     def steps(self, optimiser: Optimizer | None = None) -> Iterator[int]:
         """The iterations 1, 2, …, `iterations`, each reported when it is done, for a loop of a method's own.
 
-        optimiser: as that of `learn`; without one an interrupted run begins again.
+        optimiser: as that of `learn`; without one an interrupted run begins again. Raises UsageError where
+        what it moves has diverged, which is looked at every `LOOK_EVERY` iterations.
         """
         done = 0 if optimiser is None else self.restore(optimiser)
         for iteration in range(done + 1, self.iterations + 1):
             yield iteration
             if optimiser is not None:
+                if iteration % LOOK_EVERY == 0:
+                    require_finite(optimiser, iteration)
                 self.keep(iteration, optimiser)
             self.report(iteration)
 

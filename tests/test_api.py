@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from pcbench.api import Backbone, Iteration, Method, MethodParams, Snapshot, Task, param
 from pcbench.clouds import PointClouds
+from pcbench.errors import UsageError
 from pcbench.seeds import Streams
 
 
@@ -158,6 +159,27 @@ def test_an_update_that_fails_is_neither_kept_nor_reported(few_clouds):
     with pytest.raises(KeyboardInterrupt):
         list(a_task(few_clouds, done).learn(stop, optimiser, lambda: few_clouds))
     assert done == [1]
+
+
+def test_what_diverges_ends_soon_after_with_its_iteration_and_its_rate(few_clouds):
+    """Steps of -lr · gradient with the gradient -3 · x grow as 7 ** iteration: beyond float32 in the 46th."""
+    points = torch.ones(9, 32, 3, requires_grad=True)
+    optimiser = torch.optim.SGD([{"params": [torch.ones(1)]}, {"params": [points], "lr": 2.0}], 1.0)
+    done: list[int] = []
+    kept: list[int] = []
+
+    def update(_: Iteration) -> None:
+        points.grad = -3 * points.detach()
+        optimiser.step()
+
+    task = replace(
+        a_task(few_clouds, done), iterations=500, snapshots=(500,), keep=lambda at, _: kept.append(at)
+    )
+    with pytest.raises(
+        UsageError, match=r"diverged by iteration 50, at a learning rate of 2: choose a lower"
+    ):
+        list(task.learn(update, optimiser, lambda: replace(few_clouds, points=points)))
+    assert done == kept == [*range(1, 50)]
 
 
 def test_a_network_is_drawn_only_in_iterations_that_ask_for_one(pointnet, few_clouds):
