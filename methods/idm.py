@@ -47,7 +47,7 @@ class IDM(Matching["IDM.Params"]):
             0.5, "weight of the cross-entropy, times the network's accuracy", source=CODE, ge=0
         )
         lr: float = param(
-            1e-3,
+            3e-5,
             "learning rate of the points",
             source="proposed: by fresh networks points move less than dm's, by trained ones more",
             gt=0,
@@ -82,6 +82,10 @@ class IDM(Matching["IDM.Params"]):
             optimiser.step()
             self.train(network, task, number)
             queue[taken] = row_of(network)
+            if not queue[taken].isfinite().all():
+                raise ValueError(
+                    f"a network diverged in iteration {number}: choose a train_lr lower than {p.train_lr:g}"
+                )
 
         yield from task.learn(update, optimiser, lambda: replace(start, points=points))
 

@@ -9,6 +9,7 @@ import torch
 from built_in import CATALOGUE
 from plain_pointnet import PlainPointNet
 
+from pcbench.errors import UsageError
 from pcbench.ops.batches import RealBatches
 from pcbench.ops.layers import adapt_batch_norm, set_dropout
 
@@ -125,3 +126,34 @@ def test_without_training_or_judging_it_is_dm_by_the_networks_of_the_queue(make_
         for method in (idm(every=1, queue=1, train_steps=0, weight=0.0, lr=1.0), cls(cls.Params(lr=1.0)))
     ]
     torch.testing.assert_close(*last, rtol=1e-4, atol=1e-6)
+
+
+def test_by_its_default_rate_clouds_come_nearer_where_a_hundred_times_it_diverges(make_task):
+    """Trained networks' slopes grow a thousandfold over fresh ones', and a step must stay below them."""
+    task = make_task(ppc=2, snapshots=(0, 40))
+    default = idm().params.lr
+
+    def distances(rate: float) -> list[float]:
+        method, met = idm(lr=rate), []
+
+        def matched(*given):
+            losses, gradient = step(*given)
+            met.append(float(losses.sum()))
+            return losses, gradient
+
+        step, method.step = method.step, matched
+        first, last = method.distill(task)
+        assert float((last.clouds.points - first.clouds.points).abs().mean()) < 0.05
+        return met
+
+    still, moved = distances(1e-12), distances(default)
+    assert moved[0] == still[0]
+    assert sum(moved[20:]) < 0.95 * sum(still[20:])
+    with pytest.raises(UsageError, match=r"has diverged by iteration [12]0, at"):
+        distances(1e-2)
+
+
+def test_a_network_of_the_queue_that_diverges_is_named_with_its_rate(make_task):
+    method = idm(train_lr=1e20, train_steps=3, train_batch=10)
+    with pytest.raises(ValueError, match=r"diverged in iteration 1: choose a train_lr lower than 1e\+20"):
+        list(method.distill(make_task()))
