@@ -49,7 +49,9 @@ class IDM(Matching["IDM.Params"]):
         lr: float = param(
             3e-5,
             "learning rate of the points",
-            source="proposed: by fresh networks points move less than dm's, by trained ones more",
+            source="proposed: of 1e-6 to 3e-4, tried for 120 iterations on four fifths of ModelNet10's "
+            "training clouds, 2e-5 to 1e-4 bring the distance down most, to 0.6 of that of unmoved clouds; "
+            "by 3e-4 it grows, and 1e-3 diverges",
             gt=0,
         )
 

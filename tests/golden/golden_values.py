@@ -68,7 +68,7 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "ncfm": ("ncfm", {"pool": 2, "pool_epochs": 2, "frequencies": 64}),
     "dance": ("dance", {"pool": 2, "pool_epochs": 2}),
     "iid": ("iid", {}),
-    "idm": ("idm", {"every": 1, "train_steps": 2, "train_batch": 16, "train_lr": 1e-3}),
+    "idm": ("idm", {"every": 1, "train_steps": 2, "train_batch": 16, "train_lr": 1e-3, "lr": 1e-3}),
     "ordered, along an axis": ("ordered", {"order": "axis"}),
     "ordered, along a Z-order": ("ordered", {"order": "morton"}),
     "ordered, by features": ("ordered", {"order": "feature", "rotate": True}),
