@@ -52,6 +52,18 @@ def test_listing_methods_imports_no_torch():
     assert "torch" not in done.stdout.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("own", "spins"), [({}, "1000"), ({"GOMP_SPINCOUNT": "77"}, "77"), ({"OMP_WAIT_POLICY": "passive"}, "0")]
+)
+def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise(monkeypatch, own, spins):
+    """As GNU's OpenMP says that it read it, when torch was imported."""
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"OMP_DISPLAY_ENV": "verbose", **own}.items():
+        monkeypatch.setenv(name, value)
+    assert f"GOMP_SPINCOUNT = '{spins}'" in start("doctor").stderr
+
+
 def test_version_is_printed():
     import pcbench
 
