@@ -121,7 +121,7 @@ def test_the_command_writes_what_is_new(
 ) -> None:
     file = tmp_path / "lineage.toml"
     lists = lineage.read(lineage.path())
-    old = {kind: {name: [ONE, TWO] for name in hashes} for kind, hashes in lists.items()}
+    old = {kind: {name: [ONE, TWO] for name in lists[kind]} for kind in lineage.KINDS}
     file.write_text(lineage.written(old))
     monkeypatch.setattr(lineage, "path", lambda: file)
     monkeypatch.setattr(sys, "argv", ["catalogue", "changed", "sadm"])
