@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 from built_in import CATALOGUE
+from oracle_runs import assert_iterations_agree, assert_step_agrees
 from plain_pointnet import PlainPointNet
 from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
-from pcbench.ops.batches import RealBatches
 from pcbench.ops.layers import adapt_batch_norm
 from pcbench.ops.matching import match_classes
 
@@ -22,6 +22,10 @@ def datadam(**params):
 class PlainLayers(PlainPointNet):
     """Keeps what the layers of the points give: low, middle and high, before pooling."""
 
+    def __init__(self, network: nn.Module, momentum: float = 0.1) -> None:
+        super().__init__(network, momentum)
+        self.seen: list[Tensor] = []
+
     def unit(self, name: str, x: Tensor, adapt: bool, relu: bool = True) -> Tensor:
         y = super().unit(name, x, adapt, relu)
         if name in ("low.0", "high.0", "high.1"):
@@ -29,7 +33,7 @@ class PlainLayers(PlainPointNet):
         return y
 
     def layers_and_embedding(self, xyz: Tensor) -> tuple[list[Tensor], Tensor]:
-        self.seen: list[Tensor] = []
+        self.seen = []
         embedding = self.embed(xyz)
         return self.seen, embedding
 
@@ -72,51 +76,13 @@ VARIANTS = [
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: ",".join(variant) or "default")
 @pytest.mark.parametrize("ppc", [1, 2])
 def test_losses_and_gradient_match_the_oracle_in_float64(variant, ppc, make_task):
-    task = make_task(ppc=ppc)
-    method = datadam(**variant)
-    network = task.network(task.streams.stream("network", iteration=1))
-    oracle = PlainLayers(network, method.params.bn_momentum)
-    clouds = task.train.points.double().view(8, 3, 16, 3).transpose(0, 1)
-    network.double().requires_grad_(False)
-    adapt_batch_norm(network, clouds[:, :3].flatten(0, 1), method.params.bn_momentum)
-    oracle.seen = []
-    oracle.embed(clouds[:, :3].flatten(0, 1), adapt=True)
-    real, synthetic = clouds[:, :4], clouds[:, 4 : 4 + ppc]
-    losses, gradient = match_classes(method.feature(network), method.losses, real, synthetic)
-
-    leaf = synthetic.flatten(0, 1).clone().requires_grad_()
-    expected = plain_losses(oracle, real, leaf, method.params)
-    torch.testing.assert_close(losses, expected.detach(), rtol=1e-9, atol=1e-12)
-    (by_points,) = torch.autograd.grad(expected.sum(), leaf)
-    assert float(by_points.norm()) > 1e-4
-    torch.testing.assert_close(gradient.flatten(0, 1), by_points, rtol=1e-7, atol=1e-11)
+    assert_step_agrees(datadam(**variant), make_task(ppc=ppc), plain_losses, PlainLayers)
 
 
 @pytest.mark.parametrize("ppc", [1, 2])
 def test_two_iterations_match_the_oracle(ppc, make_task):
-    """In float32 against float64: a ReLU or a maximum that switches for one point costs a few percent."""
-    task = make_task(ppc=ppc, snapshots=(0, 1, 2))
-    method = datadam(real_batch=4, bn_batch=3, lr=0.5, momentum=0.5)
-    snapshots = list(method.distill(task))
-    assert [snapshot.iteration for snapshot in snapshots] == [0, 1, 2]
-
-    batches = RealBatches(task.train, task.streams)
-    start = points = snapshots[0].clouds.points.double()
-    velocity = torch.zeros_like(points)
-    for iteration in (1, 2):
-        network = task.network(task.streams.stream("network", iteration=iteration))
-        oracle = PlainLayers(network, method.params.bn_momentum)
-        oracle.seen = []
-        oracle.embed(batches.draw("bn_batch", iteration, 3).double().flatten(0, 1), adapt=True)
-        real = batches.draw("real_batch", iteration, 4).double()
-        leaf = points.clone().requires_grad_()
-        loss = plain_losses(oracle, real, leaf, method.params).sum()
-        velocity = 0.5 * velocity + torch.autograd.grad(loss, leaf)[0]
-        points = points - 0.5 * velocity
-        moved = (points - start).norm()
-        assert float(moved) > 1e-4
-        found = snapshots[iteration].clouds.points.double()
-        assert float((found - points).norm() / moved) < 0.03
+    method = datadam(real_batch=4, bn_batch=3, lr=0.5)
+    assert_iterations_agree(method, make_task(ppc=ppc, snapshots=(0, 1, 2)), plain_losses, PlainLayers)
 
 
 @pytest.fixture

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from built_in import CATALOGUE
+from oracle_runs import assert_iterations_agree, assert_step_agrees
 from plain_pointnet import PlainPointNet
 from torch import Tensor
-
-from pcbench.ops.batches import RealBatches
 
 
 def iid(**params):
@@ -44,42 +43,13 @@ def by_class(training_clouds):
 
 @pytest.mark.parametrize("given", [{}, {"lambda_sample": 2.0, "lambda_feature": 0.0}, {"bn_momentum": 1.0}])
 @pytest.mark.parametrize("ppc", [1, 2])
-def test_losses_and_gradient_match_the_oracle_in_float64(given, ppc, make_task, by_class):
-    task, method = make_task(ppc=ppc), iid(**given)
-    network = task.network(task.streams.stream("network"))
-    oracle = PlainPointNet(network, method.params.bn_momentum)
-    network.double().requires_grad_(False)
-    bn_real, real = by_class[:, :3].flatten(0, 1), by_class[:, :4]
-    own = by_class[:, 4 : 4 + ppc].flatten(0, 1)
-    oracle.embed(bn_real, adapt=True)
-    losses, gradient = method.step(network, bn_real, real, own)
-
-    leaf = own.clone().requires_grad_()
-    expected = plain_losses(oracle, real, leaf, method.params)
-    torch.testing.assert_close(losses, expected.detach(), rtol=1e-9, atol=1e-12)
-    (by_points,) = torch.autograd.grad(expected.sum(), leaf)
-    assert float(by_points.norm()) > 1e-4
-    torch.testing.assert_close(gradient, by_points, rtol=1e-7, atol=1e-10)
+def test_losses_and_gradient_match_the_oracle_in_float64(given, ppc, make_task):
+    assert_step_agrees(iid(**given), make_task(ppc=ppc), plain_losses)
 
 
 def test_two_iterations_match_the_oracle(make_task):
-    """In float32 against float64: a ReLU or a maximum that switches for one point costs a few percent."""
-    task, method = make_task(ppc=2, snapshots=(0, 1, 2)), iid(real_batch=4, bn_batch=3, lr=0.5)
-    snapshots = list(method.distill(task))
-    batches = RealBatches(task.train, task.streams)
-    start = points = snapshots[0].clouds.points.double()
-    velocity = torch.zeros_like(points)
-    for iteration in (1, 2):
-        oracle = PlainPointNet(task.network(task.streams.stream("network", iteration=iteration)))
-        oracle.embed(batches.draw("bn_batch", iteration, 3).double().flatten(0, 1), adapt=True)
-        real = batches.draw("real_batch", iteration, 4).double()
-        leaf = points.clone().requires_grad_()
-        loss = plain_losses(oracle, real, leaf, method.params).sum()
-        velocity = 0.5 * velocity + torch.autograd.grad(loss, leaf)[0]
-        points = points - 0.5 * velocity
-        moved = (points - start).norm()
-        assert float(moved) > 1e-4
-        assert float((snapshots[iteration].clouds.points.double() - points).norm() / moved) < 0.03
+    method = iid(real_batch=4, bn_batch=3, lr=0.5)
+    assert_iterations_agree(method, make_task(ppc=2, snapshots=(0, 1, 2)), plain_losses)
 
 
 def test_without_its_relations_it_is_dm_on_the_pooled_feature(make_task, by_class):
