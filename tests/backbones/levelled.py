@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 import torch.nn.functional as F
+from stacks import assert_each_is_as_alone, generator
 from torch import Tensor
 
 from pcbench.api import Backbone
@@ -22,10 +23,6 @@ from pcbench.seeds import Streams
 
 NEIGHBOURS = 5
 """Neighbours of a centre in these tests."""
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def clouds(*shape: int, seed: int = 9) -> Tensor:
@@ -198,22 +195,7 @@ class NetworkOfLevels:
     @pytest.mark.parametrize("training", [False, True])
     @pytest.mark.usefixtures("_small")
     def test_stacked_networks_are_each_network_alone(self, training):
-        networks = [self.drawn(seed).train(training) for seed in range(2)]
-        together, xyz = stack(networks).train(training), clouds(2, 3, 40).requires_grad_()
-        weights = torch.randn(2, 3, 5, generator=generator(4), dtype=torch.float64)
-        logits = together(xyz)
-        by_xyz, *by_stack = torch.autograd.grad(
-            (logits * weights).sum(), [xyz, *together.parameters()], materialize_grads=True
-        )
-        for number, network in enumerate(networks):
-            alone = network(xyz[number])
-            torch.testing.assert_close(logits[number], alone, rtol=1e-9, atol=1e-9)
-            by_points, *by_parameters = torch.autograd.grad(
-                (alone * weights[number]).sum(), [xyz, *network.parameters()], materialize_grads=True
-            )
-            torch.testing.assert_close(by_xyz[number], by_points[number], rtol=1e-7, atol=1e-9)
-            for mine, plain in zip(by_stack, by_parameters, strict=True):
-                torch.testing.assert_close(mine[number], plain, rtol=1e-7, atol=1e-9)
+        assert_each_is_as_alone([self.drawn(seed).train(training) for seed in range(2)], clouds(2, 3, 40))
 
     @pytest.mark.parametrize("training", [False, True])
     @pytest.mark.usefixtures("_small")

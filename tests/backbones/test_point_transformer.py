@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-import torch.nn.functional as F
 from built_in import CATALOGUE
+from stacks import assert_each_is_as_alone, close, generator, loss
 from torch import Tensor
 
 from pcbench.api import Backbone
 from pcbench.clouds import PointClouds
 from pcbench.engine import students
-from pcbench.ops.layers import BatchNorm, Dropout, initialise, set_dropout, stack
+from pcbench.ops.layers import BatchNorm, Dropout, initialise, set_dropout
 from pcbench.protocols.protocol import Recipe
 from pcbench.seeds import Streams
 
@@ -22,10 +22,6 @@ LEVELS = (256, 64, 16, 4)
 @pytest.fixture(scope="module")
 def point_transformer() -> type[Backbone]:
     return CATALOGUE.backbones.load("point_transformer")
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def clouds(*shape: int, seed: int = 0) -> Tensor:
@@ -148,14 +144,6 @@ class Plain:
         return self.linear("classifier", x)
 
 
-def close(ours: Tensor, theirs: Tensor, tolerance: float = 1e-8) -> None:
-    torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
-
-
-def loss(logits: Tensor) -> Tensor:
-    return F.cross_entropy(logits, torch.arange(len(logits)) % logits.shape[1])
-
-
 @pytest.mark.parametrize("classes", [10, 15, 40, 55])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_parameters_as_on_its_card(point_transformer, preset, classes):
@@ -244,25 +232,7 @@ def test_an_embedding_and_its_pooled_feature_follow_from_the_points(point_transf
 @pytest.mark.parametrize("preset", PRESETS)
 def test_stacked_networks_are_each_network_alone(point_transformer, preset, shared, training):
     networks = [draw(point_transformer, preset, seed, dropout=0.5).train(training) for seed in range(2)]
-    together = stack(networks).train(training)
-    set_dropout(together, [generator(70), generator(71)])
-    xyz = clouds(2, 3, 16)
-    xyz = (xyz[:1].expand(2, -1, -1, -1) if shared else xyz).clone().requires_grad_()
-    geometry = together.geometry(xyz[:1] if shared else xyz)
-    logits = together(xyz, *geometry)
-    assert logits.shape == (2, 3, 4)
-    sum(loss(one) for one in logits).backward()
-    for number, network in enumerate(networks):
-        set_dropout(network, [generator(70 + number)])
-        one = xyz[number].detach().clone().requires_grad_()
-        alone = network(one)
-        loss(alone).backward()
-        close(logits[number], alone)
-        close(xyz.grad[number], one.grad)
-        for ours, theirs in zip(together.parameters(), network.parameters(), strict=True):
-            close(ours.grad[number], theirs.grad)
-        for ours, theirs in zip(together.buffers(), network.buffers(), strict=True):
-            close(ours[number], theirs)
+    assert_each_is_as_alone(networks, clouds(2, 3, 16), shared)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from built_in import CATALOGUE
+from stacks import assert_each_is_as_alone
 from torch import Tensor
 
 from pcbench.clouds import PointClouds
@@ -188,22 +189,8 @@ def test_two_students_overfit_ten_clouds():
 
 @pytest.mark.parametrize("training", [True, False])
 def test_stacked_networks_give_what_each_gives_alone(training):
-    alone = [drawn(seed).train(training) for seed in range(2)]
-    together = stack(alone).train(training)
     xyz = torch.stack([clouds(3, 24, seed=seed) for seed in range(2)])
-    weights = torch.randn(2, 3, 5, generator=generator(), dtype=torch.float64)
-    logits = together(xyz)
-    (logits * weights).sum().backward()
-    for s, network in enumerate(alone):
-        own = network(xyz[s])
-        torch.testing.assert_close(logits[s], own)
-        (own * weights[s]).sum().backward()
-        for (name, both), mine in zip(together.named_parameters(), network.parameters(), strict=True):
-            torch.testing.assert_close(both.grad[s], mine.grad, msg=name)
-    for (name, both), *each in zip(
-        together.named_buffers(), *(network.buffers() for network in alone), strict=True
-    ):
-        torch.testing.assert_close(both, torch.stack(each), msg=name)
+    assert_each_is_as_alone([drawn(seed).train(training) for seed in range(2)], xyz)
 
 
 def test_geometry_given_is_the_geometry_worked_out_and_serves_all_students():

@@ -8,12 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from built_in import CATALOGUE
+from stacks import assert_each_is_as_alone, close, generator, loss
 from torch import Tensor, nn
 
 from pcbench.api import Backbone
 from pcbench.clouds import PointClouds
 from pcbench.engine import students
-from pcbench.ops.layers import BatchNorm, initialise, set_dropout, stack
+from pcbench.ops.layers import BatchNorm, initialise, set_dropout
 from pcbench.ops.neighbours import gather_points
 from pcbench.protocols.protocol import Recipe
 from pcbench.seeds import Streams
@@ -33,10 +34,6 @@ TOTALS = {"paper": (438_208, 129), "canonical": (1_465_408, 257), "msg": (1_737_
 @pytest.fixture(scope="module")
 def pointnet2() -> type[Backbone]:
     return CATALOGUE.backbones.load("pointnet2")
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def clouds(*shape: int, seed: int = 0) -> Tensor:
@@ -59,14 +56,6 @@ def draw(
             for values, low in ((norm.bias, -0.5), (norm.running_mean, -0.5), (norm.running_var, 0.5)):
                 values.uniform_(low, low + 1, generator=source)
     return network
-
-
-def loss(logits: Tensor) -> Tensor:
-    return F.cross_entropy(logits, torch.arange(len(logits)) % logits.shape[-1])
-
-
-def close(ours: Tensor, theirs: Tensor, tolerance: float = 1e-8) -> None:
-    torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
 
 
 class Plain:
@@ -261,26 +250,7 @@ def test_an_embedding_and_its_pooled_feature_follow_from_the_points(pointnet2):
 @pytest.mark.parametrize("shared", [True, False])
 def test_stacked_networks_are_each_network_alone(pointnet2, training, shared):
     networks = [draw(pointnet2, seed, dropout=(0.4, 0.5)).train(training) for seed in range(2)]
-    together = stack(networks).train(training)
-    set_dropout(together, [generator(50), generator(51)])
-    xyz = clouds(2, 3, 24)
-    if shared:
-        xyz[1] = xyz[0]
-    xyz.requires_grad_()
-    logits = together(xyz, *together.geometry(xyz[:1] if shared else xyz))
-    assert logits.shape == (2, 3, 4)
-    sum(loss(one) for one in logits).backward()
-    for number, network in enumerate(networks):
-        set_dropout(network, [generator(50 + number)])
-        one = xyz[number].detach().clone().requires_grad_()
-        alone = network(one)
-        loss(alone).backward()
-        close(logits[number], alone)
-        close(xyz.grad[number], one.grad)
-        for ours, theirs in zip(together.parameters(), network.parameters(), strict=True):
-            close(ours.grad[number], theirs.grad)
-        for ours, theirs in zip(together.buffers(), network.buffers(), strict=True):
-            close(ours[number], theirs)
+    assert_each_is_as_alone(networks, clouds(2, 3, 24), shared)
 
 
 def test_the_geometry_is_centres_and_balls_of_every_level_and_is_used(pointnet2):
