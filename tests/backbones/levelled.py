@@ -195,7 +195,7 @@ class NetworkOfLevels:
     @pytest.mark.parametrize("training", [False, True])
     @pytest.mark.usefixtures("_small")
     def test_stacked_networks_are_each_network_alone(self, training):
-        assert_each_is_as_alone([self.drawn(seed).train(training) for seed in range(2)], clouds(2, 3, 40))
+        assert_each_is_as_alone([self.drawn(seed).train(training) for seed in range(2)], clouds(2, 3, 40), 5)
 
     @pytest.mark.parametrize("training", [False, True])
     @pytest.mark.usefixtures("_small")

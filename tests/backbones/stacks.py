@@ -25,29 +25,32 @@ def loss(logits: Tensor) -> Tensor:
     return F.cross_entropy(logits, torch.arange(len(logits)) % logits.shape[1])
 
 
-def assert_each_is_as_alone(networks: Sequence[Backbone], xyz: Tensor, shared: bool = False) -> None:
+def assert_each_is_as_alone(
+    networks: Sequence[Backbone], xyz: Tensor, classes: int, shared: bool | None = None
+) -> None:
     """Logits, gradients by points and by parameters, and statistics, in float64 and with dropout.
 
-    xyz: clouds of each network, (S, B, N, 3); its own, or with `shared` the first network's for all, so that
-    their geometry is worked out once.
+    xyz: clouds of each network, (S, B, N, 3). shared: True takes the first network's clouds for all, so that
+    their geometry is given once; False gives each its own; None has the stack work the geometry out itself.
     """
     together = stack(networks).train(networks[0].training)
     set_dropout(together, [generator(70 + number) for number in range(len(networks))])
     first = xyz[:1].detach()
     xyz = (first.expand_as(xyz) if shared else xyz).detach().clone().requires_grad_()
-    logits = together(xyz, *together.geometry(first if shared else xyz))
-    assert logits.shape[:2] == xyz.shape[:2]
+    geometry = () if shared is None else together.geometry(first if shared else xyz)
+    logits = together(xyz, *geometry)
+    assert logits.shape == (*xyz.shape[:2], classes)
     sum(loss(one) for one in logits).backward()
     for number, network in enumerate(networks):
         set_dropout(network, [generator(70 + number)])
         one = xyz[number].detach().clone().requires_grad_()
         alone = network(one)
         loss(alone).backward()
-        close(logits[number], alone)
-        close(xyz.grad[number], one.grad)
+        close(logits[number], alone, 1e-9)
+        close(xyz.grad[number], one.grad, 1e-9)
         for (name, ours), theirs in zip(together.named_parameters(), network.parameters(), strict=True):
             assert (ours.grad is None) == (theirs.grad is None), name
             if theirs.grad is not None:
-                close(ours.grad[number], theirs.grad)
+                close(ours.grad[number], theirs.grad, 1e-9)
         for ours, theirs in zip(together.buffers(), network.buffers(), strict=True):
             close(ours[number], theirs)

@@ -160,7 +160,7 @@ def test_an_embedding_and_its_pooled_feature_follow_from_the_points(dgcnn):
 @pytest.mark.parametrize("shared", [True, False])
 def test_stacked_networks_are_each_network_alone(dgcnn, training, shared):
     networks = [draw(dgcnn, seed, dropout=0.5).train(training) for seed in range(2)]
-    assert_each_is_as_alone(networks, clouds(2, 3, 16), shared)
+    assert_each_is_as_alone(networks, clouds(2, 3, 16), 4, shared)
 
 
 def test_the_geometry_is_the_first_graph_and_is_used(dgcnn):

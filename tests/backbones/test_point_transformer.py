@@ -232,7 +232,7 @@ def test_an_embedding_and_its_pooled_feature_follow_from_the_points(point_transf
 @pytest.mark.parametrize("preset", PRESETS)
 def test_stacked_networks_are_each_network_alone(point_transformer, preset, shared, training):
     networks = [draw(point_transformer, preset, seed, dropout=0.5).train(training) for seed in range(2)]
-    assert_each_is_as_alone(networks, clouds(2, 3, 16), shared)
+    assert_each_is_as_alone(networks, clouds(2, 3, 16), 4, shared)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

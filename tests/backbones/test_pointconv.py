@@ -190,7 +190,7 @@ def test_two_students_overfit_ten_clouds():
 @pytest.mark.parametrize("training", [True, False])
 def test_stacked_networks_give_what_each_gives_alone(training):
     xyz = torch.stack([clouds(3, 24, seed=seed) for seed in range(2)])
-    assert_each_is_as_alone([drawn(seed).train(training) for seed in range(2)], xyz)
+    assert_each_is_as_alone([drawn(seed).train(training) for seed in range(2)], xyz, 5)
 
 
 def test_geometry_given_is_the_geometry_worked_out_and_serves_all_students():

@@ -250,7 +250,7 @@ def test_an_embedding_and_its_pooled_feature_follow_from_the_points(pointnet2):
 @pytest.mark.parametrize("shared", [True, False])
 def test_stacked_networks_are_each_network_alone(pointnet2, training, shared):
     networks = [draw(pointnet2, seed, dropout=(0.4, 0.5)).train(training) for seed in range(2)]
-    assert_each_is_as_alone(networks, clouds(2, 3, 24), shared)
+    assert_each_is_as_alone(networks, clouds(2, 3, 24), 4, shared)
 
 
 def test_the_geometry_is_centres_and_balls_of_every_level_and_is_used(pointnet2):

@@ -34,7 +34,7 @@ def assert_step_agrees(
     torch.testing.assert_close(found, expected.detach(), rtol=1e-9, atol=1e-12)
     (by_points,) = torch.autograd.grad(expected.sum(), leaf)
     assert float(by_points.norm()) > 1e-4
-    torch.testing.assert_close(gradient, by_points, rtol=1e-7, atol=1e-10)
+    torch.testing.assert_close(gradient, by_points, rtol=1e-7, atol=1e-11)
 
 
 def assert_iterations_agree(
